@@ -1,0 +1,1 @@
+"""Pictures and boxes: readers, augmentation, and the one preprocessing."""

@@ -1,0 +1,71 @@
+"""From the numbers that a reader found to a `Record`: the checks that every data set shares."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.records import Record
+
+#: A box may stick out of its picture by this much (rounding) and is clipped without a word.
+_TOLERANCE = 0.5
+
+
+def build_record(
+    image: Path,
+    image_id: str,
+    boxes: Sequence[Sequence[float]] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    size: tuple[int, int] | None,
+    where: str,
+    warnings: list[str],
+    difficult: Sequence[bool] | None = None,
+    crowd: Sequence[bool] | None = None,
+    areas: Sequence[float] | None = None,
+) -> Record:
+    """Clip the boxes to the picture, drop those without an area, and say so in `warnings`.
+
+    Args:
+        image: path of the picture.
+        image_id: the data set's name of it.
+        boxes: n boxes, xyxy in pixels.
+        labels: n labels, 0-based.
+        size: (width, height); None leaves the boxes unclipped.
+        where: what the warnings name, usually the annotation's file.
+        warnings: lines are appended here.
+        difficult, crowd: n flags, all False by default.
+        areas: n areas in square pixels, those of the clipped boxes by default.
+    """
+    n = len(labels)
+    box = np.asarray(boxes, dtype=np.float32).reshape(n, 4)
+    label = np.asarray(labels, dtype=np.int64).reshape(n)
+    hard = np.zeros(n, dtype=bool) if difficult is None else np.asarray(difficult, dtype=bool)
+    many = np.zeros(n, dtype=bool) if crowd is None else np.asarray(crowd, dtype=bool)
+    if n and size is not None:
+        limits = np.array([size[0], size[1], size[0], size[1]], dtype=np.float32)
+        outside = ((box < -_TOLERANCE) | (box > limits + _TOLERANCE)).any(axis=1)
+        for i in np.flatnonzero(outside):
+            warnings.append(f"{where}: box {_text(box[i])} clipped to the picture of {size[0]} × {size[1]}")
+        box = np.clip(box, 0, limits)
+    extent = box[:, 2:] - box[:, :2]
+    area = extent[:, 0] * extent[:, 1] if areas is None else np.asarray(areas, dtype=np.float32).reshape(n)
+    keep = (extent > 0).all(axis=1)  # False for NaN, too
+    if not keep.all():
+        for i in np.flatnonzero(~keep):
+            warnings.append(f"{where}: box {_text(box[i])} dropped, it covers nothing of the picture")
+        box, label, hard, many, area = box[keep], label[keep], hard[keep], many[keep], area[keep]
+    return Record(image, image_id, box, label, hard, many, area, size)
+
+
+def file_names(folder: Path) -> frozenset[str]:
+    """The names of the entries of a folder, in one call to the file system; none where there is no such folder."""
+    try:
+        return frozenset(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return frozenset()
+
+
+def _text(box: np.ndarray) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in box) + "]"

@@ -1,0 +1,31 @@
+"""What every command of the project does with the errors that reach its end."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from data.errors import PeleeError
+
+
+def run(body: Callable[[], int]) -> int:
+    """Run a command's body and return its exit code.
+
+    A `PeleeError` or an error of the file system is one line on stderr and exit code 2, ctrl-C is 130; anything
+    else is a bug and keeps its traceback. A reader that closed the pipe (`| head`) ends the command quietly.
+    """
+    try:
+        return body()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except PeleeError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        hint = "; free some space and run the command again" if error.errno == errno.ENOSPC else ""
+        print(f"error: {error.strerror or error}{where}{hint}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 2

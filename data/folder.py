@@ -1,0 +1,33 @@
+"""A folder of pictures without annotations."""
+
+from pathlib import Path
+
+from data.annotations import build_record
+from data.errors import DatasetError
+from data.images import find_pictures, read_size
+from data.records import Dataset, Record
+
+
+def read_folder(root: Path, split: str) -> Dataset:
+    """Read the pictures of a folder and its subfolders, sorted by path; their ids are the paths relative to `root`.
+
+    Args:
+        root: the folder.
+        split: a subfolder to read, or "all" (or nothing) for the whole folder.
+
+    Raises:
+        DatasetError: no such folder.
+        ImageError: no picture in it, or one that is damaged.
+    """
+    root = Path(root)
+    folder = root if split in ("", "all") else root / split
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; the split is a subfolder of {root}, or 'all'")
+    warnings: list[str] = []
+    records: list[Record] = [
+        build_record(
+            path, path.relative_to(root).as_posix(), [], [], size=read_size(path), where=str(path), warnings=warnings
+        )
+        for path in find_pictures([folder])
+    ]
+    return Dataset("folder", split or "all", (), records, warnings)

@@ -1,0 +1,240 @@
+"""Reading and writing pictures: every picture of the project passes `read_image`."""
+
+import errno
+import glob
+import io
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data.errors import ImageError
+from data.files import atomic_path
+
+#: Pillow's decoders that are used (JPEG's takes MPO, too); the others (PSD, EPS, ...) are never tried on user's bytes.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+#: What `find_pictures` takes from a folder, compared in lower case.
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
+)
+#: The largest picture that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
+MAX_PIXELS = 89_478_485
+
+_ORIENTATION_TAG = 0x0112
+#: EXIF orientation -> what makes the picture upright (EXIF 2.32, table 6).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+#: What Pillow's decoders raise on damaged bytes. A decoder is no place to trust, but a bug of ours must not hide here.
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture, upright (EXIF orientation applied), the first frame where there are several.
+
+    Args:
+        source: a path, or the bytes of a file.
+        max_pixels: a picture with more pixels is refused by its header, before it is decoded.
+
+    Returns:
+        (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit grey
+        is scaled by 1/257, so that 65535 becomes 255; the range of 32-bit and floating grey is told from its values
+        (see `_grey_to_uint8`).
+
+    Raises:
+        ImageError: one line that names the file and the reason.
+    """
+    name = _name(source)
+    with _opened(source, name) as file:
+        try:
+            image = _open(file, max_pixels)
+            image.load()
+            image = _upright(image)
+            return np.array(_to_rgb(image))
+        except UnidentifiedImageError:
+            raise ImageError(f"{name}: not a picture; expected one of {', '.join(FORMATS)}") from None
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"{name}: cannot be read as a picture: {_reason(error)}") from error
+
+
+def read_size(source: Path | str | bytes) -> tuple[int, int]:
+    """(width, height) of the picture that `read_image` would return, from its header alone.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    name = _name(source)
+    with _opened(source, name) as file:
+        try:
+            image = _open(file, MAX_PIXELS)
+            width, height = image.size
+            # Pillow's TIFF reader gives the size of the upright picture; the others that of the stored one.
+            turned = image.format != "TIFF" and _orientation(image) >= 5
+            return (height, width) if turned else (width, height)
+        except UnidentifiedImageError:
+            raise ImageError(f"{name}: not a picture; expected one of {', '.join(FORMATS)}") from None
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"{name}: cannot be read as a picture: {_reason(error)}") from error
+
+
+def write_image(path: Path | str, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB to `path`, whole or not at all; the suffix names the format (JPEG at quality 92).
+
+    Raises:
+        ImageError: the suffix names no format that can be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ImageError(f"{path}: cannot write a picture with the suffix {path.suffix!r}; use .jpg or .png")
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    with atomic_path(path) as aside:
+        if path.suffix.lower() in {".jpg", ".jpeg"}:
+            image.save(aside, format="JPEG", quality=92)
+        else:
+            image.save(aside)
+
+
+def find_pictures(inputs: Iterable[str | Path]) -> list[Path]:
+    """The pictures that files, folders (with their subfolders) and glob patterns name, sorted, each once.
+
+    A file named outright is kept whatever its suffix; folders and patterns yield files with a suffix of
+    `PICTURE_SUFFIXES`. Hidden files and folders are skipped.
+
+    Raises:
+        ImageError: an input that does not exist, or inputs that hold no picture at all.
+    """
+    items = [str(item) for item in inputs]
+    found: dict[str, Path] = {}
+    for item in items:
+        for path in _matches(item):
+            found.setdefault(os.path.normpath(path.absolute()), path)
+    if items and not found:
+        raise ImageError(f"{', '.join(items)}: no pictures; looked for {' '.join(sorted(PICTURE_SUFFIXES))}")
+    return sorted(found.values())
+
+
+def _matches(item: str) -> Iterator[Path]:
+    path = Path(item)
+    if path.is_dir():
+        yield from _walk(path)
+    elif path.exists():
+        yield path
+    else:
+        # Not Path.glob: it takes no absolute pattern and does not skip hidden names.
+        matches = glob.glob(item, recursive=True) if glob.has_magic(item) else []  # noqa: PTH207
+        if not matches:
+            raise ImageError(f"{item}: no such file or folder")
+        for match in map(Path, matches):
+            if match.is_dir():
+                yield from _walk(match)
+            elif match.suffix.lower() in PICTURE_SUFFIXES:
+                yield match
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES:
+                yield path
+
+
+def _name(source: Path | str | bytes) -> str:
+    return f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        return Path(source).open("rb")
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # not the picture's fault
+            raise
+        raise ImageError(f"{name}: {error.strerror or error}") from error
+    except ValueError as error:  # a null byte in the path
+        raise ImageError(f"{name!r}: {error}") from error
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    """Read the header only; ValueError where the picture is larger than `max_pixels`."""
+    image: Image.Image = Image.open(file, formats=FORMATS)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(f"{width} × {height} pixels are more than the limit of {max_pixels}")
+    return image
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODER_ERRORS:  # damaged EXIF beside sound pixels: the picture is taken as it is stored
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = _UPRIGHT.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_grey_to_uint8(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_to_uint8(grey: np.ndarray) -> np.ndarray:
+    """(H, W) of a mode that Pillow's `convert` would clip at 255 -> (H, W) uint8.
+
+    The range is 0..65535 for 16-bit values and for 32-bit integers that fit it. Floating values are taken as 0..1,
+    0..255 or 0..65535, the smallest that holds them. Anything else is stretched from its minimum to its maximum.
+    """
+    if np.issubdtype(grey.dtype, np.floating):
+        grey = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0)
+        tops = [1.0, 255.0, 65535.0]
+    else:
+        tops = [65535.0]
+    values = grey.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    top = next((top for top in tops if low >= 0 and high <= top), None)
+    if top is None:
+        values -= low
+        top = high - low
+    return np.rint(values * (255.0 / top)).astype(np.uint8)

@@ -1,0 +1,115 @@
+"""pelee-eval: how good a model is on a split of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command import run
+from data.errors import SettingsError
+from data.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from detection.evaluate import Evaluation
+    from detection.postprocess import Prediction
+
+DEFAULTS = {"voc": ("2007-test", "pelee-voc"), "coco": ("val2017", "pelee-coco"), "yolo": ("val", None)}
+"""For each data set the split and the model that are taken where none is named."""
+WARNINGS_SHOWN = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, measure, write; returns the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    split, weights = DEFAULTS[arguments.dataset]
+    arguments.split = arguments.split or split
+    arguments.weights = arguments.weights or weights
+    if arguments.weights is None:
+        parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model goes with it")
+    return run(lambda: _evaluate(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pelee-eval",
+        description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
+    )
+    parser.add_argument("--dataset", choices=sorted(DEFAULTS), required=True, help="layout of the data")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data: VOCdevkit, COCO's, a YOLO yaml's")
+    parser.add_argument(
+        "--split", help="part of the data: 2007-test for voc (or 2007-trainval,2012-trainval), val2017 for coco, val"
+    )
+    parser.add_argument("--weights", help="a shipped model's name, a model's folder or file (default: pelee-DATASET)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write precision_recall.png and confusion_matrix.png"
+    )
+    return parser
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    # before the minutes of work, not after them
+    for library in ("pycocotools", "matplotlib") if arguments.output else ("pycocotools",):
+        if importlib.util.find_spec(library) is None:
+            raise SettingsError(f"{library} is not installed, and measuring needs it: pip install 'pelee[train]'")
+    if arguments.json not in (None, "-") and Path(arguments.json).is_dir():
+        raise SettingsError(f"--json {arguments.json} is a folder; name a file, or - for stdout")
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+
+    from data.datasets import open_dataset
+    from detection.detector import Detector
+    from detection.evaluate import evaluate, label_map, relabel, report
+    from detection.postprocess import CONFIDENCE, IOU, KEEP
+
+    detector = Detector.load(arguments.weights)
+    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split)
+    mapping = label_map(detector.class_names, dataset.class_names)
+
+    def detect(images: list[np.ndarray]) -> list[Prediction]:
+        return [relabel(found, mapping) for found in detector.predict_batch(images, CONFIDENCE, IOU, KEEP)]
+
+    evaluation = evaluate(
+        detect,
+        dataset,
+        batch=arguments.batch,
+        confidence=detector.card.default_confidence,
+    )
+    for line in evaluation.warnings[:WARNINGS_SHOWN]:
+        print(f"warning: {line}", file=sys.stderr)
+    if len(evaluation.warnings) > WARNINGS_SHOWN:
+        print(f"warning: {len(evaluation.warnings) - WARNINGS_SHOWN} more; --json lists them all", file=sys.stderr)
+    to_stdout = arguments.json == "-"
+    print(f"{detector.card.name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
+    settings = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
+    model = {"name": detector.card.name, "sha256": detector.card.sha256}
+    _write(evaluation, evaluation.to_json(model, settings), arguments)
+    return 0
+
+
+def _write(evaluation: Evaluation, content: dict[str, Any], arguments: argparse.Namespace) -> None:
+    text = json.dumps(content, allow_nan=False) + "\n"
+    if arguments.json == "-":
+        print(text, end="")
+    elif arguments.json is not None:
+        with atomic_path(arguments.json) as aside:
+            aside.write_text(text, encoding="utf-8")
+    if arguments.output is not None:
+        from detection.plots import plot_confusion_matrix, plot_precision_recall
+
+        plot_precision_recall(evaluation.voc, arguments.output / "precision_recall.png")
+        names = evaluation.voc.class_names
+        plot_confusion_matrix(evaluation.confusion, names, arguments.output / "confusion_matrix.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""Measuring a detector on a data set: read, detect, count, and say what came out."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.errors import DatasetError, ImageError, SettingsError
+from data.images import read_image
+from data.records import Dataset, Record
+from detection.metrics import CocoResult, VocResult, confusion_matrix, evaluate_coco, evaluate_voc
+from detection.postprocess import Prediction
+
+Detect = Callable[[list[np.ndarray]], list[Prediction]]
+"""What finds the objects of a list of (H, W, 3) uint8 RGB pictures, as many predictions, labels as the data set's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What was measured, and on what.
+
+    Attributes:
+        dataset, split: names of the data set and of its part.
+        pictures: how many were measured: all of the split.
+        voc, coco: the two ways of counting.
+        confusion: (C + 1, C + 1) int64, see `metrics.confusion_matrix`, at `confidence` and at the IoU of `voc`.
+        confidence: the least score that counts in `confusion`; the APs take every detection.
+        seconds: wall clock of reading and detecting.
+        seconds_detecting: the part of it spent in `detect`.
+        warnings: what was odd and tolerated, a line each, the data set's own first.
+    """
+
+    dataset: str
+    split: str
+    pictures: int
+    voc: VocResult
+    coco: CocoResult
+    confusion: np.ndarray
+    confidence: float
+    seconds: float
+    seconds_detecting: float
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self, model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return everything but the curves as plain JSON values; what is not defined (NaN) is null.
+
+        `model` says what was measured ({"name", "sha256"}) and `settings` how it detected; both go in as they are::
+
+            {"model": {...}, "settings": {...}, "dataset": str, "split": str, "pictures": int,
+             "voc": {"iou": 0.5, "map_11point": 0..1, "map_allpoint": 0..1},
+             "coco": {"AP": 0..1, "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"},
+             "classes": [{"name", "objects", "ap_11point", "ap_allpoint", "ap50", "ap50_95"}, ...],
+             "confusion_matrix": {"confidence", "iou", "counts": C + 1 rows (objects) of C + 1 (detected as)},
+             "seconds": float, "seconds_detecting": float, "warnings": [str, ...]}
+
+        "objects" counts neither difficult nor crowd ones; "ap50" and "ap50_95" are COCO's, the others VOC's.
+        """
+        columns = (self.voc.ap_11point, self.voc.ap_allpoint, self.coco.ap50, self.coco.ap)
+        return {
+            "model": dict(model),
+            "settings": dict(settings),
+            "dataset": self.dataset,
+            "split": self.split,
+            "pictures": self.pictures,
+            "voc": {
+                "iou": self.voc.iou,
+                "map_11point": _number(self.voc.map_11point),
+                "map_allpoint": _number(self.voc.map_allpoint),
+            },
+            "coco": {name: _number(value) for name, value in self.coco.numbers.items()},
+            "classes": [
+                {"name": name, "objects": int(self.voc.objects[label])}
+                | {
+                    key: _number(float(column[label]))
+                    for key, column in zip(("ap_11point", "ap_allpoint", "ap50", "ap50_95"), columns, strict=True)
+                }
+                for label, name in enumerate(self.voc.class_names)
+            ],
+            "confusion_matrix": {
+                "confidence": self.confidence,
+                "iou": self.voc.iou,
+                "counts": self.confusion.tolist(),
+            },
+            "seconds": round(self.seconds, 3),
+            "seconds_detecting": round(self.seconds_detecting, 3),
+            "warnings": list(self.warnings),
+        }
+
+
+def evaluate(
+    detect: Detect,
+    dataset: Dataset,
+    *,
+    batch: int = 16,
+    workers: int = 4,
+    confidence: float = 0.3,
+    progress: bool = True,
+) -> Evaluation:
+    """Detect in every picture of a split and measure; no picture is skipped.
+
+    Args:
+        detect: called with up to `batch` pictures at a time, in the split's order.
+        dataset: with at least one object; its class names are those that `detect`'s labels mean.
+        batch: pictures a call.
+        workers: threads that read pictures ahead; at most two batches wait in memory.
+        confidence: the least score of a detection in the confusion matrix.
+        progress: a bar on stderr, where that is a terminal.
+
+    Raises:
+        DatasetError: a picture cannot be read, or the split has no object to find.
+        SettingsError: a batch of no pictures, no workers.
+    """
+    if min(batch, workers) < 1:
+        raise SettingsError(f"a batch of {batch} pictures read by {workers} workers; expected at least 1 of each")
+    records = dataset.records
+    if not any(len(record.labels) for record in records):
+        raise DatasetError(f"{dataset.name} {dataset.split}: no objects in {len(records)} pictures, nothing to measure")
+    predictions: list[Prediction] = []
+    odd_sizes: list[str] = []
+    detecting, started = 0.0, time.perf_counter()
+    with _bar(len(records), enabled=progress) as advance:
+        for part, images in _batches(records, batch, workers):
+            begun = time.perf_counter()
+            found = detect(images)
+            detecting += time.perf_counter() - begun
+            if len(found) != len(images):
+                raise ValueError(f"detect returned {len(found)} predictions for {len(images)} pictures")
+            predictions += found
+            odd_sizes += [
+                record.image.name
+                for record, image in zip(part, images, strict=True)
+                if record.size not in (None, (image.shape[1], image.shape[0]))
+            ]
+            advance(len(images))
+    seconds = time.perf_counter() - started
+    warnings = list(dataset.warnings)
+    if odd_sizes:  # boxes of another size than the picture's lie in the wrong place, and no number would show why
+        warnings.append(f"{len(odd_sizes)} pictures have not the size that is annotated; the first is {odd_sizes[0]}")
+    voc = evaluate_voc(predictions, records, dataset.class_names)
+    return Evaluation(
+        dataset=dataset.name,
+        split=dataset.split,
+        pictures=len(records),
+        voc=voc,
+        coco=evaluate_coco(predictions, records, dataset.class_names),
+        confusion=confusion_matrix(predictions, records, dataset.class_names, confidence, voc.iou),
+        confidence=confidence,
+        seconds=seconds,
+        seconds_detecting=detecting,
+        warnings=tuple(warnings),
+    )
+
+
+def report(evaluation: Evaluation) -> str:
+    """Return the tables that a person reads, as plain text of at most 100 columns; APs in per cent."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    voc, coco = evaluation.voc, evaluation.coco
+    classes = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
+    classes.add_column("class", footer="mean", overflow="fold")
+    columns = {
+        "objects": ([str(count) for count in voc.objects], str(voc.objects.sum())),
+        "AP 11-point": (_percents(voc.ap_11point), _percent(voc.map_11point)),
+        "AP all-point": (_percents(voc.ap_allpoint), _percent(voc.map_allpoint)),
+        "AP50:95": (_percents(coco.ap), _percent(coco.numbers["AP"])),
+    }
+    for name, (_, footer) in columns.items():
+        classes.add_column(name, footer=footer, justify="right")
+    for label, name in enumerate(voc.class_names):
+        classes.add_row(Text(name), *(values[label] for values, _ in columns.values()))
+
+    numbers = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in coco.numbers:
+        numbers.add_column(name, justify="right")
+    numbers.add_row(*_percents(coco.numbers.values()))
+
+    rate = evaluation.pictures / max(evaluation.seconds_detecting, 1e-9)
+    lines = [
+        f"VOC at IoU {voc.iou:g}: mAP {_percent(voc.map_11point)} (11-point), {_percent(voc.map_allpoint)} (all-point)",
+        f"{evaluation.pictures} pictures in {evaluation.seconds:.1f} s, detection alone {rate:.1f} pictures/s",
+    ]
+    if voc.absent:
+        lines.append(f"without an object, left out of the means: {', '.join(voc.absent)}")
+    console = Console(file=io.StringIO(), width=100, color_system=None, highlight=False)
+    console.print(Text(f"{evaluation.dataset} {evaluation.split}"), classes, Text("COCO, per cent"), numbers, sep="\n")
+    console.print(Text("\n".join(lines)), soft_wrap=True)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def merge_predictions(parts: Iterable[Sequence[tuple[int, Prediction]]], total: int) -> list[Prediction]:
+    """Put the predictions of several processes in the records' order, each picture once.
+
+    Args:
+        parts: one list a process of (index of the record, prediction). A `DistributedSampler` repeats some pictures
+            to give every process as many; of the repetitions the first is taken, they are the same.
+        total: how many records there are.
+
+    Raises:
+        ValueError: an index out of range, or a record without a prediction: a mean over less than all is no result.
+    """
+    merged: list[Prediction | None] = [None] * total
+    for part in parts:
+        for index, prediction in part:
+            if not 0 <= index < total:
+                raise ValueError(f"a prediction for record {index}, but there are {total}")
+            if merged[index] is None:
+                merged[index] = prediction
+    missing = [index for index, prediction in enumerate(merged) if prediction is None]
+    if missing:
+        raise ValueError(f"{len(missing)} of {total} records have no prediction, the first is {missing[0]}")
+    return [prediction for prediction in merged if prediction is not None]
+
+
+def label_map(model_names: Sequence[str], dataset_names: Sequence[str]) -> np.ndarray:
+    """For each of a model's labels the data set's label of that name, -1 where it has none: (M,) int64.
+
+    A model may know more classes than the data set, in any order.
+
+    Raises:
+        DatasetError: the data set has a class that the model does not know.
+    """
+    missing = [name for name in dataset_names if name not in set(model_names)]
+    if missing:
+        raise DatasetError(
+            f"the model knows {len(model_names)} classes, but not {len(missing)} of the data set's: "
+            f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}; measure it on data of its own classes"
+        )
+    labels = {name: label for label, name in enumerate(dataset_names)}
+    return np.array([labels.get(name, -1) for name in model_names], dtype=np.int64)
+
+
+def relabel(prediction: Prediction, mapping: np.ndarray) -> Prediction:
+    """Return a prediction in the data set's labels, by a `label_map`; what the data set has no class for is dropped."""
+    labels = mapping[prediction.labels]
+    kept = labels >= 0
+    return Prediction(prediction.boxes[kept], prediction.scores[kept], labels[kept])
+
+
+def _batches(records: Sequence[Record], batch: int, workers: int) -> Iterator[tuple[list[Record], list[np.ndarray]]]:
+    """Yield the records in parts with their pictures, which are read ahead in threads."""
+    waiting: deque[tuple[Record, Future[np.ndarray]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
+    try:
+        ahead = iter(records)
+        for start in range(0, len(records), batch):
+            for record in ahead:
+                waiting.append((record, pool.submit(read_image, record.image)))
+                if len(waiting) >= 2 * batch:
+                    break
+            part, images = [], []
+            for _ in range(min(batch, len(records) - start)):
+                record, future = waiting.popleft()
+                try:
+                    images.append(future.result())
+                except ImageError as error:
+                    raise DatasetError(f"{error}; a measurement leaves no picture out: mend the data set") from error
+                part.append(record)
+            yield part, images
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _bar(total: int, enabled: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr; yields what advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as progress:
+        task = progress.add_task("evaluating", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _percents(values: Iterable[float]) -> list[str]:
+    return [_percent(float(value)) for value in values]

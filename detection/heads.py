@@ -1,0 +1,67 @@
+"""What stands between the feature maps and the predictions: residual prediction blocks and the prediction heads."""
+
+import torch
+from torch import Tensor, nn
+
+from detection.priors import PRIORS_PER_CELL
+from pelee.networks.layers import ConvUnit
+
+
+class ResBlock(nn.Module):
+    """The residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), a 1×1 shortcut beside 1×1, 3×3, 1×1."""
+
+    out_channels = 256
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.shortcut = ConvUnit(in_channels, 256, 1)
+        self.residual = nn.Sequential(
+            ConvUnit(in_channels, 128, 1), ConvUnit(128, 128, 3, padding=1), ConvUnit(128, 256, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.residual(x)
+
+
+class PredictionHead(nn.Module):
+    """Class scores and box offsets of every prior of one map: (N, C, H, W) -> (N, H·W·6, K), (N, H·W·6, 4)."""
+
+    def __init__(self, in_channels: int, num_outputs: int, kernel_size: int) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+        padding = kernel_size // 2
+        self.classify = nn.Conv2d(in_channels, PRIORS_PER_CELL * num_outputs, kernel_size, padding=padding)
+        self.regress = nn.Conv2d(in_channels, PRIORS_PER_CELL * 4, kernel_size, padding=padding)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # (N, A·K, H, W) -> (N, H, W, A·K) -> (N, H·W·A, K)
+        logits = self.classify(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, self.num_outputs))
+        offsets = self.regress(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
+        return logits, offsets
+
+
+class ExtraBlock(nn.Module):
+    """One of the small maps beyond the backbone: a 1×1 convolution and a 3×3 one that shrinks the map.
+
+    The first halves it (10 to 5), the others use no padding (5 to 3, 3 to 1). A map too small for an unpadded 3×3,
+    as small inputs give, is padded and keeps its size.
+    """
+
+    def __init__(self, in_channels: int, middle: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.reduce = ConvUnit(in_channels, middle, 1)
+        self.shrink = ConvUnit(middle, out_channels, 3, stride, padding=1 if stride == 2 else 0)
+
+    @staticmethod
+    def output_cells(cells: int, stride: int) -> int:
+        """Cells a side of the output for `cells` a side of the input."""
+        if stride == 2:
+            return (cells + 1) // 2
+        return cells - 2 if cells >= 3 else cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        if self.stride == 1 and x.shape[-1] < 3:
+            x = torch.nn.functional.pad(x, (1, 1, 1, 1))
+        return self.shrink(x)

@@ -1,0 +1,153 @@
+"""Pelee: PeleeNet under a modified SSD (section 3 of the paper)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import SettingsError
+from detection.boxes import decode
+from detection.heads import ExtraBlock, PredictionHead, ResBlock
+from detection.priors import COCO_SIZES, VOC_SIZES, make_priors
+from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
+
+INPUT_MULTIPLE = 16
+SMALLEST_INPUT = 64
+EXTRA_CHANNELS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PeleeConfig:
+    """What makes one Pelee; the defaults are the paper's for VOC.
+
+    Attributes:
+        num_classes: classes of objects, background not counted.
+        input_size: side of the square input that it is meant for, in pixels: a multiple of 16, at least 64.
+        prior_sizes: each head's smallest prior as a share of the input, and the last one's largest.
+        res_blocks: a residual prediction block before every head; without, the heads see the maps themselves.
+        head_kernel: kernel size of the prediction convolutions, 1 or 3.
+        use_38x38: take the first head from the stride-8 map, as SSD does, in place of a second one on 19×19.
+        backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32.
+    """
+
+    num_classes: int = 20
+    input_size: int = 304
+    prior_sizes: tuple[float, ...] = VOC_SIZES
+    res_blocks: bool = True
+    head_kernel: int = 1
+    use_38x38: bool = False
+    backbone: PeleeNetConfig = field(default_factory=PeleeNetConfig)
+
+    def __post_init__(self) -> None:
+        check_input_size(self.input_size)
+        if self.num_classes < 1:
+            raise SettingsError(f"num_classes is {self.num_classes}; a detector needs at least 1")
+        if self.head_kernel not in (1, 3):
+            raise SettingsError(f"head_kernel is {self.head_kernel}; expected 1 or 3")
+        if len(self.prior_sizes) != 7:
+            raise SettingsError(
+                f"prior_sizes has {len(self.prior_sizes)} sizes; expected 7, one a head and the largest"
+            )
+        if self.backbone.stem == "none" or len(self.backbone.blocks) != 4:
+            raise SettingsError("the detector's backbone needs a stem and four stages")
+
+
+def check_input_size(size: int) -> int:
+    """Return `size` if the network takes squares of it, else raise SettingsError."""
+    if size < SMALLEST_INPUT or size % INPUT_MULTIPLE:
+        raise SettingsError(
+            f"input size {size} does not fit; expected a multiple of {INPUT_MULTIPLE}, at least {SMALLEST_INPUT}"
+        )
+    return size
+
+
+def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
+    """Cells a side of each of the six heads' maps: 304 -> 19, 19, 10, 5, 3, 1."""
+    stride8, stride16 = input_size // 8, input_size // 16
+    stride32 = (stride16 + 1) // 2
+    extra1 = ExtraBlock.output_cells(stride32, 2)
+    extra2 = ExtraBlock.output_cells(extra1, 1)
+    extra3 = ExtraBlock.output_cells(extra2, 1)
+    return (stride8 if use_38x38 else stride16, stride16, stride32, extra1, extra2, extra3)
+
+
+# The published detectors by name.
+DESIGNS = {
+    "pelee-voc": PeleeConfig(),
+    "pelee-coco": PeleeConfig(num_classes=80, prior_sizes=COCO_SIZES),
+}
+
+
+class Pelee(nn.Module):
+    """The detector's network.
+
+    Shapes: (N, 3, S, S) RGB in 0 to 255, uint8 or floating -> class logits (N, P, num_classes + 1), background first,
+    and box offsets (N, P, 4) from the P priors: 5,142 of them at 304×304. The same in training and in evaluation.
+    """
+
+    def __init__(self, config: PeleeConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PeleeConfig()
+        self.backbone = PeleeNet(0, config.backbone)
+        _, stage2, stage3, stage4 = self.backbone.feature_info
+        self.extras = nn.ModuleList(
+            [
+                ExtraBlock(stage4.channels, EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
+                ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
+                ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
+            ]
+        )
+        channels = [stage3.channels, stage4.channels] + [EXTRA_CHANNELS] * 3
+        if config.use_38x38:
+            channels.insert(0, stage2.channels)
+        blocks = [ResBlock(c) if config.res_blocks else nn.Identity() for c in channels]
+        self.blocks = nn.ModuleList(blocks)
+        inputs = [ResBlock.out_channels] * len(channels) if config.res_blocks else channels
+        if not config.use_38x38:
+            inputs = [inputs[0], *inputs]  # the 19×19 map serves two heads
+        self.heads = nn.ModuleList(PredictionHead(c, config.num_classes + 1, config.head_kernel) for c in inputs)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for part in (self.extras, self.blocks, self.heads):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.xavier_uniform_(module.weight)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+
+    def priors(self, input_size: int | None = None) -> Tensor:
+        """(P, 4) priors, cxcywh, relative to the input, for an input of `input_size` or of the configured size."""
+        size = check_input_size(input_size or self.config.input_size)
+        return make_priors(head_map_sizes(size, self.config.use_38x38), self.config.prior_sizes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        _, stage2, stage3, x = self.backbone.features(images)
+        maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
+        for extra in self.extras:
+            x = extra(x)
+            maps.append(x)
+        maps = [block(m) for block, m in zip(self.blocks, maps, strict=True)]
+        if not self.config.use_38x38:
+            maps = [maps[0], *maps]
+        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
+        return torch.cat(logits, 1), torch.cat(offsets, 1)
+
+
+class DetectionGraph(nn.Module):
+    """A network with its decoding, as runtimes run it: what training never needs and every user does.
+
+    Shapes: (N, S, S, 3) uint8 RGB -> scores (N, P, C) of the objects' classes, 0 to 1, background left out, and boxes
+    (N, P, 4) xyxy relative to the input, unclipped.
+    """
+
+    def __init__(self, network: Pelee, input_size: int | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("priors", network.priors(input_size), persistent=False)
+        self.priors: Tensor
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, offsets = self.network(images.permute(0, 3, 1, 2))
+        scores = logits.float().softmax(-1)[..., 1:]
+        return scores, decode(offsets.float(), self.priors)

@@ -1,0 +1,195 @@
+"""Training the detector on PyTorch Lightning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data.errors import DatasetError, PeleeError, SettingsError
+from data.records import Dataset
+from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPictures, collate, total_steps
+from detection.evaluate import merge_predictions
+from detection.loss import multibox_loss
+from detection.metrics import evaluate_voc
+from detection.model import DetectionGraph, Pelee
+from detection.postprocess import Prediction, postprocess
+from detection.settings import TrainSettings
+from pelee.training import build_optimizer, build_trainer, with_schedule
+
+MONITOR = "val/mAP"
+
+
+class DetectorTraining(pl.LightningModule):
+    """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split."""
+
+    def __init__(self, network: Pelee, settings: TrainSettings, train: Dataset, val: Dataset) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.settings = settings
+        self.train_set, self.val_set = train, val
+        self.found: list[tuple[int, Prediction]] = []
+        self.best_score: float | None = None  # mAP, 0 to 1, of the weights that `train` gives back
+
+    # Data
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        batches = TrainBatches(
+            self.train_set.records,
+            len(self.train_set.class_names),
+            self.settings,
+            lambda: self.trainer.global_step,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+        return DataLoader(
+            TrainPictures(self.train_set.records, self.settings),
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.settings.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        share = EvaluationPictures(
+            self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(share, batch_size=16, collate_fn=list, num_workers=self.settings.workers)
+
+    # Steps
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits, offsets = self.network(batch.images)
+        priors = self.network.priors(batch.images.shape[-1]).to(logits.device)
+        losses = multibox_loss(logits, offsets, batch.targets, priors)
+        loss = losses.classification + losses.localization
+        size = len(batch.targets)
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log("train/classification", losses.classification, batch_size=size)
+        self.log("train/localization", losses.localization, batch_size=size)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=size)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.found = []
+        graph = DetectionGraph(self.network, self.settings.input_size).to(self.device)
+        self.detect = graph.__call__  # a module kept here would be a part of this one, and of its checkpoints
+
+    def validation_step(self, batch: Sequence[tuple[int, Any, int, int]], batch_idx: int) -> None:
+        images = torch.stack([torch.from_numpy(image) for _, image, _, _ in batch]).to(self.device)
+        scores, boxes = (tensor.float().cpu().numpy() for tensor in self.detect(images))
+        for place, (index, _, width, height) in enumerate(batch):
+            self.found.append((index, postprocess(scores[place], boxes[place], width=width, height=height)))
+
+    def on_validation_epoch_end(self) -> None:
+        shares: list[Any] = [self.found]
+        if dist.is_available() and dist.is_initialized():
+            shares = [None] * dist.get_world_size()
+            dist.all_gather_object(shares, self.found)
+        predictions = merge_predictions(shares, len(self.val_set.records))
+        result = evaluate_voc(predictions, self.val_set.records, self.val_set.class_names)
+        self.log(MONITOR, result.map_11point, prog_bar=True, rank_zero_only=False)
+        self.found = []
+
+    # Optimisation
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        backbone = list(self.network.backbone.parameters())
+        rest = [p for part in (self.network.extras, self.network.blocks, self.network.heads) for p in part.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": backbone, "lr": self.settings.lr * self.settings.backbone_lr},
+            {"params": rest},
+        ]
+        optimizer = build_optimizer(groups, self.settings)
+        # Not the trainer's own estimate: that starts the loader's workers before a resumed run knows its step.
+        return with_schedule(optimizer, total_steps(len(self.train_set.records), self.settings), self.settings)
+
+
+def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:
+    """Raise what would else go wrong in the midst of a training, or after it: see `train`."""
+    for dataset in (train_set, val_set):
+        if not any((~record.difficult & ~record.crowd).any() for record in dataset.records):
+            raise DatasetError(
+                f"split {dataset.split} of {dataset.name} has {len(dataset.records)} pictures and not one object in "
+                "them (difficult ones and crowds not counted); there is nothing to work with"
+            )
+    if train_set.class_names != val_set.class_names:
+        raise DatasetError(f"split {val_set.split} has other classes than {train_set.split}; they must be the same")
+    if devices < 1 or settings.batch_size % devices:
+        raise SettingsError(f"a batch of {settings.batch_size} cannot be shared by {devices} processes alike")
+    pictures = min(settings.batch_size, len(train_set.records))
+    if pictures // devices < 2:
+        raise SettingsError(
+            f"a batch of {pictures} over {devices} processes leaves one with fewer than 2 pictures, and batch norm "
+            "needs 2; take a larger batch, more pictures or fewer devices"
+        )
+    if len(val_set.records) < devices:
+        raise SettingsError(f"split {val_set.split} has fewer pictures than the {devices} processes that share it")
+
+
+def train(
+    network: Pelee,
+    settings: TrainSettings,
+    train_set: Dataset,
+    val_set: Dataset,
+    output: Path,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> DetectorTraining:
+    """Train a network; checkpoints and logs go to `output`.
+
+    The module that comes back holds the weights that did best on the held-out split, as their moving average where
+    there is one; or the last weights, where the run was too short for a validation.
+
+    Args:
+        resume: go on from `output/last.ckpt` as if the run had never stopped.
+        devices: processes, each with its share of every batch.
+
+    Raises:
+        DatasetError: a split without objects or with other classes than the training split.
+        SettingsError: a batch that the processes cannot share, or nothing to resume.
+        ImageError: a picture that cannot be read.
+        KeyboardInterrupt: ctrl-C.
+    """
+    check_fit(train_set, val_set, settings, devices)
+    checkpoint = output / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise SettingsError(f"nothing to resume: {checkpoint} does not exist")
+    pl.seed_everything(settings.seed, workers=False, verbose=False)
+    module = DetectorTraining(network, settings, train_set, val_set)
+    trainer = build_trainer(
+        settings,
+        output,
+        monitor=MONITOR,
+        patience=settings.patience,
+        validate_every=settings.validate_every,
+        checkpoint_every=settings.checkpoint_every,
+        devices=devices,
+        accelerator=accelerator,
+        progress=progress,
+    )
+    try:
+        trainer.fit(module, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
+    except SystemExit:  # what Lightning makes of ctrl-C
+        raise KeyboardInterrupt from None
+    except PeleeError as error:
+        # A loader's worker sends its error as a whole traceback, the last line of which is "module.Error: message".
+        _, traceback, last = str(error).rstrip().rpartition("\n")
+        raise (type(error)(last.partition(": ")[2]) if traceback else error) from None
+    best = trainer.checkpoint_callbacks[0]
+    assert isinstance(best, ModelCheckpoint)
+    # Where weights are averaged, this is their average.
+    state = torch.load(best.best_model_path or checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    if best.best_model_path:
+        module.best_score = float(best.best_model_score)  # type: ignore[arg-type]
+    return module

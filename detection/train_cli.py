@@ -1,0 +1,155 @@
+"""`pelee-train`: train or fine-tune the detector."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command import run
+
+if TYPE_CHECKING:
+    from detection.settings import TrainSettings
+
+EPILOG = """\
+every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.01 --val-split 2007-minival
+  (pelee-train --recipe quick --print-settings lists them all)
+
+examples:
+  pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc
+  pelee-train --dataset yolo --root my-data --weights pelee-voc --epochs 30 --output runs/mine    fine-tunes
+  pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc --resume
+
+exit codes: 0 done, 2 an error, told in one line; 130 interrupted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's own flags; the settings' are read by `parse_overrides`."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-train",
+        description="Train Pelee on pictures with boxes, from scratch, from a backbone, or from a detector's weights.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="layout of the data under --root")
+    parser.add_argument("--root", type=Path, help="the data set's folder")
+    parser.add_argument("--recipe", help="a shipped recipe (paper-voc, paper-coco, quick) or a YAML file")
+    parser.add_argument("--output", type=Path, default=Path("runs/train"), help="checkpoints, logs and the model")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--weights", help="start from a detector: a shipped name or a model folder")
+    start.add_argument("--backbone", help="start the backbone from a PeleeNet classifier's model folder")
+    parser.add_argument("--name", help="the model's name on its card (default: the output folder's)")
+    parser.add_argument("--resume", action="store_true", help="go on from the output folder's last checkpoint")
+    parser.add_argument("--devices", type=int, default=1, help="processes that train together (DDP)")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
+    return parser
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """`--lr 0.01 --balanced true` as settings; values are read as YAML, so that lists work."""
+    import yaml
+
+    from data.errors import SettingsError
+
+    overrides: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise SettingsError(f"unexpected argument {flag!r}; settings are given as --name value")
+        name, has_value, value = flag[2:].partition("=")
+        if not has_value:
+            if not rest:
+                raise SettingsError(f"{flag} needs a value")
+            value = rest.pop(0)
+        try:
+            overrides[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"{flag}: {value!r} is no YAML value") from None
+    return overrides
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-train`; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options, words = build_parser().parse_known_args(arguments)
+    return run(lambda: _main(options, words, arguments))
+
+
+def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
+    import yaml
+
+    from data.errors import SettingsError
+    from detection.settings import resolve_settings, to_plain
+
+    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
+    if options.print_settings:
+        print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
+        return 0
+    if not options.dataset or not options.root:
+        raise SettingsError("--dataset and --root are needed; see pelee-train --help")
+    return _train(options, settings, shlex.join(["pelee-train", *arguments]))
+
+
+def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:
+    import torch
+
+    from data.datasets import open_dataset
+    from detection.model import Pelee
+    from detection.model_file import make_card, transfer
+    from detection.settings import to_plain
+    from detection.train import train
+    from pelee.training import current_commit, to_tensors
+    from weights.store import load_tensors, resolve, save_model
+
+    train_set, val_set = (
+        open_dataset(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
+    )
+    for dataset in (train_set, val_set):
+        print(f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures, {len(dataset.class_names)} classes")
+        for warning in dataset.warnings:
+            print(f"  note: {warning}")
+
+    commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
+    torch.manual_seed(settings.seed)
+    network = Pelee(settings.network(len(train_set.class_names)))
+    if start := options.weights or options.backbone:
+        model = resolve(start)
+        part = network if options.weights else network.backbone
+        print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(part, load_tensors(model))}")
+        start = f"{model.card.name}, SHA-256 {model.card.sha256}"
+
+    trained = train(
+        network,
+        settings,
+        train_set,
+        val_set,
+        options.output,
+        resume=options.resume,
+        devices=options.devices,
+        accelerator=options.accelerator,
+    )
+    if trained.global_rank:
+        return 0  # one process writes the model
+    name = options.name or options.output.resolve().name
+    card = make_card(name, network.config, train_set, to_plain(settings), command=command, commit=commit, start=start)
+    if trained.best_score is not None:
+        card.scores.append(
+            {
+                "metric": "mAP 11-point",
+                "value": round(100 * trained.best_score, 2),
+                "split": val_set.split,
+                "command": command,
+                "pictures": len(val_set.records),
+            }
+        )
+    saved = save_model(options.output / "model", to_tensors(trained.network), card)
+    print(
+        f"model: {saved.path.parent}" + (f", mAP {card.scores[0]['value']} on {val_set.split}" if card.scores else "")
+    )
+    print(f"try it: pelee-detect PICTURE --weights {saved.path.parent}")
+    return 0

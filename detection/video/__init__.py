@@ -1,0 +1,1 @@
+"""Videos and cameras: where frames come from, and where annotated ones go."""

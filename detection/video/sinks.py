@@ -1,0 +1,127 @@
+"""Where annotated frames go: an mp4 that every browser plays."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import ImageError
+from data.files import atomic_path
+
+BT709 = 1  # the code of ITU-T H.273 for its primaries, its transfer and its matrix alike
+LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
+
+
+@contextmanager
+def video_writer(
+    path: Path | str, size: tuple[int, int], rate: Fraction, time_base: Fraction | None = None
+) -> Iterator["VideoWriter"]:
+    """Yield a writer of an H.264 mp4 without sound, written aside and renamed when the block ends.
+
+    Ctrl-C in the block finishes the file as far as it got, and then goes on; any other error removes it and leaves
+    what stood at `path` before.
+
+    Args:
+        path: where to; its folder is made.
+        size: (width, height) of the frames.
+        rate: frames a second.
+        time_base: the unit of the frames' times in seconds; None is one frame's time.
+
+    Raises:
+        OSError: the file system's, such as a full disk.
+        ImageError: not one frame was written.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    with atomic_path(path) as aside:
+        writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate)
+        try:
+            try:
+                yield writer
+            except KeyboardInterrupt as error:
+                if writer.frames == 0:
+                    raise
+                interrupt = error
+            writer.finish()
+        except BaseException:
+            writer.drop()
+            raise
+    if interrupt is not None:
+        raise interrupt
+
+
+class VideoWriter:
+    """What `video_writer` yields.
+
+    Attributes:
+        frames: how many were written.
+    """
+
+    def __init__(self, aside: Path, path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> None:
+        """Open `aside` for writing; errors name `path`."""
+        import av
+
+        self.frames = 0
+        self._path = path
+        self._time_base = time_base
+        self._step = max(1, round(1 / rate / time_base))  # one frame, in units of time_base
+        self._last = -self._step
+        # Fast start puts the index first, so that a browser begins before it has the whole file.
+        self._container = av.open(f"file:{aside}", "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream = self._container.add_stream(
+            "libx264", rate=rate.limit_denominator(65_535), options={"preset": "veryfast", "crf": "21"}
+        )
+        width, height = size
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = time_base
+        # Said in the file, or players guess the colours' matrix by the picture's height.
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+
+    def write(self, image: np.ndarray, time: Fraction | None = None) -> None:
+        """Append an (H, W, 3) uint8 RGB frame at `time` seconds from the start, or one frame after the last.
+
+        H.264's pixel format for every player halves the colours' resolution, so that an odd width or height grows
+        by a copy of the last column or row.
+        """
+        import av
+
+        place = self._last + self._step if time is None else round(time / self._time_base)
+        self._last = max(place, self._last + 1, 0)  # an encoder takes only times that grow
+        height, width = image.shape[:2]
+        if width % 2 or height % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts, frame.time_base, frame.duration = self._last, self._time_base, self._step
+        with self._named_errors():
+            self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def finish(self) -> None:
+        """Write what the encoder holds back, and the index."""
+        if self.frames == 0:
+            raise ImageError(f"{self._path}: the video got no frame")
+        with self._named_errors():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def drop(self) -> None:
+        """Close a file that is not wanted."""
+        import av
+
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turn FFmpeg's errors into `OSError` with the path that the user knows."""
+        import av
+
+        try:
+            yield
+        except av.FFmpegError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error

@@ -1,0 +1,1 @@
+"""Classification: the trainer that gives the detector its backbone."""

@@ -1,0 +1,1 @@
+"""The service: POST a photo, get boxes."""

@@ -1,0 +1,68 @@
+"""Exit codes, one line on stderr, and a traceback for bugs only."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from data.command import run
+from data.errors import DatasetError, ImageError, PeleeError, SettingsError, WeightsError
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def body() -> int:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_body_s_code_is_returned(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: code) == code
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", [PeleeError, ImageError, DatasetError, WeightsError, SettingsError])
+def test_a_user_s_error_is_one_line_and_2(kind: type[PeleeError], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(kind("a.jpg: not a picture"))) == 2
+    assert capsys.readouterr() == ("", "error: a.jpg: not a picture\n")
+
+
+def test_an_error_of_the_file_system_names_the_file_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(FileNotFoundError(errno.ENOENT, "No such file or directory", "x.json"))) == 2
+    assert capsys.readouterr().err == "error: No such file or directory: x.json\n"
+    assert run(raising(OSError(errno.ENOSPC, "No space left on device"))) == 2
+    assert capsys.readouterr().err == "error: No space left on device; free some space and run the command again\n"
+
+
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes close differently")
+def test_a_closed_pipe_ends_quietly() -> None:
+    code = "from data.command import run\ndef body():\n  while True: print('line')\nraise SystemExit(run(body))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 141
+
+
+def test_importing_data_brings_nothing_heavy() -> None:
+    code = (
+        "import sys, data.command, data.files, data.datasets, data.images, data.preprocess, data.augment\n"
+        "print([name for name in ('torch', 'albumentations', 'matplotlib', 'pycocotools', 'supervision', 'scipy')"
+        " if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,35 @@
+"""A folder of pictures, and the registry of the kinds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.datasets import KINDS, open_dataset
+from data.errors import DatasetError, ImageError, SettingsError
+from data.images import write_image
+
+
+def test_pictures_without_boxes(tmp_path: Path) -> None:
+    for name in ("b.jpg", "sub/a.png"):
+        write_image(tmp_path / name, np.zeros((5, 9, 3), dtype=np.uint8))
+    dataset = open_dataset("folder", tmp_path, "all")
+    assert [record.image_id for record in dataset.records] == ["b.jpg", "sub/a.png"]
+    assert all(record.size == (9, 5) and record.boxes.shape == (0, 4) for record in dataset.records)
+    assert dataset.class_names == ()
+    assert [record.image_id for record in open_dataset("folder", tmp_path, "sub").records] == ["sub/a.png"]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no pictures"):
+        open_dataset("folder", tmp_path, "all")
+    with pytest.raises(DatasetError, match="val: no such folder"):
+        open_dataset("folder", tmp_path, "val")
+    for kind in KINDS:
+        with pytest.raises(DatasetError, match="nowhere"):
+            open_dataset(kind, tmp_path / "nowhere", "all")
+
+
+def test_an_unknown_kind_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="unknown data set kind 'imagenet'; there are voc, coco, yolo, folder"):
+        open_dataset("imagenet", tmp_path, "all")

@@ -1,0 +1,183 @@
+"""Measuring a whole split: every picture once, in order, and the tables that come out."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import detection.evaluate as module
+from data.errors import DatasetError, SettingsError
+from data.images import write_image
+from data.records import Dataset, Record
+from detection.evaluate import evaluate, label_map, merge_predictions, relabel, report
+from detection.postprocess import Prediction
+
+NAMES = ("dog", "[b]cat", "cow")
+
+
+def dataset(folder: Path, pictures: int = 7, size: tuple[int, int] | None = (64, 48)) -> Dataset:
+    """Pictures of 64 x 48 whose red is their number; one object each, dogs and cats in turn, and never a cow."""
+    records = []
+    for number in range(pictures):
+        image = np.zeros((48, 64, 3), np.uint8)
+        image[..., 0] = number
+        write_image(folder / f"{number}.png", image)
+        box = np.array([[number, 5, number + 20, 40]], np.float32)
+        flags, area = np.zeros(1, bool), np.array([700], np.float32)
+        label = np.array([number % 2])
+        records.append(Record(folder / f"{number}.png", str(number), box, label, flags, flags, area, size))
+    return Dataset("toy", "test", NAMES, records, ["a line about the data"])
+
+
+def detect_by_number(images: list[np.ndarray]) -> list[Prediction]:
+    """Finds every object, by the number in the picture: right only if pictures and records stay together."""
+    numbers = [int(image[0, 0, 0]) for image in images]
+    return [
+        Prediction(np.array([[n, 5, n + 20, 40]], np.float32), np.array([0.9], np.float32), np.array([n % 2]))
+        for n in numbers
+    ]
+
+
+def one(score: float) -> Prediction:
+    return Prediction(np.zeros((1, 4), np.float32), np.array([score], np.float32), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 16])
+def test_every_picture_is_measured_once_and_in_order(tmp_path: Path, batch: int) -> None:
+    sizes = []
+
+    def detect(images: list[np.ndarray]) -> list[Prediction]:
+        sizes.append(len(images))
+        return detect_by_number(images)
+
+    evaluation = evaluate(detect, dataset(tmp_path), batch=batch, workers=3)
+    assert sum(sizes) == evaluation.pictures == 7
+    assert max(sizes) == min(batch, 7)
+    assert evaluation.voc.map_11point == evaluation.voc.map_allpoint == 1
+    assert evaluation.coco.numbers["AP"] == pytest.approx(1)
+    assert evaluation.confusion.tolist() == np.diag([4, 3, 0, 0]).tolist()
+    assert 0 < evaluation.seconds_detecting <= evaluation.seconds
+    assert evaluation.warnings == ("a line about the data",)
+
+
+def test_pictures_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tmp_path, pictures=12)
+    lock, read, seen, excess = threading.Lock(), 0, 0, 0
+    original = module.read_image
+
+    def counting(path: Path) -> np.ndarray:
+        nonlocal read
+        with lock:
+            read += 1
+        return original(path)
+
+    def slow(images: list[np.ndarray]) -> list[Prediction]:
+        nonlocal seen, excess
+        time.sleep(0.02)
+        with lock:
+            excess = max(excess, read - seen)
+        seen += len(images)
+        return detect_by_number(images)
+
+    monkeypatch.setattr(module, "read_image", counting)
+    evaluate(slow, data, batch=2, workers=4)
+    assert read == 12
+    assert excess <= 4  # the batch in work and one more
+
+
+def test_a_damaged_picture_ends_it_and_is_named(tmp_path: Path) -> None:
+    data = dataset(tmp_path)
+    (tmp_path / "4.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"4\.png.*leaves no picture out"):
+        evaluate(detect_by_number, data, batch=2)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+def test_a_split_without_objects_and_a_batch_of_none_are_refused(tmp_path: Path) -> None:
+    data = dataset(tmp_path, pictures=1)
+    with pytest.raises(SettingsError, match="batch of 0"):
+        evaluate(detect_by_number, data, batch=0)
+    empty = np.zeros(0)
+    record = Record(tmp_path / "0.png", "0", np.zeros((0, 4)), empty, empty, empty, empty)
+    with pytest.raises(DatasetError, match="toy test: no objects in 1 pictures"):
+        evaluate(detect_by_number, Dataset("toy", "test", NAMES, [record]))
+
+
+def test_a_detector_that_loses_pictures_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 predictions for 2 pictures"):
+        evaluate(lambda images: detect_by_number(images[:1]), dataset(tmp_path), batch=2)
+
+
+def test_pictures_of_another_size_than_annotated_are_told(tmp_path: Path) -> None:
+    evaluation = evaluate(detect_by_number, dataset(tmp_path, size=(48, 64)))
+    assert evaluation.warnings[-1] == "7 pictures have not the size that is annotated; the first is 0.png"
+    assert len(evaluate(detect_by_number, dataset(tmp_path, size=None)).warnings) == 1
+
+
+def test_the_report_has_a_line_a_class(tmp_path: Path) -> None:
+    text = report(evaluate(detect_by_number, dataset(tmp_path)))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert rows["dog"] == ["4", "100.0", "100.0", "100.0"]
+    assert rows["[b]cat"] == ["3", "100.0", "100.0", "100.0"]
+    assert rows["cow"] == ["0", "-", "-", "-"]
+    assert rows["mean"] == ["7", "100.0", "100.0", "100.0"]
+    assert "mAP 100.0 (11-point), 100.0 (all-point)" in text
+    assert "left out of the means: cow" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_json_holds_the_numbers_and_null_for_what_is_not_defined(tmp_path: Path) -> None:
+    evaluation = evaluate(detect_by_number, dataset(tmp_path), confidence=0.25)
+    content = json.loads(json.dumps(evaluation.to_json({"name": "m", "sha256": "0a"}, {"iou": 0.45}), allow_nan=False))
+    assert content["model"] == {"name": "m", "sha256": "0a"}
+    assert content["settings"] == {"iou": 0.45}
+    assert (content["dataset"], content["split"], content["pictures"]) == ("toy", "test", 7)
+    assert content["voc"] == {"iou": 0.5, "map_11point": 1, "map_allpoint": 1}
+    assert content["coco"]["AP"] == pytest.approx(1)
+    assert content["coco"]["APl"] is None
+    assert content["classes"][2] == {
+        "name": "cow", "objects": 0, "ap_11point": None, "ap_allpoint": None, "ap50": None, "ap50_95": None
+    }  # fmt: skip
+    assert content["confusion_matrix"]["confidence"] == 0.25
+    assert content["confusion_matrix"]["counts"][0] == [4, 0, 0, 0]
+
+
+def test_merging_drops_what_a_distributed_sampler_pads() -> None:
+    # 5 records on 2 processes: the sampler repeats record 0, so that each has 3
+    predictions = [one(index / 10) for index in range(5)]
+    parts = [
+        [(index, predictions[index]) for index in (0, 2, 4)],
+        [(1, predictions[1]), (3, predictions[3]), (0, one(0.0))],
+    ]
+    merged = merge_predictions(parts, total=5)
+    assert all(mine is theirs for mine, theirs in zip(merged, predictions, strict=True))
+
+
+def test_merging_refuses_gaps_and_strangers() -> None:
+    with pytest.raises(ValueError, match="2 of 4 records have no prediction, the first is 1"):
+        merge_predictions([[(0, one(1))], [(3, one(1))]], total=4)
+    with pytest.raises(ValueError, match="record 4, but there are 4"):
+        merge_predictions([[(4, one(1))]], total=4)
+    with pytest.raises(ValueError, match="record -1"):
+        merge_predictions([[(-1, one(1))]], total=4)
+    assert merge_predictions([], total=0) == []
+
+
+def test_labels_are_mapped_by_name() -> None:
+    mapping = label_map(["cat", "cow", "dog"], ["dog", "cat"])
+    assert mapping.tolist() == [1, -1, 0]
+    prediction = Prediction(
+        np.arange(12, dtype=np.float32).reshape(3, 4), np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 2, 0])
+    )
+    mapped = relabel(prediction, mapping)
+    assert mapped.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(mapped.scores, [0.8, 0.7])
+    np.testing.assert_array_equal(mapped.boxes[:, 0], [4, 8])
+
+
+def test_a_class_that_the_model_lacks_is_named() -> None:
+    with pytest.raises(DatasetError, match="not 2 of the data set's: yak, zebu"):
+        label_map(["dog"], ["yak", "dog", "zebu"])

@@ -1,0 +1,132 @@
+"""Matching: by hand with ties and thresholds, as properties on random boxes, and against a plain re-telling."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.ops import box_convert, box_iou
+
+from detection.matcher import match
+from detection.priors import VOC_SIZES, make_priors
+
+PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
+
+
+def from_corners(rows: list[list[float]]) -> Tensor:
+    return box_convert(torch.tensor(rows), "xyxy", "cxcywh")
+
+
+# Four quarters of the picture.
+QUARTERS = from_corners([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]])
+
+
+def test_no_objects() -> None:
+    matched = match(torch.zeros(0, 4), QUARTERS)
+    assert matched.tolist() == [-1] * 4 and matched.dtype == torch.int64
+
+
+def test_one_object() -> None:
+    assert match(torch.tensor([[0.5, 0.0, 1.0, 0.5]]), QUARTERS).tolist() == [-1, 0, -1, -1]
+
+
+def test_a_poor_overlap_is_enough_for_the_best_prior() -> None:
+    """A tenth by a tenth of the picture, in the third quarter: IoU 0.01 / 0.25 = 0.04, and still matched."""
+    assert match(torch.tensor([[0.1, 0.7, 0.2, 0.8]]), QUARTERS).tolist() == [-1, -1, 0, -1]
+
+
+def test_threshold_is_inclusive() -> None:
+    """Two priors of one object: the best, and one of IoU exactly 0.25 / 0.5 = 0.5."""
+    priors = from_corners([[0, 0, 0.5, 0.5], [0, 0, 0.5, 1]])
+    box = torch.tensor([[0, 0, 0.5, 0.5]])
+    assert match(box, priors).tolist() == [0, 0]
+    assert match(box, priors, iou_threshold=0.51).tolist() == [0, -1]
+
+
+def test_each_prior_takes_the_object_it_overlaps_most() -> None:
+    """The third prior, 0..0.75 wide, overlaps the left half by 2/3 and the right half by 0.25 / 1 = 0.25."""
+    priors = from_corners([[0, 0, 0.5, 1], [0.5, 0, 1, 1], [0, 0, 0.75, 1]])
+    boxes = torch.tensor([[0.5, 0, 1, 1], [0, 0, 0.5, 1]])
+    assert match(boxes, priors).tolist() == [1, 0, 1]
+
+
+def test_two_objects_want_the_same_prior() -> None:
+    """Both overlap the first prior best, by 0.8 and 0.96; the second object has it, the first what is left."""
+    priors = from_corners([[0, 0, 1, 0.5], [0, 0.6, 1, 1]])
+    boxes = torch.tensor([[0, 0, 0.8, 0.5], [0, 0, 0.96, 0.5]])
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
+    assert iou.argmax(1).tolist() == [0, 0]
+    assert match(boxes, priors).tolist() == [1, 0]
+
+
+def test_one_box_twice() -> None:
+    """Both priors that fit go to one object each, though both are over the threshold for either."""
+    priors = from_corners([[0, 0, 0.5, 1], [0, 0, 0.6, 1], [0.8, 0, 1, 1]])
+    boxes = torch.tensor([[0, 0, 0.5, 1], [0, 0, 0.5, 1]])
+    matched = match(boxes, priors).tolist()
+    assert sorted(matched[:2]) == [0, 1] and matched[2] == -1
+
+
+def test_identical_objects_each_have_a_prior() -> None:
+    matched = match(torch.tensor([[0.1, 0.1, 0.4, 0.4]]).repeat(5, 1), PRIORS)
+    assert set(range(5)) <= set(matched.tolist())
+
+
+def test_more_objects_than_priors() -> None:
+    """Every prior keeps an object, each another; the rest go without."""
+    boxes = torch.tensor([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1], [0.4, 0.4, 0.6, 0.6]])
+    assert match(boxes, QUARTERS).tolist() == [0, 1, 2, 3]
+
+
+def test_inputs_are_left_alone() -> None:
+    boxes, priors = torch.tensor([[0.0, 0.0, 0.5, 0.5]]), QUARTERS.clone()
+    match(boxes, priors)
+    assert torch.equal(priors, QUARTERS) and boxes.tolist() == [[0.0, 0.0, 0.5, 0.5]]
+
+
+edge = st.floats(0, 0.95)
+side = st.floats(0.01, 1)
+random_boxes = st.lists(
+    st.tuples(edge, edge, side, side).map(lambda b: [b[0], b[1], min(1.0, b[0] + b[2]), min(1.0, b[1] + b[3])]),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(random_boxes)
+def test_properties(rows: list[list[float]]) -> None:
+    boxes = torch.tensor(rows)
+    matched = match(boxes, PRIORS)
+    iou = box_iou(boxes, box_convert(PRIORS, "cxcywh", "xyxy"))  # (n, P)
+    best_iou, _ = iou.max(0)
+
+    assert matched.min() >= -1 and matched.max() < len(boxes)
+    assert set(range(len(boxes))) <= set(matched.tolist())  # no object goes without
+    assert (matched[best_iou >= 0.5] >= 0).all()  # no good prior is background
+    # At most one prior an object breaks the rule of thresholds: the one that the object took first.
+    of_matched = iou.gather(0, matched.clamp(min=0)[None])[0]
+    by_rule = torch.where(best_iou >= 0.5, of_matched == best_iou, matched == -1)
+    assert (~by_rule).sum() <= len(boxes)
+
+
+def retold(boxes: Tensor, priors: Tensor) -> list[int]:
+    """The matching by going once through all pairs, the largest IoU first."""
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
+    count = len(priors)
+    matched: dict[int, int] = {}
+    for pair in iou.flatten().argsort(descending=True).tolist():
+        thing, prior = divmod(pair, count)
+        if prior not in matched and thing not in matched.values():
+            matched[prior] = thing
+    for prior in range(count):
+        thing = int(iou[:, prior].argmax())
+        if prior not in matched and iou[thing, prior] >= 0.5:
+            matched[prior] = thing
+    return [matched.get(prior, -1) for prior in range(count)]
+
+
+def test_against_a_retelling() -> None:
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        corner = torch.rand(6, 2, generator=generator) * 0.5
+        boxes = torch.cat([corner, corner + 0.15 + 0.35 * torch.rand(6, 2, generator=generator)], 1)
+        assert match(boxes, PRIORS).tolist() == retold(boxes, PRIORS)

@@ -1,0 +1,135 @@
+"""Learning rates and optimisers, held against numbers worked out by hand."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pelee.training import (
+    AtomicCheckpoints,
+    OptimizationSettings,
+    build_optimizer,
+    keep_metrics,
+    lr_factor,
+    with_schedule,
+)
+
+
+def factors(settings: OptimizationSettings, total: int) -> list[float]:
+    return [lr_factor(step, total, settings) for step in range(total)]
+
+
+def test_warmup_rises_by_equal_amounts_and_reaches_one_at_its_end() -> None:
+    settings = OptimizationSettings(warmup_steps=4)
+    assert factors(settings, 100)[:5] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
+
+
+def test_cosine_is_the_papers_formula() -> None:
+    # PeleeNet's training, section 2.3: 0.5 * lr * (cos(pi * t / 120) + 1), t = 0 to 120
+    found = factors(OptimizationSettings(schedule="cosine"), 120)
+    assert found == pytest.approx([0.5 * (math.cos(math.pi * t / 120) + 1) for t in range(120)])
+    assert (found[0], found[60]) == pytest.approx((1, 0.5))
+    assert found[40] == pytest.approx(0.75)  # cos(60 degrees) = 1/2
+    assert lr_factor(120, 120, OptimizationSettings()) == pytest.approx(0)
+
+
+def test_cosine_falls_over_what_the_warmup_leaves() -> None:
+    settings = OptimizationSettings(schedule="cosine", warmup_steps=20)
+    assert lr_factor(20, 120, settings) == pytest.approx(1)
+    assert lr_factor(70, 120, settings) == pytest.approx(0.5)  # the middle of 20 to 120
+    assert lr_factor(120, 120, settings) == pytest.approx(0)
+    assert lr_factor(500, 120, settings) == pytest.approx(0)  # it does not rise again
+
+
+def test_multi_step_is_the_papers_schedule_for_voc() -> None:
+    settings = OptimizationSettings(schedule="multi-step", lr=0.005, milestones=(2 / 3, 5 / 6), gamma=0.1)
+    rates = {step: 0.005 * lr_factor(step, 120_000, settings) for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999)}
+    assert rates == pytest.approx(
+        {0: 0.005, 79_999: 0.005, 80_000: 0.0005, 99_999: 0.0005, 100_000: 0.00005, 119_999: 0.00005}
+    )
+
+
+def test_multi_step_with_the_recipes_rounded_shares_drops_at_the_same_steps() -> None:
+    settings = OptimizationSettings(schedule="multi-step", milestones=(0.6666667, 0.8333333), warmup_steps=500)
+    drops = [
+        step
+        for step in range(501, 120_000)
+        if lr_factor(step, 120_000, settings) < lr_factor(step - 1, 120_000, settings)
+    ]
+    assert drops == [80_000, 100_000]
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_a_warmup_longer_than_the_run_stays_below_one(total: int) -> None:
+    found = factors(OptimizationSettings(warmup_steps=10), total)
+    assert found == pytest.approx([(step + 1) / 11 for step in range(total)])
+
+
+def test_sgd_takes_the_settings_and_each_group_its_own_rate() -> None:
+    backbone, head = nn.Linear(2, 2), nn.Linear(2, 1)
+    groups: list[dict[str, Any]] = [{"params": backbone.parameters(), "lr": 0.02}, {"params": head.parameters()}]
+    settings = OptimizationSettings(lr=0.1, momentum=0.8, nesterov=True, weight_decay=3e-4)
+    optimizer = build_optimizer(groups, settings)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.1]
+    for group in optimizer.param_groups:
+        assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.8, True, 3e-4)
+
+
+def test_adamw() -> None:
+    optimizer = build_optimizer(nn.Linear(2, 2).parameters(), OptimizationSettings(optimizer="adamw", lr=1e-3))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+    assert optimizer.param_groups[0]["weight_decay"] == 5e-4
+
+
+def test_the_schedule_scales_every_group_from_its_first_step_on() -> None:
+    a, b = nn.Linear(1, 1), nn.Linear(1, 1)
+    settings = OptimizationSettings(lr=0.1, schedule="multi-step", milestones=(0.5,), warmup_steps=1)
+    optimizer = build_optimizer([{"params": a.parameters(), "lr": 0.01}, {"params": b.parameters()}], settings)
+    schedule: Any = with_schedule(optimizer, 6, settings)["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    rates = []
+    for _ in range(6):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule["scheduler"].step()
+    # half of the rate in the one step of warm-up, then all of it, and a tenth from half of the six steps on
+    expected = [0.05, 0.1, 0.1, 0.01, 0.01, 0.01]
+    assert [rate for _, rate in rates] == pytest.approx(expected)
+    assert [rate for rate, _ in rates] == pytest.approx([rate / 10 for rate in expected])
+
+
+def test_a_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint({"weights": torch.arange(1000)}, str(path))
+    whole = path.read_bytes()
+
+    def full_disk(self: Path, content: memoryview) -> int:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_bytes", full_disk)
+        AtomicCheckpoints().save_checkpoint({"weights": torch.zeros(1000)}, str(path))
+    assert path.read_bytes() == whole
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    state = AtomicCheckpoints().load_checkpoint(path, weights_only=True)
+    assert state["weights"].tolist() == list(range(1000))
+
+
+def test_metrics_of_earlier_starts_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    keep_metrics(file)  # nothing there yet
+    for number in range(3):
+        file.write_text(str(number))
+        keep_metrics(file)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "metrics-1.csv": "0",
+        "metrics-2.csv": "1",
+        "metrics-3.csv": "2",
+    }

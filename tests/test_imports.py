@@ -1,0 +1,104 @@
+"""Imports run one way, serve -> detection -> pelee -> data, weights, and the way of a shipped model is a light one."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("data", "weights", "pelee", "detection", "serve")
+MAY_IMPORT = {
+    "data": {"data"},
+    "weights": {"weights"},
+    "pelee": {"pelee", "data", "weights"},
+    "detection": {"detection", "pelee", "data", "weights"},
+    "serve": {"serve", "detection", "pelee", "data", "weights"},
+}
+# What both of the lowest packages need: errors, and files that are whole or absent.
+WEIGHTS_MAY_IMPORT = ("data.errors", "data.files")
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "albumentations", "supervision", "matplotlib", "pycocotools")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module that a file imports, wherever in it: (line, dotted name), a name's module with the name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module_name(path).split(".")
+                package = package if path.name == "__init__.py" else package[:-1]
+                base = ".".join(filter(None, [*package[: len(package) - node.level + 1], base]))
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def is_within(name: str, module: str) -> bool:
+    return name == module or name.startswith(module + ".")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    assert sources(package)
+    wrong = []
+    for path in sources(package):
+        for line, name in imports(path):
+            top = name.partition(".")[0]
+            allowed = (
+                top not in (*PACKAGES, "tests")
+                or top in MAY_IMPORT[package]
+                or (package == "weights" and any(is_within(name, module) for module in WEIGHTS_MAY_IMPORT))
+            )
+            if not allowed:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert not wrong
+
+
+def test_what_weights_takes_of_data_imports_nothing_of_the_house() -> None:
+    """So that `weights` and `data` stay apart."""
+    for module in WEIGHTS_MAY_IMPORT:
+        path = ROOT / Path(*module.split(".")).with_suffix(".py")
+        assert not [name for _, name in imports(path) if name.partition(".")[0] in PACKAGES]
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("import a.b\nfrom c import d, e\n\ndef f():\n    if True:\n        from g.h import i\n")
+    assert list(imports(path)) == [(1, "a.b"), (2, "c.d"), (2, "c.e"), (6, "g.h.i")]
+
+
+def all_of(package: str) -> list[str]:
+    return [module_name(path) for path in sources(package) if path.name != "__main__.py"]
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        pytest.param(["detection.detector", "detection.postprocess", "detection.runtime"], id="detector"),
+        pytest.param(all_of("data"), id="data"),
+        pytest.param(all_of("weights"), id="weights"),
+        pytest.param([*all_of("detection/video"), "detection.cli"], id="video and command"),
+    ],
+)
+def test_light_imports(modules: list[str]) -> None:
+    """In an interpreter of its own, where nothing has been imported yet."""
+    code = (
+        "import importlib, sys\n"
+        f"for module in {modules!r}: importlib.import_module(module)\n"
+        f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -1,0 +1,1 @@
+"""Model files that describe themselves: cards, loading, verification."""

@@ -1,0 +1,237 @@
+"""A model's card: the JSON file beside the weights that says what they are, whence they come and how well they do."""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from numbers import Real
+from pathlib import Path
+from typing import Any, Self
+
+from data.errors import WeightsError
+from data.preprocess import MEAN, SCALE
+
+CARD_NAME = "card.json"
+FORMAT_VERSION = 1
+TASKS = ("detection", "classification")
+TRAINING_KEYS = ("command", "commit", "settings", "data", "started_from")
+SCORE_KEYS = ("metric", "value", "split", "command", "pictures")
+
+
+def _preprocessing() -> dict[str, Any]:
+    return {"colour_order": "RGB", "resize": "warp", "mean": list(MEAN), "scale": SCALE}
+
+
+def _training() -> dict[str, Any]:
+    return {"command": "", "commit": "", "settings": {}, "data": "", "started_from": None}
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model file says of itself. A card that does not hold together cannot be made: `WeightsError`.
+
+    Attributes:
+        name: the model's name, such as "pelee-voc".
+        task: "detection" or "classification".
+        architecture: the name that the registry of networks knows it by, such as "pelee".
+        architecture_settings: what its builder is called with, over its defaults.
+        class_names: in the order of the labels; 0-based, no background.
+        input_size: side of the square input, pixels.
+        preprocessing: `colour_order` ("RGB"), `resize` (how a picture becomes the square input, "warp"), and what the
+            network's graph itself applies to the uint8 input x: `mean` (3 numbers, 0 to 255) and `scale`, as
+            (x - mean) * scale. A runtime therefore normalises nothing.
+        default_confidence: the score, 0 to 1, from which a detection is shown where the user names none.
+        training: `command`, `commit`, `settings` (all of them, resolved), `data` (what it saw), `started_from`.
+        scores: each a dict with `metric`, `value`, `split`, `command` and `pictures` (how many it was measured on).
+        licence: of the weights.
+        file: name of the weights, in the card's folder; set by `weights.store.save_model`, as are the next two.
+        sha256: of that file, 64 hexadecimal digits.
+        parameters: how many numbers were trained (without batch-norm statistics).
+        created: ISO date.
+        format_version: of this layout.
+    """
+
+    name: str
+    task: str
+    architecture: str
+    class_names: list[str]
+    input_size: int
+    architecture_settings: dict[str, Any] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=_preprocessing)
+    default_confidence: float = 0.3
+    training: dict[str, Any] = field(default_factory=_training)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    licence: str = ""
+    file: str = ""
+    sha256: str = ""
+    parameters: int = 0
+    created: str = field(default_factory=_today)
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        """Check every field; the error names the field."""
+        for name in ("name", "task", "architecture", "licence", "file", "sha256", "created"):
+            _expect(isinstance(getattr(self, name), str), name, getattr(self, name), "a string")
+        for name in ("architecture_settings", "preprocessing", "training"):
+            _expect(isinstance(getattr(self, name), dict), name, getattr(self, name), "an object")
+        _expect(bool(self.name), "name", self.name, "a name")
+        _expect(self.task in TASKS, "task", self.task, " or ".join(TASKS))
+        _expect(bool(self.architecture), "architecture", self.architecture, "a name")
+        _check_class_names(self.class_names)
+        _expect(_is_int(self.input_size) and self.input_size > 0, "input_size", self.input_size, "a positive integer")
+        _check_preprocessing(self.preprocessing)
+        _expect(
+            _is_number(self.default_confidence) and 0 <= self.default_confidence <= 1,
+            "default_confidence",
+            self.default_confidence,
+            "a number from 0 to 1",
+        )
+        _need_keys(self.training, TRAINING_KEYS, "training")
+        settings = self.training["settings"]
+        _expect(isinstance(settings, dict), "training.settings", settings, "an object")
+        _check_scores(self.scores)
+        # A card comes with the file it was copied with: a path that leads elsewhere is never followed.
+        plain = self.file == "" or re.fullmatch(r"[^/\\:]+\.safetensors", self.file) is not None
+        _expect(plain, "file", self.file, "the name of a .safetensors file in the card's folder")
+        hexadecimal = re.fullmatch(r"([0-9a-f]{64})?", self.sha256) is not None
+        _expect(hexadecimal, "sha256", self.sha256, "64 lower-case hexadecimal digits")
+        _expect(_is_int(self.parameters) and self.parameters >= 0, "parameters", self.parameters, "an integer from 0")
+        _expect(_is_iso_date(self.created), "created", self.created, "an ISO date such as 2024-05-31")
+        _expect(_is_int(self.format_version), "format_version", self.format_version, "an integer")
+        if self.format_version != FORMAT_VERSION:
+            raise WeightsError(
+                f"field 'format_version' is {self.format_version}, this program reads {FORMAT_VERSION}: "
+                "use the version of the project that wrote the model"
+            )
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read the card at `path`, a card file or the folder it lies in.
+
+        Raises `WeightsError` on a card that is missing, is no JSON, or has fields that are missing, unknown or of the
+        wrong type. Every field must be there: a card is written by `to_json`, and a missing one means a damaged file.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / CARD_NAME
+        try:
+            values = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        except FileNotFoundError:
+            raise WeightsError(f"{path}: no such file, expected a model's card") from None
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"{path}: is not valid JSON ({error}), expected a model's card") from None
+        if not isinstance(values, dict):
+            raise WeightsError(f"{path}: holds {_kind(values)}, expected a model's card, a JSON object")
+        known = [item.name for item in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f", did you mean {near[0]!r}?" if near else f", expected {', '.join(known)}"
+                raise WeightsError(f"{path}: unknown field {key!r}{hint}")
+        missing = [key for key in known if key not in values]
+        if missing:
+            raise WeightsError(f"{path}: field {missing[0]!r} is missing")
+        try:
+            card = cls(**values)
+            _expect(card.file != "", "file", card.file, "the name of the weights")
+            _expect(card.sha256 != "", "sha256", card.sha256, "the SHA-256 of the weights")
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from None
+        return card
+
+    def to_json(self) -> str:
+        """Return the card as indented JSON with a final newline; paths and NumPy scalars in the settings are plain."""
+        values = dataclasses.asdict(self)
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+
+
+def _expect(condition: bool, name: str, found: object, expected: str) -> None:
+    """Raise the one-line error on a field."""
+    if not condition:
+        shown = repr(found)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise WeightsError(f"field {name!r} is {shown} ({_kind(found)}), expected {expected}")
+
+
+def _need_keys(values: Mapping[str, Any], keys: tuple[str, ...], name: str) -> None:
+    """Every key must be there; a near miss among the unknown ones is named."""
+    for key in keys:
+        if key not in values:
+            near = difflib.get_close_matches(key, [other for other in values if other not in keys], n=1)
+            hint = f" (found {near[0]!r} instead)" if near else ""
+            raise WeightsError(f"field '{name}.{key}' is missing{hint}")
+
+
+def _check_class_names(names: object) -> None:
+    _expect(isinstance(names, list) and len(names) > 0, "class_names", names, "a list of at least one name")
+    assert isinstance(names, list)
+    for index, name in enumerate(names):
+        _expect(isinstance(name, str) and name != "", f"class_names[{index}]", name, "a name")
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    _expect(not twice, "class_names", sorted(twice), "every name once")
+
+
+def _check_preprocessing(values: Mapping[str, Any]) -> None:
+    keys = tuple(_preprocessing())
+    for key in values:
+        _expect(key in keys, f"preprocessing.{key}", values[key], f"one of {', '.join(keys)}")
+    _need_keys(values, keys, "preprocessing")
+    colour_order, resize, mean, scale = (values[key] for key in keys)
+    _expect(colour_order == "RGB", "preprocessing.colour_order", colour_order, "RGB, the one order of this project")
+    _expect(isinstance(resize, str) and resize != "", "preprocessing.resize", resize, "a name such as warp")
+    three = isinstance(mean, list) and len(mean) == 3 and all(_is_number(value) for value in mean)
+    _expect(three, "preprocessing.mean", mean, "three numbers")
+    _expect(_is_number(scale) and scale > 0, "preprocessing.scale", scale, "a positive number")
+
+
+def _check_scores(scores: object) -> None:
+    _expect(isinstance(scores, list), "scores", scores, "a list of objects")
+    assert isinstance(scores, list)
+    for index, score in enumerate(scores):
+        name = f"scores[{index}]"
+        _expect(isinstance(score, dict), name, score, "an object")
+        _need_keys(score, SCORE_KEYS, name)
+        for key in ("metric", "split", "command"):
+            _expect(isinstance(score[key], str), f"{name}.{key}", score[key], "a string")
+        _expect(_is_number(score["value"]), f"{name}.value", score["value"], "a finite number")
+        pictures = score["pictures"]
+        _expect(_is_int(pictures) and pictures >= 0, f"{name}.pictures", pictures, "how many pictures")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_iso_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    """Name a value's type as JSON calls it."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, Real) else type(value).__name__)
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _plain(value: object) -> object:
+    """Make what JSON does not know plain: a training of days must not end in a card that cannot be written."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else str(value)

@@ -1,0 +1,174 @@
+"""Model folders: find one by name or path, verify and read its weights, write one that is always whole.
+
+A model is a folder with a card (`weights.card`) and the safetensors file that the card names. No pickle is ever opened.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import WeightsError
+from data.files import atomic_path
+from weights.card import CARD_NAME, Card
+
+SHIPPED_FOLDER = Path(__file__).parent
+PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")
+# A zip (torch.save since 1.6), a pickle of protocol 2 to 5, and the magic number of the older torch.save.
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P")
+HALF_MAX = float(np.finfo(np.float16).max)
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # batch norm's statistics: kept, not trained
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model that was found: its card, and the path of its weights."""
+
+    card: Card
+    path: Path
+
+
+def shipped() -> list[str]:
+    """Return the names of the models that come with the package, sorted."""
+    return sorted(path.parent.name for path in SHIPPED_FOLDER.glob(f"*/{CARD_NAME}"))
+
+
+def resolve(name_or_path: str | Path) -> ModelFile:
+    """Find a model: a shipped name ("pelee-voc"), a model's folder, its card, or its .safetensors file.
+
+    A shipped name wins over a folder of that name in the working directory, so that a command means the same
+    everywhere; `./pelee-voc` reaches the folder. Raises `WeightsError`; the weights are verified by `load_tensors`.
+    """
+    name = str(name_or_path)
+    if isinstance(name_or_path, str) and name in shipped():
+        return _open(SHIPPED_FOLDER / name)
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        if not (path / CARD_NAME).is_file():
+            raise WeightsError(f"{path}: the folder holds no {CARD_NAME}, expected a model's folder (card and weights)")
+        return _open(path)
+    if not path.is_file():
+        raise WeightsError(_unknown(name))
+    if path.name == CARD_NAME:
+        return _open(path.parent)
+    _refuse_pickle(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: is no .safetensors file, expected a model's folder or its .safetensors file")
+    if not (path.parent / CARD_NAME).is_file():
+        raise WeightsError(f"{path}: has no {CARD_NAME} beside it, expected the card that came with the weights")
+    model = _open(path.parent)
+    if model.path.name != path.name:
+        raise WeightsError(f"{path}: the card beside it describes {model.card.file}, expected one for {path.name}")
+    return model
+
+
+def load_tensors(model: ModelFile) -> dict[str, np.ndarray]:
+    """Read a model's weights: floating ones as float32, integers as stored, every array writable and its own.
+
+    The file is read once and its SHA-256 checked before anything of it is parsed. Raises `WeightsError` on a file
+    that is not the one the card describes, cannot be parsed, or holds NaN or infinity.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    _refuse_pickle(model.path)
+    content = model.path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != model.card.sha256:
+        raise WeightsError(
+            f"{model.path}: SHA-256 is {found[:12]}, expected {model.card.sha256[:12]}: "
+            "the file is damaged or not the one its card describes; get the model again"
+        )
+    try:
+        stored = load(content)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{model.path}: is no readable safetensors file ({error}); get the model again") from None
+    if not stored:
+        raise WeightsError(f"{model.path}: holds no tensors, expected the weights of {model.card.architecture}")
+    tensors = {}
+    for name, tensor in stored.items():
+        tensors[name] = np.array(tensor, dtype=np.float32 if tensor.dtype.kind == "f" else tensor.dtype)
+        _refuse_nan(name, tensors[name], str(model.path))
+    return tensors
+
+
+def save_model(folder: Path | str, tensors: Mapping[str, np.ndarray], card: Card, half: bool = True) -> ModelFile:
+    """Write a model's folder and return it; the card's `file`, `sha256` and `parameters` are filled in here.
+
+    With `half`, matrices and convolutions are stored as float16. One-dimensional tensors (biases and batch norm,
+    whose variances span many orders of magnitude, 2% of the numbers) stay float32, as does one that would overflow.
+    Raises `WeightsError` on no tensors, NaN or infinity.
+    """
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    if not tensors:
+        raise WeightsError(f"{folder}: no tensors to save, expected the weights of {card.architecture}")
+    stored = {name: _stored(np.asarray(tensor), half) for name, tensor in tensors.items()}
+    for name, tensor in stored.items():
+        _refuse_nan(name, tensor, f"not saved to {folder}")
+    content = save(stored)
+    digest = hashlib.sha256(content).hexdigest()
+
+    # The weights carry their hash in their name, and the card, replaced last, names them. A kill before the card's
+    # rename leaves the old card with its old weights; after it, the new with the new. Only strays can be left over,
+    # and the next save removes them.
+    path = folder / f"model-{digest[:8]}.safetensors"
+    card = dataclasses.replace(card, file=path.name, sha256=digest, parameters=count_parameters(tensors))
+    text = card.to_json()
+    with atomic_path(path) as aside:
+        aside.write_bytes(content)
+    with atomic_path(folder / CARD_NAME) as aside:
+        aside.write_text(text, encoding="utf-8")
+    for other in folder.glob("*.safetensors"):
+        if other != path and re.fullmatch(r"model(-[0-9a-f]{8})?\.safetensors", other.name):
+            other.unlink(missing_ok=True)
+    return ModelFile(card, path)
+
+
+def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
+    """Count trained numbers as PyTorch's `parameters()` does: without batch norm's statistics."""
+    return sum(int(np.size(tensor)) for name, tensor in tensors.items() if name.rpartition(".")[2] not in BUFFERS)
+
+
+def _open(folder: Path) -> ModelFile:
+    card = Card.load(folder)
+    path = folder / card.file
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file, expected the weights that {folder / CARD_NAME} names")
+    return ModelFile(card, path)
+
+
+def _unknown(name: str) -> str:
+    names = shipped()
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{name!r} is neither a shipped model ({', '.join(names) or 'none'}) nor a path that exists{hint}"
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Pickles run code when they are opened: refuse by name and by first bytes, before anything reads them."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    # A safetensors file starts with its header's length, eight bytes that can look like a pickle's, then "{".
+    pickled = start.startswith(PICKLE_STARTS) and start[8:9] != b"{"
+    if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
+        raise WeightsError(f"{path}: is a pickle, which can run code when opened; only safetensors are loaded")
+
+
+def _refuse_nan(name: str, tensor: np.ndarray, where: str) -> None:
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise WeightsError(f"{where}: tensor {name!r} holds NaN or infinity, expected finite weights")
+
+
+def _stored(tensor: np.ndarray, half: bool) -> np.ndarray:
+    """Return a C-contiguous copy in the type that goes to the file."""
+    if tensor.dtype.kind != "f":
+        return np.array(tensor, order="C")
+    fits = tensor.ndim >= 2 and (tensor.size == 0 or float(np.abs(tensor).max()) <= HALF_MAX)
+    return np.array(tensor, dtype=np.float16 if half and fits else np.float32, order="C")
