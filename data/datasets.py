@@ -18,6 +18,13 @@ _READERS: dict[str, Callable[[Path, str], Dataset]] = {
 }
 KINDS = tuple(_READERS)
 
+#: (trained on, measured on) where nobody names a split
+USUAL_SPLITS = {
+    "voc": ("trainval", "2007-test"),
+    "coco": ("train2017", "val2017"),
+    "yolo": ("train", "val"),
+}
+
 
 def open_dataset(kind: str, root: Path | str, split: str) -> Dataset:
     """Read a split of a data set; see the readers for their layouts and splits.

@@ -119,6 +119,10 @@ def _detect(args: argparse.Namespace) -> int:
             interrupted = True
     if pipeline.summaries:
         print_report(pipeline.summaries, detector.timer, to_stderr=to_stdout)
+        if args.output is not None:
+            names = ", ".join(str(args.output / summary.item.target) for summary in pipeline.summaries[:4])
+            more = f" and {len(pipeline.summaries) - 4} more" if len(pipeline.summaries) > 4 else ""
+            print(f"annotated copies: {names}{more}", file=sys.stderr if to_stdout else sys.stdout)
     if interrupted:
         print("interrupted; what was written is complete as far as it got", file=sys.stderr)
         return 130

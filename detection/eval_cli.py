@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from detection.evaluate import Evaluation
     from detection.postprocess import Prediction
 
-DEFAULTS = {"voc": ("2007-test", "pelee-voc"), "coco": ("val2017", "pelee-coco"), "yolo": ("val", None)}
-"""For each data set the split and the model that are taken where none is named."""
+MODELS = {"voc": "pelee-voc", "coco": "pelee-coco"}
+"""For each data set the model that is taken where none is named."""
 WARNINGS_SHOWN = 5
 
 
@@ -29,9 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, measure, write; returns the exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    split, weights = DEFAULTS[arguments.dataset]
-    arguments.split = arguments.split or split
-    arguments.weights = arguments.weights or weights
+    arguments.weights = arguments.weights or MODELS.get(arguments.dataset)
     if arguments.weights is None:
         parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model goes with it")
     return run(lambda: _evaluate(arguments))
@@ -42,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="pelee-eval",
         description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
     )
-    parser.add_argument("--dataset", choices=sorted(DEFAULTS), required=True, help="layout of the data")
+    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), required=True, help="layout of the data")
     parser.add_argument("--root", type=Path, required=True, help="folder of the data: VOCdevkit, COCO's, a YOLO yaml's")
     parser.add_argument(
         "--split", help="part of the data: 2007-test for voc (or 2007-trainval,2012-trainval), val2017 for coco, val"
@@ -66,13 +64,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
-    from data.datasets import open_dataset
+    from data.datasets import USUAL_SPLITS, open_dataset
     from detection.detector import Detector
     from detection.evaluate import evaluate, label_map, relabel, report
     from detection.postprocess import CONFIDENCE, IOU, KEEP
 
     detector = Detector.load(arguments.weights)
-    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split)
+    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split or USUAL_SPLITS[arguments.dataset][1])
     mapping = label_map(detector.class_names, dataset.class_names)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:

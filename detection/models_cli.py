@@ -1,7 +1,7 @@
 """`pelee-models`: every model, counted."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from data.command import run
 
@@ -29,12 +29,14 @@ def _main(options: argparse.Namespace) -> int:
 
     from rich.console import Console
     from rich.table import Table
+    from torch import nn
 
     from detection.model import DESIGNS, Pelee
     from pelee.networks.registry import MODELS, choose, count
     from weights.store import resolve, shipped
 
-    builders = {**MODELS, **{name: partial(Pelee, config) for name, config in DESIGNS.items()}}
+    builders: dict[str, Callable[[], nn.Module]] = dict(MODELS)
+    builders |= {name: partial(Pelee, config) for name, config in DESIGNS.items()}
     sizes = {**dict.fromkeys(MODELS, 224), **{name: config.input_size for name, config in DESIGNS.items()}}
     with_weights = {resolve(name).card.name for name in shipped()}
     counts = {name: count(builders[name](), sizes[name]) for name in choose(options.names, builders)}

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
+from data.datasets import USUAL_SPLITS
 from data.errors import SettingsError
 from detection.model import PeleeConfig, check_input_size
 from detection.priors import COCO_SIZES, VOC_SIZES
@@ -17,12 +18,6 @@ from pelee.training import OptimizationSettings
 
 RECIPES = files("detection") / "recipes"
 PRIOR_SIZES = {"voc": VOC_SIZES, "coco": COCO_SIZES}
-# What is usually trained on and measured by, for each layout of data; recipes and flags override it.
-SPLITS = {
-    "voc": {"train_split": "trainval", "val_split": "2007-test"},
-    "coco": {"train_split": "train2017", "val_split": "val2017"},
-    "yolo": {"train_split": "train", "val_split": "val"},
-}
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -115,7 +110,8 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
         SettingsError: an unknown key, a value of a wrong type or out of range.
     """
     check_keys(overrides, "the command")
-    keys = {**SPLITS.get(dataset or "", {}), **(read_recipe(recipe) if recipe else {}), **overrides}
+    usual = dict(zip(("train_split", "val_split"), USUAL_SPLITS.get(dataset or "", ()), strict=False))
+    keys = {**usual, **(read_recipe(recipe) if recipe else {}), **overrides}
     try:
         settings = TypeAdapter(TrainSettings).validate_python(keys)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -144,6 +144,7 @@ def train(
     devices: int = 1,
     accelerator: str = "auto",
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> DetectorTraining:
     """Train a network; checkpoints and logs go to `output`.
 
@@ -175,6 +176,7 @@ def train(
         checkpoint_every=settings.checkpoint_every,
         devices=devices,
         accelerator=accelerator,
+        callbacks=callbacks,
         progress=progress,
     )
     try:

@@ -153,3 +153,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     )
     print(f"try it: pelee-detect PICTURE --weights {saved.path.parent}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

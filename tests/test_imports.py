@@ -17,8 +17,9 @@ MAY_IMPORT = {
     "detection": {"detection", "pelee", "data", "weights"},
     "serve": {"serve", "detection", "pelee", "data", "weights"},
 }
-# What both of the lowest packages need: errors, and files that are whole or absent.
-WEIGHTS_MAY_IMPORT = ("data.errors", "data.files")
+# What both of the lowest packages need: errors, files that are whole or absent, and the numbers of the preprocessing,
+# which a card repeats.
+WEIGHTS_MAY_IMPORT = ("data.errors", "data.files", "data.preprocess")
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "albumentations", "supervision", "matplotlib", "pycocotools")
 
 

@@ -106,7 +106,8 @@ class ClassifierTraining(pl.LightningModule):
         images, labels = batch
         size = self.settings.input_sizes[-1][0]
         images = F.interpolate(images.float(), (size, size), mode="bilinear", align_corners=False)
-        top5 = self.model(images.contiguous(memory_format=torch.channels_last)).topk(5).indices
+        logits = self.model(images.contiguous(memory_format=torch.channels_last))
+        top5 = logits.topk(min(5, logits.shape[1])).indices
         hits = top5 == labels[:, None]
         self.log("val/top1", hits[:, 0].float().mean(), prog_bar=True, batch_size=len(labels))
         self.log("val/top5", hits.any(1).float().mean(), prog_bar=True, batch_size=len(labels))

@@ -221,6 +221,6 @@ def test_evaluation_pictures_know_their_record_and_size(voc_root: Path) -> None:
     dataset = open_dataset("voc", voc_root, "val")
     share = EvaluationPictures(dataset.records, 96, rank=1, world_size=3)
     assert [share[place][0] for place in range(len(share))] == [1]
-    index, image, width, height = share[0]
+    _, image, width, height = share[0]
     assert (image.shape, width, height) == ((96, 96, 3), 120, 90)
     assert image.dtype == np.uint8

@@ -169,11 +169,13 @@ def test_gradient_goes_to_what_counts_only() -> None:
     assert offsets.grad[0].tolist() == [[0.0] * 4, [1.0] * 4, [0.0] * 4, [0.0] * 4, [0.0] * 4]
 
 
-def test_half_precision_is_summed_in_float32() -> None:
-    losses = multibox_loss(
-        torch.tensor([LOGITS], dtype=torch.bfloat16), torch.zeros(1, 5, 4, dtype=torch.bfloat16), [on_prior(1)], ROW
-    )
-    assert losses.classification.dtype == losses.localization.dtype == torch.float32
+def test_half_precision_is_computed_in_float32() -> None:
+    """Logits that bfloat16 holds exactly give what they give in float32, not what 8 bits of mantissa would."""
+    logits, offsets = torch.tensor([[[1.0, 0.0]] * 5]), torch.full((1, 5, 4), 1.5)
+    wanted = multibox_loss(logits, offsets, [on_prior(1)], ROW)
+    for half in (torch.bfloat16, torch.float16):
+        losses = multibox_loss(logits.to(half), offsets.to(half), [on_prior(1)], ROW)
+        assert losses == wanted
 
 
 def random_batch(seed: int, classes: int = 4) -> tuple[Tensor, Tensor, list[Target], Tensor]:

@@ -72,9 +72,10 @@ def test_identical_objects_each_have_a_prior() -> None:
 
 
 def test_more_objects_than_priors() -> None:
-    """Every prior keeps an object, each another; the rest go without."""
-    boxes = torch.tensor([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1], [0.4, 0.4, 0.6, 0.6]])
-    assert match(boxes, QUARTERS).tolist() == [0, 1, 2, 3]
+    """Every prior keeps an object, each another; the worst goes without."""
+    small = [0.4, 0.4, 0.6, 0.6]
+    boxes = torch.tensor([small, [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [0, 0, 0.5, 0.5]])
+    assert match(boxes, QUARTERS).tolist() == [4, 3, 2, 1]
 
 
 def test_inputs_are_left_alone() -> None:

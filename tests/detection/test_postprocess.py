@@ -1,5 +1,7 @@
 """Postprocessing: by hand, and against torchvision's batched NMS on random scores and boxes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,14 +12,11 @@ from torchvision.ops import batched_nms, box_iou
 from detection.postprocess import Prediction, postprocess
 
 
-def run(scores: list[list[float]], boxes: list[list[float]], width: int = 100, height: int = 100, **options: object):  # type: ignore[no-untyped-def]
-    return postprocess(
-        np.array(scores, np.float32),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        width=width,
-        height=height,
-        **options,  # type: ignore[arg-type]
-    )
+def run(
+    scores: list[list[float]], boxes: list[list[float]], width: int = 100, height: int = 100, **options: Any
+) -> Prediction:
+    rows = np.array(scores, np.float32), np.array(boxes, np.float32)
+    return postprocess(*rows, width=width, height=height, **options)
 
 
 LEFT, RIGHT = [0.0, 0.0, 0.4, 1.0], [0.6, 0.0, 1.0, 1.0]

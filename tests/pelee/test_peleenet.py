@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pelee.networks.layers import Activation, fuse_conv_bn
-from pelee.networks.peleenet import DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, TwoBranchStem
+from pelee.networks.peleenet import DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, Stem, TwoBranchStem
 
 # The designs between DenseNet-41 and PeleeNet, most alike to PeleeNet first.
 M6 = PeleeNetConfig()
@@ -146,7 +146,7 @@ def test_feature_info_of_compression() -> None:
 
 @pytest.mark.parametrize("stem", ["two-branch", "plain"])
 @pytest.mark.parametrize(("size", "cells"), [(64, [16, 8, 4, 2]), (224, [56, 28, 14, 7]), (304, [76, 38, 19, 10])])
-def test_features_have_the_shapes_they_announce(stem: str, size: int, cells: list[int]) -> None:
+def test_features_have_the_shapes_they_announce(stem: Stem, size: int, cells: list[int]) -> None:
     network = on_meta(0, replace(M6, stem=stem))
     maps = network.features(torch.zeros(2, 3, size, size, device="meta"))
     expected = [(2, info.channels, side, side) for info, side in zip(network.feature_info, cells, strict=True)]
