@@ -8,19 +8,22 @@ from pelee.networks.layers import ConvUnit
 
 
 class ResBlock(nn.Module):
-    """The residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), a 1×1 shortcut beside 1×1, 3×3, 1×1."""
+    """The residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), a 1×1 shortcut beside 1×1, 3×3, 1×1.
+
+    The two are added before their ReLU, as in the network that the authors published.
+    """
 
     out_channels = 256
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self.shortcut = ConvUnit(in_channels, 256, 1)
+        self.shortcut = ConvUnit(in_channels, 256, 1, relu=False)
         self.residual = nn.Sequential(
-            ConvUnit(in_channels, 128, 1), ConvUnit(128, 128, 3, padding=1), ConvUnit(128, 256, 1)
+            ConvUnit(in_channels, 128, 1), ConvUnit(128, 128, 3, padding=1), ConvUnit(128, 256, 1, relu=False)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.residual(x)
+        return torch.relu(self.shortcut(x) + self.residual(x))
 
 
 class PredictionHead(nn.Module):

@@ -50,10 +50,11 @@ def postprocess(
     """
     scale = np.array([width, height, width, height], np.float32)
     boxes = boxes.clip(0, 1) * scale
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # a box wholly outside the picture has nothing left
     found: list[tuple[np.ndarray, np.ndarray, int]] = []  # (indices, scores, label)
     for label in range(scores.shape[1]) if classes is None else sorted(set(classes)):
         column = scores[:, label]
-        index = np.flatnonzero(column > confidence)
+        index = np.flatnonzero((column > confidence) & inside)
         if len(index) > candidates:
             index = index[np.argpartition(column[index], -candidates)[-candidates:]]
         if len(index) == 0:

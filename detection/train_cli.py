@@ -92,7 +92,9 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
         return 0
     if not options.dataset or not options.root:
         raise SettingsError("--dataset and --root are needed; see pelee-train --help")
-    return _train(options, settings, shlex.join(["pelee-train", *arguments]))
+    # A run that was resumed is the run that was begun: its card tells the command without the flag.
+    command = ["pelee-train", *(word for word in arguments if word != "--resume")]
+    return _train(options, settings, shlex.join(command))
 
 
 def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:

@@ -5,11 +5,12 @@ Source: Wang, Li, Ling, "Pelee: A Real-Time Object Detection System on Mobile De
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from data.errors import SettingsError
 from pelee.networks.layers import Activation, ConvUnit, Normalize
 
 Stem = Literal["two-branch", "plain", "none"]
@@ -45,6 +46,12 @@ class PeleeNetConfig:
     transitions: tuple[int, ...] | None = None
     activation: Activation = "post"
     dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse a word that names no design: taken for another, it would build another network."""
+        for name, known in (("stem", get_args(Stem)), ("activation", get_args(Activation))):
+            if getattr(self, name) not in known:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
 
 
 class FeatureInfo(NamedTuple):
@@ -139,7 +146,7 @@ class PeleeNet(nn.Module):
             self.feature_info.append(FeatureInfo(f"stage{index + 1}", channels, stride))
             stride *= 2
         # Rounded up, so that a 19×19 map halves to 10×10 as in the paper's detector; even maps are the same.
-        self.pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+        self.pool = nn.AvgPool2d(2, 2, ceil_mode=True)
         self.classifier = (
             nn.Sequential(nn.Dropout(config.dropout), nn.Linear(channels, num_classes)) if num_classes else None
         )

@@ -13,10 +13,13 @@ from detection.model import Pelee, PeleeConfig
 from pelee.networks.peleenet import PeleeNetConfig
 
 BACKBONE = PeleeNetConfig(blocks=(1, 1, 1, 1), growth_rate=8)
-ONE, TWO, NONE = [[0.1, 0.1, 0.6, 0.7]], [[0.3, 0.2, 0.5, 0.9], [0.0, 0.5, 0.4, 1.0]], []
-SPECK = [[0.5, 0.5, 0.52, 0.52]]  # overlaps no prior by half: it takes one alone
+Boxes = list[list[float]]
+NONE: Boxes = []
+ONE: Boxes = [[0.1, 0.1, 0.6, 0.7]]
+TWO: Boxes = [[0.3, 0.2, 0.5, 0.9], [0.0, 0.5, 0.4, 1.0]]
+SPECK: Boxes = [[0.5, 0.5, 0.52, 0.52]]  # overlaps no prior by half: it takes one alone
 #: The boxes of four pictures; the first process has the first two of them, the second the others.
-CASES: dict[str, list[list[list[float]]]] = {
+CASES: dict[str, list[Boxes]] = {
     "objects on both": [ONE, TWO, TWO, ONE],
     "unlike numbers": [ONE, NONE, TWO, TWO],
     "one without objects": [NONE, NONE, ONE, TWO],
@@ -31,14 +34,15 @@ def make_network() -> Pelee:
     return Pelee(PeleeConfig(num_classes=3, input_size=96, backbone=BACKBONE)).eval()
 
 
-def gradients(network: torch.nn.Module, priors: Tensor, boxes: list[list[list[float]]], first: int) -> list[Tensor]:
+def gradients(network: torch.nn.Module, priors: Tensor, boxes: list[Boxes], first: int) -> list[Tensor]:
     """The gradients of all parameters on these pictures, which are numbered from `first`."""
     images = torch.stack(
         [torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(first + i)) * 255 for i in range(len(boxes))]
     )
     targets = [Target(torch.tensor(own).reshape(-1, 4), torch.arange(len(own))) for own in boxes]
     network.zero_grad()
-    losses = multibox_loss(*network(images), targets, priors)
+    logits, offsets = network(images)
+    losses = multibox_loss(logits, offsets, targets, priors)
     (losses.classification + losses.localization).backward()
     return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
 

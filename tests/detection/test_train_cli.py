@@ -233,7 +233,16 @@ def test_damaged_data(
     messages: list[str],
 ) -> None:
     damage(own_voc_root)
-    command = ["--dataset", "voc", "--root", own_voc_root, "--output", tmp_path / "out", "--val-split", "val"]
+    command: list[str | Path] = [
+        "--dataset",
+        "voc",
+        "--root",
+        own_voc_root,
+        "--output",
+        tmp_path / "out",
+        "--val-split",
+        "val",
+    ]
     line = error_of(capsys, *command)
     assert all(message in line for message in messages), line
     assert not (tmp_path / "out").exists()
@@ -262,7 +271,16 @@ def test_damaged_data(
 def test_wrong_flags(
     voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
-    command = ["--dataset", "voc", "--root", voc_root, "--output", tmp_path / "out", "--val-split", "val"]
+    command: list[str | Path] = [
+        "--dataset",
+        "voc",
+        "--root",
+        voc_root,
+        "--output",
+        tmp_path / "out",
+        "--val-split",
+        "val",
+    ]
     assert message in error_of(capsys, *command, *flags)
     assert not (tmp_path / "out").exists()
 
@@ -273,7 +291,16 @@ def test_data_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_an_output_that_is_a_file(voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").write_text("in the way")
-    command = ["--dataset", "voc", "--root", voc_root, "--output", tmp_path / "out", "--val-split", "val"]
+    command: list[str | Path] = [
+        "--dataset",
+        "voc",
+        "--root",
+        voc_root,
+        "--output",
+        tmp_path / "out",
+        "--val-split",
+        "val",
+    ]
     assert str(tmp_path / "out") in error_of(capsys, *command, *ONE_STEP)
     assert (tmp_path / "out").read_text() == "in the way"
 

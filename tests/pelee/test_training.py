@@ -89,7 +89,8 @@ def test_adamw() -> None:
 def test_the_schedule_scales_every_group_from_its_first_step_on() -> None:
     a, b = nn.Linear(1, 1), nn.Linear(1, 1)
     settings = OptimizationSettings(lr=0.1, schedule="multi-step", milestones=(0.5,), warmup_steps=1)
-    optimizer = build_optimizer([{"params": a.parameters(), "lr": 0.01}, {"params": b.parameters()}], settings)
+    groups: list[dict[str, Any]] = [{"params": a.parameters(), "lr": 0.01}, {"params": b.parameters()}]
+    optimizer = build_optimizer(groups, settings)
     schedule: Any = with_schedule(optimizer, 6, settings)["lr_scheduler"]
     assert schedule["interval"] == "step"
     rates = []
