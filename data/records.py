@@ -40,3 +40,7 @@ class Dataset:
     class_names: tuple[str, ...]
     records: list[Record]
     warnings: list[str] = field(default_factory=list)
+
+    def __deepcopy__(self, memo: object) -> "Dataset":
+        """Itself: it is only ever read, and copying a training module (for averaged weights) copies what it holds."""
+        return self

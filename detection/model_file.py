@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.errors import WeightsError
+from data.errors import SettingsError, WeightsError
 from data.records import Dataset
 from detection.model import Pelee, PeleeConfig
 from pelee.networks.peleenet import PeleeNetConfig
@@ -66,6 +66,17 @@ def make_card(
             "started_from": start,
         },
     )
+
+
+def check_design(config: PeleeConfig, start: PeleeConfig, name: str) -> None:
+    """Raise SettingsError where a network would take weights that were learnt for another design.
+
+    Class count and input size may differ. Boxes learnt against other priors would fit by shape and mean nothing.
+    """
+    own, theirs = to_settings(config), to_settings(start)
+    for key, value in theirs.items():
+        if own[key] != value:
+            raise SettingsError(f"{name} was made with {key} {value}, this run has {own[key]}; set it alike")
 
 
 def load_network(model: ModelFile) -> Pelee:

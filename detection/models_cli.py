@@ -38,11 +38,12 @@ def _main(options: argparse.Namespace) -> int:
     builders: dict[str, Callable[[], nn.Module]] = dict(MODELS)
     builders |= {name: partial(Pelee, config) for name, config in DESIGNS.items()}
     sizes = {**dict.fromkeys(MODELS, 224), **{name: config.input_size for name, config in DESIGNS.items()}}
-    with_weights = {resolve(name).card.name for name in shipped()}
+    cards = [resolve(name).card for name in shipped()]
+    weights = {card.architecture if card.task == "classification" else card.name: card.name for card in cards}
     counts = {name: count(builders[name](), sizes[name]) for name in choose(options.names, builders)}
     if options.json:
         for name, counted in counts.items():
-            print(json.dumps({"model": name, **counted._asdict(), "weights": name in with_weights}))
+            print(json.dumps({"model": name, **counted._asdict(), "weights": weights.get(name)}))
         return 0
     table = Table("model", "parameters", "multiply-adds", "input", "outputs", "weights")
     for name, counted in counts.items():
@@ -52,7 +53,7 @@ def _main(options: argparse.Namespace) -> int:
             f"{counted.multiply_adds / 1e6:,.0f} M",
             "×".join(map(str, counted.input_shape)),
             ", ".join("×".join(map(str, shape)) for shape in counted.output_shapes),
-            "shipped" if name in with_weights else "",
+            weights.get(name, ""),
         )
     Console(width=None if Console().is_terminal else 120).print(table)
     return 0

@@ -70,6 +70,10 @@ class TrainSettings(OptimizationSettings):
         )
 
 
+# What a run may change when it is resumed: all else would make it another run than the one that was begun.
+RESUMABLE = {"workers", "patience", "checkpoint_every"}
+
+
 def recipe_names() -> list[str]:
     """The recipes that ship with the package."""
     return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))

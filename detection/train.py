@@ -1,5 +1,6 @@
 """Training the detector on PyTorch Lightning."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from detection.loss import multibox_loss
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph, Pelee
 from detection.postprocess import Prediction, postprocess
-from detection.settings import TrainSettings
+from detection.settings import RESUMABLE, TrainSettings, to_plain
 from pelee.training import build_optimizer, build_trainer, with_schedule
 
 MONITOR = "val/mAP"
@@ -35,7 +36,8 @@ class DetectorTraining(pl.LightningModule):
         self.settings = settings
         self.train_set, self.val_set = train, val
         self.found: list[tuple[int, Prediction]] = []
-        self.best_score: float | None = None  # mAP, 0 to 1, of the weights that `train` gives back
+        self.validated_step: int | None = None  # when the held-out split was last measured
+        self.best_score = 0.0  # mAP, 0 to 1, of the weights that `train` gives back
 
     # Data
 
@@ -96,6 +98,24 @@ class DetectorTraining(pl.LightningModule):
         result = evaluate_voc(predictions, self.val_set.records, self.val_set.class_names)
         self.log(MONITOR, result.map_11point, prog_bar=True, rank_zero_only=False)
         self.found = []
+        self.validated_step = self.global_step
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["settings"] = to_plain(self.settings)
+        checkpoint["class_names"] = list(self.train_set.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        now = to_plain(self.settings)
+        for key, value in checkpoint["settings"].items():
+            if key not in RESUMABLE and value != now[key]:
+                raise SettingsError(
+                    f"the run was begun with {key} {value!r} and cannot go on with {now[key]!r}; resume it with the "
+                    "command that began it, or begin another"
+                )
+        if checkpoint["class_names"] != list(self.train_set.class_names):
+            raise SettingsError("the run was begun with other classes than the data set has; begin another")
 
     # Optimisation
 
@@ -149,7 +169,7 @@ def train(
     """Train a network; checkpoints and logs go to `output`.
 
     The module that comes back holds the weights that did best on the held-out split, as their moving average where
-    there is one; or the last weights, where the run was too short for a validation.
+    there is one. The last ones are measured, too, where the run does not end with a validation.
 
     Args:
         resume: go on from `output/last.ckpt` as if the run had never stopped.
@@ -157,7 +177,7 @@ def train(
 
     Raises:
         DatasetError: a split without objects or with other classes than the training split.
-        SettingsError: a batch that the processes cannot share, or nothing to resume.
+        SettingsError: a batch that the processes cannot share, nothing to resume, or a run of other settings.
         ImageError: a picture that cannot be read.
         KeyboardInterrupt: ctrl-C.
     """
@@ -165,6 +185,8 @@ def train(
     checkpoint = output / "last.ckpt"
     if resume and not checkpoint.is_file():
         raise SettingsError(f"nothing to resume: {checkpoint} does not exist")
+    # The loader cannot be resumed; its sampler is, which Lightning does not know.
+    warnings.filterwarnings("ignore", ".*dataloader is not resumable")
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = DetectorTraining(network, settings, train_set, val_set)
     trainer = build_trainer(
@@ -189,9 +211,18 @@ def train(
         raise (type(error)(last.partition(": ")[2]) if traceback else error) from None
     best = trainer.checkpoint_callbacks[0]
     assert isinstance(best, ModelCheckpoint)
-    # Where weights are averaged, this is their average.
-    state = torch.load(best.best_model_path or checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
-    if best.best_model_path:
-        module.best_score = float(best.best_model_score)  # type: ignore[arg-type]
+    score = -1.0 if best.best_model_score is None else float(best.best_model_score)
+    if module.validated_step != trainer.global_step:
+        take_weights(module, checkpoint)
+        (final,) = trainer.validate(module, verbose=False)
+        if final[MONITOR] > score:
+            module.best_score = final[MONITOR]
+            return module
+    take_weights(module, Path(best.best_model_path))
+    module.best_score = score
     return module
+
+
+def take_weights(module: DetectorTraining, checkpoint: Path) -> None:
+    """Load a checkpoint's weights: their moving average, where there is one."""
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])

@@ -12,6 +12,7 @@ from data.command import run
 if TYPE_CHECKING:
     from detection.settings import TrainSettings
 
+WARNINGS_SHOWN = 5  # of each split
 EPILOG = """\
 every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.01 --val-split 2007-minival
   (pelee-train --recipe quick --print-settings lists them all)
@@ -102,7 +103,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
 
     from data.datasets import open_dataset
     from detection.model import Pelee
-    from detection.model_file import make_card, transfer
+    from detection.model_file import check_design, make_card, to_config, transfer
     from detection.settings import to_plain
     from detection.train import train
     from pelee.training import current_commit, to_tensors
@@ -113,17 +114,25 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     )
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures, {len(dataset.class_names)} classes")
-        for warning in dataset.warnings:
+        for warning in dataset.warnings[:WARNINGS_SHOWN]:
             print(f"  note: {warning}")
+        if len(dataset.warnings) > WARNINGS_SHOWN:
+            print(f"  note: {len(dataset.warnings) - WARNINGS_SHOWN} more; pelee-data check lists them all")
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
-    network = Pelee(settings.network(len(train_set.class_names)))
-    if start := options.weights or options.backbone:
-        model = resolve(start)
+    config = settings.network(len(train_set.class_names))
+    start = None
+    if options.weights or options.backbone:
+        model = resolve(options.weights or options.backbone)
+        if options.weights:
+            check_design(config, to_config(model), model.card.name)
+        network = Pelee(config)
         part = network if options.weights else network.backbone
         print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(part, load_tensors(model))}")
         start = f"{model.card.name}, SHA-256 {model.card.sha256}"
+    else:
+        network = Pelee(config)
 
     trained = train(
         network,
@@ -139,20 +148,13 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
         return 0  # one process writes the model
     name = options.name or options.output.resolve().name
     card = make_card(name, network.config, train_set, to_plain(settings), command=command, commit=commit, start=start)
-    if trained.best_score is not None:
-        card.scores.append(
-            {
-                "metric": "mAP 11-point",
-                "value": round(100 * trained.best_score, 2),
-                "split": val_set.split,
-                "command": command,
-                "pictures": len(val_set.records),
-            }
-        )
-    saved = save_model(options.output / "model", to_tensors(trained.network), card)
-    print(
-        f"model: {saved.path.parent}" + (f", mAP {card.scores[0]['value']} on {val_set.split}" if card.scores else "")
+    score = round(100 * trained.best_score, 2)
+    pictures = len(val_set.records)
+    card.scores.append(
+        {"metric": "mAP 11-point", "value": score, "split": val_set.split, "command": command, "pictures": pictures}
     )
+    saved = save_model(options.output / "model", to_tensors(trained.network), card)
+    print(f"model: {saved.path.parent}, mAP {score} on {val_set.split} ({pictures} pictures)")
     print(f"try it: pelee-detect PICTURE --weights {saved.path.parent}")
     return 0
 

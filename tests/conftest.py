@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
 from data.images import write_image
+
+hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
+hypothesis.settings.load_profile("any-machine")
 
 SHAPES = ("disc", "ring", "square")  # the classes, in the order of their labels
 COLOURS = ((220, 40, 40), (40, 200, 60), (60, 80, 230))

@@ -13,6 +13,8 @@ def test_every_model_is_counted(capsys):
     assert counted["pelee-voc"]["parameters"] == 5_427_172
     assert counted["pelee-voc"]["output_shapes"] == [[1, 5142, 21], [1, 5142, 4]]
     assert counted["pelee-coco"]["parameters"] == 5_982_292
+    assert counted["peleenet"]["weights"] == "peleenet-tiny-imagenet"
+    assert counted["pelee-coco"]["weights"] is None
 
 
 def test_the_table_names_shapes(capsys):

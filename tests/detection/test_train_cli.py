@@ -85,7 +85,7 @@ def test_the_card_tells_how_the_model_came_about(trained_run: TrainedRun) -> Non
 def test_the_score_on_the_card_is_the_best_that_was_logged(trained_run: TrainedRun) -> None:
     (score,) = resolve(trained_run.output / "model").card.scores
     logged = [float(row["val/mAP"]) for row in metrics(trained_run.output) if row["val/mAP"]]
-    assert len(logged) == 2  # after epochs 2 and 4; the run ends in the fifth
+    assert len(logged) == 3  # after epochs 2 and 4, and at the end, in the fifth
     assert score["value"] == round(100 * max(logged), 2)
     assert (score["metric"], score["split"], score["pictures"]) == ("mAP 11-point", "val", 4)
     assert f"mAP {score['value']} on val" in trained_run.stdout
@@ -181,7 +181,8 @@ def test_a_backbone_is_taken_from_a_classifier_and_nothing_else(
 
     # A classifier is no detector, nor the other way round.
     del command[command.index("--val-split") + 2 :]
-    assert "do not fit" in error_of(capsys, *command, "--output", tmp_path / "no", "--weights", tmp_path / "trees")
+    error = error_of(capsys, *command, "--output", tmp_path / "no", "--weights", tmp_path / "trees")
+    assert "holds a 'peleenet'; expected a detector" in error
     model = tmp_path / "out" / "model"
     assert "do not fit" in error_of(capsys, *command, "--output", tmp_path / "no", "--backbone", model)
 
@@ -368,3 +369,14 @@ def test_help_names_a_way_on_and_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "pelee-train --dataset yolo --root my-data --weights pelee-voc" in done.stdout
+
+
+def test_weights_of_another_design_are_refused(
+    voc_root: Path, trained_run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(trained_run.output / "model")
+    words = ["--dataset", "voc", "--root", str(voc_root), "--val-split", "val", "--output", str(tmp_path)]
+    assert main([*words, "--weights", model, "--prior-sizes", "coco", "--input-size", "64"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "was made with prior_sizes [0.1, 0.2" in error or "was made with prior_sizes (0.1, 0.2" in error
