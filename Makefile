@@ -10,7 +10,7 @@ demo: $(VENV)/ready
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
 
 test: $(VENV)/ready lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -64,7 +64,7 @@ def test_a_class_without_a_picture_is_named(tmp_path):
 
 def test_it_learns_three_colours_and_writes_a_model(tmp_path):
     settings = ClassifierSettings(
-        input_sizes=((32, 4), (48, 3)),
+        input_sizes=((32, 6), (48, 4)),
         picture_size=32,
         batch_size=8,
         lr=0.02,
@@ -78,7 +78,7 @@ def test_it_learns_three_colours_and_writes_a_model(tmp_path):
     assert scores["top1"] > 90
     assert model.card.class_names == ["blue", "green", "red"]
     assert model.card.input_size == 48
-    assert model.card.training["settings"]["input_sizes"] == ((32, 4), (48, 3))
+    assert model.card.training["settings"]["input_sizes"] == ((32, 6), (48, 4))
     assert load_tensors(model)["classifier.1.weight"].shape == (3, 704)
 
 
