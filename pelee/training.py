@@ -196,6 +196,7 @@ def build_trainer(
         callbacks=used,
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=progress,
+        enable_model_summary=False,  # pelee-models counts
         num_sanity_val_steps=0,
         log_every_n_steps=20,
         use_distributed_sampler=False,
