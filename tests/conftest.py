@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import logging
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +13,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+from data.datasets import open_dataset
 from data.images import write_image
+from data.records import Dataset
 
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 hypothesis.settings.load_profile("any-machine")
@@ -113,9 +118,30 @@ def yolo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def train_set(voc_root: Path) -> Dataset:
+    return open_dataset("voc", voc_root, "trainval")
+
+
+@pytest.fixture
+def val_set(voc_root: Path) -> Dataset:
+    return open_dataset("voc", voc_root, "val")
+
+
+@pytest.fixture
 def own_voc_root(tmp_path: Path) -> Path:
     """A tiny VOC devkit that the test may damage."""
     return make_voc(tmp_path / "VOCdevkit")
+
+
+@pytest.fixture
+def quiet_lightning() -> Iterator[None]:
+    """Lightning without its advice, and ctrl-C as it was: Lightning ignores it once it has seen one."""
+    logger = logging.getLogger("pytorch_lightning")
+    level, handler = logger.level, signal.getsignal(signal.SIGINT)
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(level)
+    signal.signal(signal.SIGINT, handler)
 
 
 class TrainedRun(NamedTuple):

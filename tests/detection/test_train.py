@@ -1,14 +1,7 @@
 """Training: it learns, it resumes as if never stopped, it is the same on several processes, it loses nothing."""
 
-import csv
 import dataclasses
-import logging
 import math
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +10,7 @@ import ddp_process
 import numpy as np
 import pytest
 import torch
+from run_files import load, measure, read_csv
 
 import detection.dataset
 import detection.train
@@ -24,39 +18,16 @@ from data.datasets import open_dataset
 from data.errors import DatasetError, ImageError, SettingsError
 from data.preprocess import preprocess
 from data.records import Dataset
-from detection.evaluate import merge_predictions
-from detection.metrics import evaluate_voc
-from detection.model import DetectionGraph, Pelee, PeleeConfig
-from detection.postprocess import Prediction, postprocess
+from detection.model import Pelee, PeleeConfig
 from detection.settings import TrainSettings
 from detection.train import DetectorTraining, train
 
-ROOT = Path(detection.train.__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
+# Lightning's advice on loaders, log intervals and full folders is not what is tested.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
 
 
 class Killed(Exception):
     """What stops a run in the midst of a step."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logger = logging.getLogger("pytorch_lightning")
-    level, handler = logger.level, signal.getsignal(signal.SIGINT)
-    logger.setLevel(logging.ERROR)
-    yield
-    logger.setLevel(level)
-    signal.signal(signal.SIGINT, handler)  # Lightning ignores it once it has seen a KeyboardInterrupt
-
-
-@pytest.fixture
-def train_set(voc_root: Path) -> Dataset:
-    return open_dataset("voc", voc_root, "trainval")
-
-
-@pytest.fixture
-def val_set(voc_root: Path) -> Dataset:
-    return open_dataset("voc", voc_root, "val")
 
 
 def settings(**changes: Any) -> TrainSettings:
@@ -78,11 +49,6 @@ def run(
     )
 
 
-def load(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    return state
-
-
 def assert_same(one: Any, other: Any, place: str = "") -> None:
     """Hold two nested states against each other, every tensor to 1e-6."""
     if isinstance(one, dict):
@@ -99,13 +65,6 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
         assert one == pytest.approx(other, rel=1e-9), place
     else:
         assert one == other, place
-
-
-def read_csv(output: Path) -> list[dict[str, str]]:
-    """The rows of all logs of an output folder, in the order of their writing."""
-    logs = output / "logs"
-    files = [*sorted(logs.glob("metrics-*.csv")), logs / "metrics.csv"]
-    return [row for file in files for row in csv.DictReader(file.read_text().splitlines())]
 
 
 # It learns
@@ -288,21 +247,6 @@ def test_the_best_score_is_that_of_the_weights_that_come_back(
     assert trained.best_score == pytest.approx(measure(trained.network, val_set))
 
 
-def measure(network: Pelee, dataset: Dataset) -> float:
-    """The mAP of a network at 64 px, by the shortest way."""
-    from data.images import read_image
-
-    graph = DetectionGraph(network, 64).eval()
-    found = []
-    for record in dataset.records:
-        image = read_image(record.image)
-        with torch.no_grad():
-            scores, boxes = graph(torch.from_numpy(preprocess(image, 64))[None])
-        height, width = image.shape[:2]
-        found.append(postprocess(scores[0].numpy(), boxes[0].numpy(), width=width, height=height))
-    return evaluate_voc(found, dataset.records, dataset.class_names).map_11point
-
-
 def test_early_stopping_stops_and_the_best_is_kept(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,72 +322,3 @@ def test_the_optimiser_moves_every_parameter_once(train_set: Dataset, val_set: D
     moved = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert len(moved) == len(set(moved))
     assert set(moved) == {id(p) for p in module.parameters()}
-
-
-# It is the same on several processes
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-
-
-def test_two_processes_have_the_gradients_of_one_with_the_whole_batch(tmp_path: Path) -> None:
-    script = Path(ddp_process.__file__)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(tmp_path)],
-            env=environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        errors = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], errors
-    found = torch.load(tmp_path / "gradients.pt", weights_only=True)
-    network = ddp_process.make_network()
-    for name, boxes in ddp_process.CASES.items():
-        expected = ddp_process.gradients(network, network.priors(), boxes, 0)
-        assert len(found[name]) == len(expected) == len(list(network.parameters()))
-        size = max(float(gradient.abs().max()) for gradient in expected)
-        assert (size == 0) == (name == "none at all")
-        for one, other in zip(found[name], expected, strict=True):
-            close = torch.allclose(one, other, rtol=1e-4, atol=1e-5 * size)
-            assert close, f"{name}: differs by {float((one - other).abs().max())} of {size}"
-
-
-def test_predictions_of_two_processes_count_every_picture_once(val_set: Dataset) -> None:
-    # A perfect detector: counted twice, each object would bring a false positive.
-    records = val_set.records[:3]
-    perfect = [Prediction(r.boxes, np.full(len(r.labels), 0.9, np.float32), r.labels) for r in records]
-    shares = [
-        [(index, perfect[index]) for index in detection.dataset.EvaluationPictures(records, 64, rank, 2).indices]
-        for rank in (0, 1)
-    ]
-    assert [len(share) for share in shares] == [2, 1]
-    merged = merge_predictions(shares, 3)
-    assert all(a is b for a, b in zip(merged, perfect, strict=True))
-    assert evaluate_voc(merged, records, val_set.class_names).map_11point == 1
-
-
-def test_pelee_train_on_two_processes(yolo_root: Path, tmp_path: Path) -> None:
-    """The whole way, over unequal shares of three validation pictures."""
-    command = [sys.executable, "-m", "detection.train_cli", "--dataset", "yolo", "--root", str(yolo_root)]
-    command += ["--devices", "2", "--accelerator", "cpu", "--output", str(tmp_path), "--batch-size", "6"]
-    command += ["--epochs", "2", "--input-size", "64", "--precision", "fp32", "--workers", "0"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    scores = [float(row["val/mAP"]) for row in read_csv(tmp_path) if row["val/mAP"]]
-    assert len(scores) == 2
-
-    network = Pelee(PeleeConfig(num_classes=2, input_size=64))
-    state = load(tmp_path / "best.ckpt")["state_dict"]
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
-    assert max(scores) == pytest.approx(measure(network, open_dataset("yolo", yolo_root, "val")), abs=1e-5)
-    assert (tmp_path / "model" / "card.json").is_file()

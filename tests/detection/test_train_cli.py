@@ -4,12 +4,10 @@ import csv
 import errno
 import hashlib
 import json
-import logging
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +26,12 @@ from pelee.training import to_tensors
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
+# Lightning's advice on loaders, log intervals and full folders is not what is tested.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
 
 #: One step of the whole network that leaves every convolution where it was, to four decimals and more.
 ONE_STEP = ["--epochs", "1", "--max-steps", "1", "--lr", "1e-9", "--batch-size", "4", "--input-size", "64"]
 ONE_STEP += ["--precision", "fp32", "--accelerator", "cpu"]
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logger = logging.getLogger("pytorch_lightning")
-    level, handler = logger.level, signal.getsignal(signal.SIGINT)
-    logger.setLevel(logging.ERROR)
-    yield
-    logger.setLevel(level)
-    signal.signal(signal.SIGINT, handler)  # Lightning ignores it once it has seen a KeyboardInterrupt
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -53,6 +42,11 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert stderr.endswith(line + "\n")
     return line.removeprefix("error: ")
+
+
+def on_voc(root: Path, output: Path) -> list[str | Path]:
+    """The flags of a run on the tiny devkit."""
+    return ["--dataset", "voc", "--root", root, "--output", output, "--val-split", "val"]
 
 
 def metrics(output: Path) -> list[dict[str, str]]:
@@ -272,16 +266,7 @@ def test_damaged_data(
 def test_wrong_flags(
     voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
-    command: list[str | Path] = [
-        "--dataset",
-        "voc",
-        "--root",
-        voc_root,
-        "--output",
-        tmp_path / "out",
-        "--val-split",
-        "val",
-    ]
+    command = on_voc(voc_root, tmp_path / "out")
     assert message in error_of(capsys, *command, *flags)
     assert not (tmp_path / "out").exists()
 
@@ -292,16 +277,7 @@ def test_data_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_an_output_that_is_a_file(voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").write_text("in the way")
-    command: list[str | Path] = [
-        "--dataset",
-        "voc",
-        "--root",
-        voc_root,
-        "--output",
-        tmp_path / "out",
-        "--val-split",
-        "val",
-    ]
+    command = on_voc(voc_root, tmp_path / "out")
     assert str(tmp_path / "out") in error_of(capsys, *command, *ONE_STEP)
     assert (tmp_path / "out").read_text() == "in the way"
 
