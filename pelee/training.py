@@ -1,8 +1,10 @@
 """What the trainers of the classifier and of the detector share: optimiser, schedule, Lightning trainer."""
 
 import io
+import logging
 import math
 import subprocess
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +184,10 @@ def build_trainer(
     if progress:
         used.append(TQDMProgressBar(refresh_rate=10))
     keep_metrics(output / "logs" / "metrics.csv")
+    # What it says by itself repeats the settings, advertises, or advises against what is meant here.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for advice in ("exists and is not empty", "smaller than the logging interval", "does not have many workers"):
+        warnings.filterwarnings("ignore", f".*{advice}")
     return pl.Trainer(
         default_root_dir=output,
         max_epochs=settings.epochs,
