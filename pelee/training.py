@@ -5,7 +5,7 @@ import logging
 import math
 import subprocess
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +15,11 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pydantic import Field
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import nn
+from torch import Tensor, nn
 
 from data.files import atomic_path
 
@@ -43,9 +43,11 @@ class OptimizationSettings:
         schedule: "cosine", 0.5 · lr · (cos(π · t / T) + 1), the paper's for PeleeNet; or "multi-step", × `gamma` at
             each of `milestones`.
         milestones: shares of the whole schedule, 0 to 1, at which multi-step drops.
-        warmup_steps: steps over which the rate rises linearly from nearly zero.
+        warmup_steps: steps over which the rate rises linearly from nearly zero, at most a tenth of the schedule: a
+            recipe for large sets must serve small ones, too.
         gradient_clip: largest L2 norm of the gradient; None leaves it.
-        ema_decay: decay of the weights' moving average, which is evaluated and saved; 0 for none.
+        ema_decay: decay of the weights' moving average, which is evaluated and saved; 0 for none. Early on it is
+            smaller (see `average`).
     """
 
     epochs: Annotated[int, Field(ge=1)] = 1
@@ -84,7 +86,7 @@ def build_optimizer(
 
 def lr_factor(step: int, total_steps: int, settings: OptimizationSettings) -> float:
     """The share of `settings.lr` that step number `step` (0-based) of `total_steps` takes, 0 to 1."""
-    warmup = settings.warmup_steps
+    warmup = min(settings.warmup_steps, total_steps // 10)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if settings.schedule == "cosine":
@@ -100,6 +102,19 @@ def with_schedule(
     """An optimiser with its learning-rate schedule, as Lightning takes them: stepped once an optimiser step."""
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, total_steps, settings))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "frequency": 1}}
+
+
+def average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """A moving average that follows short runs, too: its decay rises with the updates n as (1 + n) / (10 + n).
+
+    With the full decay from the start, a fine-tuning of a hundred steps would give back little but its first weights.
+    """
+
+    def update(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        n = torch.as_tensor(updates)
+        return averaged + (current - averaged) * (1 - ((1 + n) / (10 + n)).clamp(max=decay))
+
+    return update
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -178,7 +193,7 @@ def build_trainer(
         *callbacks,
     ]
     if settings.ema_decay:
-        used.append(EMAWeightAveraging(decay=settings.ema_decay))
+        used.append(WeightAveraging(avg_fn=average(settings.ema_decay)))
     if patience is not None:
         used.append(EarlyStopping(monitor, mode="max", patience=patience))
     if progress:

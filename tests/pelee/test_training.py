@@ -11,6 +11,7 @@ from torch import nn
 from pelee.training import (
     AtomicCheckpoints,
     OptimizationSettings,
+    average,
     build_optimizer,
     keep_metrics,
     lr_factor,
@@ -38,10 +39,10 @@ def test_cosine_is_the_papers_formula() -> None:
 
 def test_cosine_falls_over_what_the_warmup_leaves() -> None:
     settings = OptimizationSettings(schedule="cosine", warmup_steps=20)
-    assert lr_factor(20, 120, settings) == pytest.approx(1)
-    assert lr_factor(70, 120, settings) == pytest.approx(0.5)  # the middle of 20 to 120
-    assert lr_factor(120, 120, settings) == pytest.approx(0)
-    assert lr_factor(500, 120, settings) == pytest.approx(0)  # it does not rise again
+    assert lr_factor(20, 220, settings) == pytest.approx(1)
+    assert lr_factor(120, 220, settings) == pytest.approx(0.5)  # the middle of 20 to 220
+    assert lr_factor(220, 220, settings) == pytest.approx(0)
+    assert lr_factor(500, 220, settings) == pytest.approx(0)  # it does not rise again
 
 
 def test_multi_step_is_the_papers_schedule_for_voc() -> None:
@@ -62,10 +63,28 @@ def test_multi_step_with_the_recipes_rounded_shares_drops_at_the_same_steps() ->
     assert drops == [80_000, 100_000]
 
 
-@pytest.mark.parametrize("total", [1, 2, 3])
-def test_a_warmup_longer_than_the_run_stays_below_one(total: int) -> None:
-    found = factors(OptimizationSettings(warmup_steps=10), total)
-    assert found == pytest.approx([(step + 1) / 11 for step in range(total)])
+def test_a_warmup_takes_at_most_a_tenth_of_the_run() -> None:
+    found = factors(OptimizationSettings(warmup_steps=300), 50)
+    assert found[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert factors(OptimizationSettings(warmup_steps=300), 9)[0] == 1
+
+
+def test_the_moving_average_follows_a_short_run_and_then_keeps_its_decay() -> None:
+    update = average(0.9)
+    old, new = torch.tensor([0.0]), torch.tensor([1.0])
+    # after 1 update: (1 + 1) / (10 + 1) of the old; after 71: 72 / 81 = 0.889; after 81: 82 / 91 = 0.901, so 0.9
+    assert float(update(old, new, torch.tensor(1))) == pytest.approx(9 / 11)
+    assert float(update(old, new, torch.tensor(71))) == pytest.approx(1 / 9)
+    assert float(update(old, new, 81)) == pytest.approx(0.1)
+
+
+def test_a_hundred_steps_are_not_lost_in_the_average() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    averaged = torch.optim.swa_utils.AveragedModel(module, avg_fn=average(0.998))
+    for step in range(100):
+        module.weight.data.fill_(step / 99)
+        averaged.update_parameters(module)
+    assert float(averaged.module.weight) > 0.8  # with 0.998 from the start it would be below 0.1
 
 
 def test_sgd_takes_the_settings_and_each_group_its_own_rate() -> None:
@@ -91,15 +110,15 @@ def test_the_schedule_scales_every_group_from_its_first_step_on() -> None:
     settings = OptimizationSettings(lr=0.1, schedule="multi-step", milestones=(0.5,), warmup_steps=1)
     groups: list[dict[str, Any]] = [{"params": a.parameters(), "lr": 0.01}, {"params": b.parameters()}]
     optimizer = build_optimizer(groups, settings)
-    schedule: Any = with_schedule(optimizer, 6, settings)["lr_scheduler"]
+    schedule: Any = with_schedule(optimizer, 10, settings)["lr_scheduler"]
     assert schedule["interval"] == "step"
     rates = []
-    for _ in range(6):
+    for _ in range(10):
         rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         schedule["scheduler"].step()
-    # half of the rate in the one step of warm-up, then all of it, and a tenth from half of the six steps on
-    expected = [0.05, 0.1, 0.1, 0.01, 0.01, 0.01]
+    # half of the rate in the one step of warm-up, then all of it, and a tenth from half of the ten steps on
+    expected = [0.05, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.01]
     assert [rate for _, rate in rates] == pytest.approx(expected)
     assert [rate for rate, _ in rates] == pytest.approx([rate / 10 for rate in expected])
 
