@@ -3,9 +3,17 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from data.errors import PeleeError
+
+WARNINGS_SHOWN = 5
+
+
+def first_few(warnings: Sequence[str], elsewhere: str) -> list[str]:
+    """The first five lines, and where there are more a line that says how many, and `elsewhere` they all stand."""
+    more = len(warnings) - WARNINGS_SHOWN
+    return [*warnings[:WARNINGS_SHOWN], *([f"{more} more; {elsewhere}"] if more > 0 else [])]
 
 
 def run(body: Callable[[], int]) -> int:

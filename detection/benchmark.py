@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from data.command import run
-from data.errors import SettingsError
 
 WARM_UP = 3
 
@@ -40,20 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _main(options))
 
 
-def time_detection(weights: str, pictures: Sequence[str], repeats: int) -> dict[str, float]:
+def time_detection(weights: str, pictures: Sequence[str | Path], repeats: int) -> dict[str, float]:
     """Median milliseconds a picture by stage, one picture at a time, after a warm-up."""
-    from data.images import find_pictures
     from detection.detector import Detector
     from detection.timing import StageTimer
 
-    paths = find_pictures(pictures)
-    if not paths:
-        raise SettingsError(f"no picture in {', '.join(pictures)}")
     detector = Detector.load(weights)
     for number in range(WARM_UP + repeats):
         if number == WARM_UP:
             detector.timer = StageTimer()
-        detector.predict_batch([detector.read(paths[number % len(paths)])], detector.card.default_confidence)
+        detector.predict_batch([detector.read(pictures[number % len(pictures)])], detector.card.default_confidence)
     return detector.timer.medians()
 
 
@@ -100,16 +95,17 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
 def _main(options: argparse.Namespace) -> int:
     import torch
 
+    from data.images import find_pictures
+
+    pictures = find_pictures(options.pictures)
     print(
         f"{platform.platform()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    stages = time_detection(options.weights, options.pictures, options.repeats)
+    stages = time_detection(options.weights, pictures, options.repeats)
     for stage, milliseconds in stages.items():
         print(f"{stage:12} {milliseconds:7.1f} ms")
     print(f"{'together':12} {sum(stages.values()):7.1f} ms a picture, median of {options.repeats}, one at a time")
-    from data.images import find_pictures
-
-    seconds, memory = time_start(options.weights, str(find_pictures(options.pictures)[0]))
+    seconds, memory = time_start(options.weights, str(pictures[0]))
     print(f"pelee-detect on one picture, from start to end: {seconds:.2f} s, peak memory {memory:.0f} MB")
     if options.root:
         for precision in ("bf16", "fp32"):

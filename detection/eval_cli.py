@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import run
+from data.command import first_few, run
 from data.errors import SettingsError
 from data.files import atomic_path
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MODELS = {"voc": "pelee-voc", "coco": "pelee-coco"}
 """For each data set the model that is taken where none is named."""
-WARNINGS_SHOWN = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,10 +81,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         confidence=detector.card.default_confidence,
     )
-    for line in evaluation.warnings[:WARNINGS_SHOWN]:
+    for line in first_few(evaluation.warnings, "--json lists them all"):
         print(f"warning: {line}", file=sys.stderr)
-    if len(evaluation.warnings) > WARNINGS_SHOWN:
-        print(f"warning: {len(evaluation.warnings) - WARNINGS_SHOWN} more; --json lists them all", file=sys.stderr)
     to_stdout = arguments.json == "-"
     print(f"{detector.card.name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
     settings = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import run
+from data.command import first_few, run
 
 if TYPE_CHECKING:
     from detection.settings import TrainSettings
 
-WARNINGS_SHOWN = 5  # of each split
 EPILOG = """\
 every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.01 --val-split 2007-minival
   (pelee-train --recipe quick --print-settings lists them all)
@@ -114,25 +113,20 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     )
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures, {len(dataset.class_names)} classes")
-        for warning in dataset.warnings[:WARNINGS_SHOWN]:
+        for warning in first_few(dataset.warnings, "pelee-data check lists them all"):
             print(f"  note: {warning}")
-        if len(dataset.warnings) > WARNINGS_SHOWN:
-            print(f"  note: {len(dataset.warnings) - WARNINGS_SHOWN} more; pelee-data check lists them all")
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
-    config = settings.network(len(train_set.class_names))
+    network = Pelee(settings.network(len(train_set.class_names)))
     start = None
     if options.weights or options.backbone:
         model = resolve(options.weights or options.backbone)
         if options.weights:
-            check_design(config, to_config(model), model.card.name)
-        network = Pelee(config)
+            check_design(network.config, to_config(model), model.card.name)
         part = network if options.weights else network.backbone
         print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(part, load_tensors(model))}")
         start = f"{model.card.name}, SHA-256 {model.card.sha256}"
-    else:
-        network = Pelee(config)
 
     trained = train(
         network,

@@ -132,11 +132,11 @@ def train_classifier(root: Path, output: Path, settings: ClassifierSettings, res
     trainer = build_trainer(settings, output, monitor="val/top1")
     last = str(output / "last.ckpt") if resume else None
     trainer.fit(module, train_loader, val_loader, ckpt_path=last, weights_only=True)
-    return write_model(module, output, train.class_names, f"{root.name} train: {len(train)} pictures", val_loader)
+    return write_model(module, root, output, train, val_loader)
 
 
 def write_model(
-    module: ClassifierTraining, output: Path, class_names: list[str], data: str, val_loader: DataLoader[Any]
+    module: ClassifierTraining, root: Path, output: Path, train: CachedFolder, val_loader: DataLoader[Any]
 ) -> ModelFile:
     """Write the weights of `output/best.ckpt` to `output/model`, with the scores that they reach now."""
     checkpoint = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
@@ -144,19 +144,19 @@ def write_model(
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     (scores,) = trainer.validate(module, val_loader, verbose=False)
     settings = module.settings
-    command = f"python -m pelee.classification.train {Path(data.split()[0])} {output.name}"
+    command = f"python -m pelee.classification.train {root.name} {output.name}"
     card = Card(
         name=output.name,
         task="classification",
         architecture="peleenet",
         architecture_settings=dataclasses.asdict(PeleeNetConfig()),
-        class_names=class_names,
+        class_names=train.class_names,
         input_size=settings.input_sizes[-1][0],
         training={
             "command": command,
             "commit": current_commit(),
             "settings": dataclasses.asdict(settings),
-            "data": data,
+            "data": f"{root.name} train: {len(train)} pictures",
             "started_from": None,
         },
         scores=[

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from data.command import run
+from data.command import first_few, run
 from data.errors import DatasetError, ImageError, PeleeError, SettingsError, WeightsError
 
 
@@ -66,3 +66,8 @@ def test_importing_data_brings_nothing_heavy() -> None:
         " if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_of_many_warnings_five_are_shown_and_the_rest_counted():
+    assert first_few(["a", "b", "c", "d", "e"], "see the list") == ["a", "b", "c", "d", "e"]
+    assert first_few(list("abcdefg"), "see the list") == ["a", "b", "c", "d", "e", "2 more; see the list"]
