@@ -88,17 +88,6 @@ def repeat_factors(records: Sequence[Record], num_classes: int) -> np.ndarray:
     return np.array([factors[record.labels].max(initial=1.0) for record in records])
 
 
-def steps_per_epoch(pictures: int, settings: TrainSettings) -> int:
-    """Batches that an epoch over so many pictures has."""
-    return max(1, pictures // settings.batch_size)
-
-
-def total_steps(pictures: int, settings: TrainSettings) -> int:
-    """Optimiser steps of a whole run over so many pictures."""
-    steps = settings.epochs * steps_per_epoch(pictures, settings)
-    return min(steps, settings.max_steps or steps)
-
-
 class TrainBatches(Sampler[list[Sample]]):
     """The batches that are left of the current epoch, for one process of `world_size`.
 
@@ -127,7 +116,7 @@ class TrainBatches(Sampler[list[Sample]]):
 
     @property
     def batches_per_epoch(self) -> int:
-        return steps_per_epoch(self.count, self.settings)
+        return self.settings.steps_per_epoch(self.count)
 
     def __len__(self) -> int:
         return self.batches_per_epoch
@@ -135,7 +124,7 @@ class TrainBatches(Sampler[list[Sample]]):
     def input_size_at(self, progress: float, rng: np.random.Generator) -> int:
         """The input size of a batch at `progress`, 0 to 1, of the schedule."""
         settings = self.settings
-        size = next((size for size, until in settings.size_phases if progress < until), settings.input_size)
+        size = settings.size_at(progress)
         if settings.multi_scale:
             reach = int(size * settings.multi_scale) // SCALE_STEP
             size = max(SMALLEST_INPUT, size + SCALE_STEP * int(rng.integers(-reach, reach + 1)))
@@ -149,7 +138,7 @@ class TrainBatches(Sampler[list[Sample]]):
             order = rng.choice(self.count, self.count, p=self.probabilities)
         else:
             order = rng.permutation(self.count)
-        total = total_steps(self.count, settings)
+        total = settings.total_steps(self.count)
         for number in range(self.batches_per_epoch):
             step = epoch * self.batches_per_epoch + number
             size = self.input_size_at(step / total, rng)

@@ -1,6 +1,5 @@
 """Training the detector on PyTorch Lightning."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,22 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from data.errors import DatasetError, PeleeError, SettingsError
 from data.records import Dataset
-from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPictures, collate, total_steps
+from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPictures, collate
 from detection.evaluate import merge_predictions
 from detection.loss import multibox_loss
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph, Pelee
 from detection.postprocess import Prediction, postprocess
-from detection.settings import RESUMABLE, TrainSettings, to_plain
-from pelee.training import build_optimizer, build_trainer, with_schedule
+from detection.settings import TrainSettings
+from pelee.settings import check_resumed, to_plain
+from pelee.training import RESUMABLE, build_optimizer, build_trainer, fit, with_schedule
 
 MONITOR = "val/mAP"
 
@@ -66,6 +66,10 @@ class DetectorTraining(pl.LightningModule):
 
     # Steps
 
+    def on_fit_start(self) -> None:
+        if self.settings.compile:
+            self.network.compile()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, offsets = self.network(batch.images)
         priors = self.network.priors(batch.images.shape[-1]).to(logits.device)
@@ -107,13 +111,7 @@ class DetectorTraining(pl.LightningModule):
         checkpoint["class_names"] = list(self.train_set.class_names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        now = to_plain(self.settings)
-        for key, value in checkpoint["settings"].items():
-            if key not in RESUMABLE and value != now[key]:
-                raise SettingsError(
-                    f"the run was begun with {key} {value!r} and cannot go on with {now[key]!r}; resume it with the "
-                    "command that began it, or begin another"
-                )
+        check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
         if checkpoint["class_names"] != list(self.train_set.class_names):
             raise SettingsError("the run was begun with other classes than the data set has; begin another")
 
@@ -128,7 +126,7 @@ class DetectorTraining(pl.LightningModule):
         ]
         optimizer = build_optimizer(groups, self.settings)
         # Not the trainer's own estimate: that starts the loader's workers before a resumed run knows its step.
-        return with_schedule(optimizer, total_steps(len(self.train_set.records), self.settings), self.settings)
+        return with_schedule(optimizer, self.settings.total_steps(len(self.train_set.records)), self.settings)
 
 
 def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:
@@ -185,44 +183,21 @@ def train(
     checkpoint = output / "last.ckpt"
     if resume and not checkpoint.is_file():
         raise SettingsError(f"nothing to resume: {checkpoint} does not exist")
-    # The loader cannot be resumed; its sampler is, which Lightning does not know.
-    warnings.filterwarnings("ignore", ".*dataloader is not resumable")
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = DetectorTraining(network, settings, train_set, val_set)
     trainer = build_trainer(
         settings,
         output,
         monitor=MONITOR,
-        patience=settings.patience,
-        validate_every=settings.validate_every,
-        checkpoint_every=settings.checkpoint_every,
         devices=devices,
         accelerator=accelerator,
         callbacks=callbacks,
         progress=progress,
     )
     try:
-        trainer.fit(module, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of ctrl-C
-        raise KeyboardInterrupt from None
+        module.best_score = fit(trainer, module, output, resume)
     except PeleeError as error:
         # A loader's worker sends its error as a whole traceback, the last line of which is "module.Error: message".
         _, traceback, last = str(error).rstrip().rpartition("\n")
         raise (type(error)(last.partition(": ")[2]) if traceback else error) from None
-    best = trainer.checkpoint_callbacks[0]
-    assert isinstance(best, ModelCheckpoint)
-    score = -1.0 if best.best_model_score is None else float(best.best_model_score)
-    if module.validated_step != trainer.global_step:
-        take_weights(module, checkpoint)
-        (final,) = trainer.validate(module, verbose=False)
-        if final[MONITOR] > score:
-            module.best_score = final[MONITOR]
-            return module
-    take_weights(module, Path(best.best_model_path))
-    module.best_score = score
     return module
-
-
-def take_weights(module: DetectorTraining, checkpoint: Path) -> None:
-    """Load a checkpoint's weights: their moving average, where there is one."""
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.command import first_few, run
 
@@ -26,7 +26,7 @@ exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's own flags; the settings' are read by `parse_overrides`."""
+    """The command's own flags; the settings' are read by `pelee.settings.parse_overrides`."""
     parser = argparse.ArgumentParser(
         prog="pelee-train",
         description="Train Pelee on pictures with boxes, from scratch, from a backbone, or from a detector's weights.",
@@ -49,30 +49,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """`--lr 0.01 --balanced true` as settings; values are read as YAML, so that lists work."""
-    import yaml
-
-    from data.errors import SettingsError
-
-    overrides: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise SettingsError(f"unexpected argument {flag!r}; settings are given as --name value")
-        name, has_value, value = flag[2:].partition("=")
-        if not has_value:
-            if not rest:
-                raise SettingsError(f"{flag} needs a value")
-            value = rest.pop(0)
-        try:
-            overrides[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"{flag}: {value!r} is no YAML value") from None
-    return overrides
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-train`; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -84,7 +60,8 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
     import yaml
 
     from data.errors import SettingsError
-    from detection.settings import resolve_settings, to_plain
+    from detection.settings import resolve_settings
+    from pelee.settings import parse_overrides, to_plain
 
     settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
     if options.print_settings:
@@ -102,10 +79,11 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
 
     from data.datasets import open_dataset
     from detection.model import Pelee
-    from detection.model_file import check_design, make_card, to_config, transfer
-    from detection.settings import to_plain
+    from detection.model_file import check_design, make_card, to_config
     from detection.train import train
+    from pelee.settings import to_plain
     from pelee.training import current_commit, to_tensors
+    from pelee.transfer import transfer
     from weights.store import load_tensors, resolve, save_model
 
     train_set, val_set = (

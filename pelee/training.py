@@ -48,6 +48,15 @@ class OptimizationSettings:
         gradient_clip: largest L2 norm of the gradient; None leaves it.
         ema_decay: decay of the weights' moving average, which is evaluated and saved; 0 for none. Early on it is
             smaller (see `average`).
+        input_size: side of the network's input in pixels.
+        size_phases: (size, share) pairs: that input size until that share of the schedule is over, `input_size`
+            afterwards. Smaller inputs first cost a fraction and learn nearly as much.
+        compile: `torch.compile` the network: it costs a minute or two for every input size, and pays on a GPU; on two
+            CPU cores a step is a tenth quicker.
+        validate_every: epochs from one measurement of the held-out split to the next.
+        patience: validations without a better score before the run stops; None never stops early.
+        checkpoint_every: steps from one `last.ckpt` to the next, so that a kill loses minutes at most.
+        workers: processes that read pictures; 0 reads them in the training's own.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 1
@@ -64,9 +73,32 @@ class OptimizationSettings:
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    input_size: int = 304
+    size_phases: tuple[tuple[int, Annotated[float, Field(ge=0, le=1)]], ...] = ()
     precision: Precision = "bf16"
+    compile: bool = False
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 0
+    validate_every: Annotated[int, Field(ge=1)] = 1
+    patience: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+
+    def size_at(self, progress: float) -> int:
+        """The input size at `progress`, 0 to 1, of the schedule."""
+        return next((size for size, until in self.size_phases if progress < until), self.input_size)
+
+    def steps_per_epoch(self, pictures: int) -> int:
+        """Batches that an epoch over so many pictures has: a rest is left out, but a small set is one batch."""
+        return max(1, pictures // self.batch_size)
+
+    def total_steps(self, pictures: int) -> int:
+        """Optimiser steps of a whole run over so many pictures."""
+        steps = self.epochs * self.steps_per_epoch(pictures)
+        return min(steps, self.max_steps or steps)
+
+
+# What a run may change when it is resumed: all else would make it another run than the one that was begun.
+RESUMABLE = {"workers", "patience", "checkpoint_every", "compile"}
 
 
 def build_optimizer(
@@ -157,9 +189,6 @@ def build_trainer(
     output: Path,
     *,
     monitor: str,
-    patience: int | None = None,
-    validate_every: int = 1,
-    checkpoint_every: int = 500,
     devices: int = 1,
     accelerator: str = "auto",
     callbacks: Sequence[Callback] = (),
@@ -167,12 +196,10 @@ def build_trainer(
 ) -> pl.Trainer:
     """A Lightning trainer that logs to `output`, keeps `best.ckpt` and `last.ckpt` there, and resumes from the last.
 
+    `last.ckpt` is written every `checkpoint_every` steps and at every epoch's end.
+
     Args:
         monitor: the logged value, higher is better, that the best checkpoint and early stopping go by.
-        patience: validations without a better value before it stops; None never stops early.
-        validate_every: epochs from one validation to the next.
-        checkpoint_every: steps from one `last.ckpt` to the next, so that a kill loses minutes at most; every epoch's
-            end writes one, too.
         devices: processes; more than one trains with DDP.
     """
     used: list[Callback] = [
@@ -180,7 +207,11 @@ def build_trainer(
             output, filename="best", monitor=monitor, mode="max", save_top_k=1, enable_version_counter=False
         ),
         StepCheckpoint(
-            output, filename="last", every_n_train_steps=checkpoint_every, save_top_k=1, enable_version_counter=False
+            output,
+            filename="last",
+            every_n_train_steps=settings.checkpoint_every,
+            save_top_k=1,
+            enable_version_counter=False,
         ),
         ModelCheckpoint(
             output,
@@ -194,14 +225,20 @@ def build_trainer(
     ]
     if settings.ema_decay:
         used.append(WeightAveraging(avg_fn=average(settings.ema_decay)))
-    if patience is not None:
-        used.append(EarlyStopping(monitor, mode="max", patience=patience))
+    if settings.patience is not None:
+        used.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
     if progress:
         used.append(TQDMProgressBar(refresh_rate=10))
     keep_metrics(output / "logs" / "metrics.csv")
     # What it says by itself repeats the settings, advertises, or advises against what is meant here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in ("exists and is not empty", "smaller than the logging interval", "does not have many workers"):
+    # The loaders cannot be resumed; their samplers are, which Lightning does not know.
+    for advice in (
+        "dataloader is not resumable",
+        "exists and is not empty",
+        "smaller than the logging interval",
+        "does not have many workers",
+    ):
         warnings.filterwarnings("ignore", f".*{advice}")
     return pl.Trainer(
         default_root_dir=output,
@@ -209,7 +246,7 @@ def build_trainer(
         max_steps=-1 if settings.max_steps is None else settings.max_steps,
         precision=LIGHTNING_PRECISION[settings.precision],  # type: ignore[arg-type]
         gradient_clip_val=settings.gradient_clip,
-        check_val_every_n_epoch=validate_every,
+        check_val_every_n_epoch=settings.validate_every,
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
@@ -222,6 +259,40 @@ def build_trainer(
         log_every_n_steps=20,
         use_distributed_sampler=False,
     )
+
+
+def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool) -> float:
+    """Train, or go on from `output/last.ckpt`; the module ends with the weights that did best on the held-out split.
+
+    The last weights are measured, too, where the run does not end with a validation (`module.validated_step` says
+    when that was).
+
+    Returns:
+        The monitored value of these weights, as the module logs it.
+
+    Raises:
+        KeyboardInterrupt: ctrl-C.
+    """
+    last = output / "last.ckpt"
+    try:
+        trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
+    except SystemExit:  # what Lightning makes of ctrl-C
+        raise KeyboardInterrupt from None
+    best = trainer.checkpoint_callbacks[0]
+    assert isinstance(best, ModelCheckpoint) and best.monitor is not None
+    score = -1.0 if best.best_model_score is None else float(best.best_model_score)
+    if module.validated_step != trainer.global_step:
+        take_weights(module, last)
+        (final,) = trainer.validate(module, verbose=False)
+        if final[best.monitor] > score:
+            return float(final[best.monitor])
+    take_weights(module, Path(best.best_model_path))
+    return score
+
+
+def take_weights(module: nn.Module, checkpoint: Path) -> None:
+    """Load a checkpoint's weights: their moving average, where there is one."""
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
 
 
 def to_tensors(module: nn.Module) -> dict[str, np.ndarray]:

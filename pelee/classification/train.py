@@ -1,11 +1,5 @@
-"""Train a PeleeNet classifier on a folder of pictures a class: the backbone that the detector starts from."""
+"""Training a classifier on PyTorch Lightning: any network of the registry, alone or after a teacher."""
 
-import argparse
-import dataclasses
-import math
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,179 +10,188 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from data.command import run
-from pelee.classification.pictures import CachedFolder
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.training import (
-    OptimizationSettings,
-    build_optimizer,
-    build_trainer,
-    current_commit,
-    to_tensors,
-    with_schedule,
-)
-from weights.card import Card
-from weights.store import ModelFile, save_model
+from data.errors import DatasetError, SettingsError
+from pelee.classification.augment import Augmentation
+from pelee.classification.distillation import classifier_input, distillation_loss
+from pelee.classification.pictures import Batch, PictureBatches, TrainOrder, in_order
+from pelee.classification.settings import ClassifierSettings
+from pelee.settings import check_resumed, to_plain
+from pelee.training import RESUMABLE, build_optimizer, build_trainer, fit, with_schedule
 
-
-@dataclass(kw_only=True)
-class ClassifierSettings(OptimizationSettings):
-    """Settings of a classifier's training.
-
-    Attributes:
-        input_sizes: (pixels, epochs) phases; the size grows while training, which costs less and learns as much.
-        picture_size: pixels at which the pictures are held in memory.
-        crop_scale: smallest share of a picture's area that a random crop keeps.
-        label_smoothing: share of the target that is spread over all classes.
-    """
-
-    batch_size: int = 128
-    lr: float = 0.1
-    nesterov: bool = True
-    weight_decay: float = 1e-4
-    warmup_steps: int = 300
-    ema_decay: float = 0.999
-    input_sizes: tuple[tuple[int, int], ...] = ((64, 5), (96, 3))
-    picture_size: int = 64
-    crop_scale: float = 0.25
-    label_smoothing: float = 0.1
-
-
-def random_resized_crop(images: Tensor, size: int, min_scale: float) -> Tensor:
-    """Crop every picture of a batch at random, mirror half of them, and scale to size×size.
-
-    Args:
-        images: (N, 3, H, W) uint8 or float.
-        min_scale: each crop keeps between this share of the area and all of it, at ratios 3/4 to 4/3.
-
-    Returns:
-        (N, 3, size, size) float32, in the range of the input.
-    """
-    n = len(images)
-    area = torch.empty(n).uniform_(min_scale, 1)
-    ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
-    width = (area * ratio).sqrt().clamp(max=1)
-    height = (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = width * (torch.randint(0, 2, (n,)) * 2 - 1)
-    theta[:, 1, 1] = height
-    theta[:, 0, 2] = torch.empty(n).uniform_(-1, 1) * (1 - width)
-    theta[:, 1, 2] = torch.empty(n).uniform_(-1, 1) * (1 - height)
-    grid = F.affine_grid(theta.to(images.device), [n, 3, size, size], align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+MONITOR = "val/top1"
 
 
 class ClassifierTraining(pl.LightningModule):
-    """One classifier in training: cross-entropy with label smoothing, top-1 and top-5 on the held-out pictures."""
+    """One classifier in training: cross-entropy, a teacher's part where there is one, top-1 and top-5 on the held-out
+    pictures.
 
-    def __init__(self, model: nn.Module, settings: ClassifierSettings) -> None:
+    Args:
+        taught: (N, K) what a teacher says of every training picture, logits; None for no teacher.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: ClassifierSettings,
+        train: PictureBatches,
+        val: PictureBatches,
+        taught: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
         self.settings = settings
+        self.train_set, self.val_set = train, val
+        self.augment = Augmentation(settings)
+        self.taught = taught  # not a buffer: it is data, and no part of a checkpoint
+        self.student_head: nn.Linear | None = None
+        if taught is not None:
+            (*_, last) = (module for module in network.modules() if isinstance(module, nn.Linear))
+            self.student_head = nn.Linear(last.in_features, taught.shape[1])
+        self.order = TrainOrder(len(train.pictures), settings.batch_size, settings.seed)
+        self.total_steps = settings.total_steps(len(train.pictures))
+        self.unreadable: set[str] = set()
+        self.top5 = 0.0  # of the latest validation
+        self.validated_step: int | None = None
 
-    @property
-    def input_size(self) -> int:
-        """The input size of the current epoch."""
-        sizes = [size for size, epochs in self.settings.input_sizes for _ in range(epochs)]
-        return sizes[min(self.current_epoch, len(sizes) - 1)]
+    # Data
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
+    def train_dataloader(self) -> DataLoader[Any]:
+        self.order.steps_done = self.trainer.global_step
+        self.order.rank, self.order.world_size = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(
+            self.train_set,
+            batch_size=None,
+            sampler=self.order,
+            num_workers=self.settings.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        share = in_order(
+            len(self.val_set.pictures), 2 * self.settings.batch_size, self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(
+            self.val_set,
+            batch_size=None,
+            sampler=share,
+            num_workers=self.settings.workers,
+        )
+
+    # Steps
+
+    def on_fit_start(self) -> None:
+        if self.settings.compile:
+            self.network.compile()
+
+    def on_train_epoch_start(self) -> None:
+        self.order.steps_done = self.trainer.global_step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        self.unreadable.update(batch.unreadable)
+        if len(batch.labels) < 2:  # too few for batch norm
+            return None
+        settings = self.settings
+        # So that a step's crops, drops and mixes are the same whether or not the run was interrupted before it.
+        torch.manual_seed((settings.seed * 1_000_003 + batch.step) * 1_000 + self.global_rank)
+        targets = F.one_hot(batch.labels, len(self.train_set.pictures.class_names)).float()
+        classes = targets.shape[1]
+        if self.taught is not None:
+            said = self.taught[batch.places.cpu()].to(self.device).float()
+            targets = torch.cat([targets, (said / settings.temperature).softmax(1)], 1)
         with torch.autocast(self.device.type, enabled=False):
-            images = random_resized_crop(images, self.input_size, self.settings.crop_scale)
-        logits = self.model(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+            size = settings.size_at(batch.step / self.total_steps)
+            images, targets = self.augment(batch.images, targets, size)
+        with classifier_input(self.network) as seen:
+            logits = self.network(images)
+        loss = F.cross_entropy(logits.float(), targets[:, :classes], label_smoothing=settings.label_smoothing)
+        self.log("train/classes", loss, batch_size=len(images))
+        if self.student_head is not None:
+            follows = distillation_loss(self.student_head(seen[0]).float(), targets[:, classes:], settings.temperature)
+            self.log("train/teacher", follows, batch_size=len(images))
+            loss = loss + settings.distillation * follows
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(images))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, labels = batch
-        size = self.settings.input_sizes[-1][0]
-        images = F.interpolate(images.float(), (size, size), mode="bilinear", align_corners=False)
-        logits = self.model(images.contiguous(memory_format=torch.channels_last))
-        top5 = logits.topk(min(5, logits.shape[1])).indices
-        hits = top5 == labels[:, None]
-        self.log("val/top1", hits[:, 0].float().mean(), prog_bar=True, batch_size=len(labels))
-        self.log("val/top5", hits.any(1).float().mean(), prog_bar=True, batch_size=len(labels))
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.unreadable.update(batch.unreadable)
+        if not len(batch.labels):
+            return
+        size = self.settings.input_size
+        images = batch.images.float()
+        if images.shape[-1] != size:
+            images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        hits = logits.topk(min(5, logits.shape[1])).indices == batch.labels[:, None]
+        for name, value in ((MONITOR, hits[:, 0]), ("val/top5", hits.any(1))):
+            self.log(name, value.float().mean(), prog_bar=True, batch_size=len(batch.labels), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self.validated_step = self.global_step
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["settings"] = to_plain(self.settings)
+        checkpoint["class_names"] = list(self.train_set.pictures.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
+        if checkpoint["class_names"] != list(self.train_set.pictures.class_names):
+            raise SettingsError("the run was begun with other classes than the data set has; begin another")
+        if ("student_head.weight" in checkpoint["state_dict"]) != (self.student_head is not None):
+            raise SettingsError("the run was begun with a teacher or without one, and must go on so; begin another")
+
+    # Optimisation
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = build_optimizer(self.parameters(), self.settings)
-        return with_schedule(optimizer, int(self.trainer.estimated_stepping_batches), self.settings)
+        return with_schedule(optimizer, self.total_steps, self.settings)
 
 
-def train_classifier(root: Path, output: Path, settings: ClassifierSettings, resume: bool = False) -> ModelFile:
-    """Train PeleeNet on `root/train`, measure it on `root/val`, and write the best weights as a model folder.
+def train(
+    network: nn.Module,
+    settings: ClassifierSettings,
+    train_set: PictureBatches,
+    val_set: PictureBatches,
+    output: Path,
+    *,
+    taught: Tensor | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> tuple[ClassifierTraining, dict[str, float]]:
+    """Train a network; checkpoints and logs go to `output`.
 
-    Checkpoints and logs go to `output`, the model to `output/model`.
+    Returns:
+        The module with the weights that did best on the held-out pictures, and what these reach there: "top1" and
+        "top5", 0 to 1.
+
+    Raises:
+        DatasetError: splits of other classes.
+        SettingsError: a batch too small for batch norm, nothing to resume, or a run of other settings.
+        KeyboardInterrupt: ctrl-C.
     """
-    pl.seed_everything(settings.seed)
-    settings.epochs = sum(epochs for _, epochs in settings.input_sizes)
-    train, val = (CachedFolder(root / split, settings.picture_size) for split in ("train", "val"))
-    collate = lambda batch: batch  # noqa: E731 - a fetched batch is a batch already
-    train_loader = DataLoader(train, settings.batch_size, shuffle=True, drop_last=True, collate_fn=collate)
-    val_loader = DataLoader(val, settings.batch_size, collate_fn=collate)
-    module = ClassifierTraining(PeleeNet(len(train.class_names)), settings)
-    trainer = build_trainer(settings, output, monitor="val/top1")
-    last = str(output / "last.ckpt") if resume else None
-    trainer.fit(module, train_loader, val_loader, ckpt_path=last, weights_only=True)
-    return write_model(module, root, output, train, val_loader)
-
-
-def write_model(
-    module: ClassifierTraining, root: Path, output: Path, train: CachedFolder, val_loader: DataLoader[Any]
-) -> ModelFile:
-    """Write the weights of `output/best.ckpt` to `output/model`, with the scores that they reach now."""
-    checkpoint = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
-    (scores,) = trainer.validate(module, val_loader, verbose=False)
-    settings = module.settings
-    command = f"python -m pelee.classification.train {root.name} {output.name}"
-    card = Card(
-        name=output.name,
-        task="classification",
-        architecture="peleenet",
-        architecture_settings=dataclasses.asdict(PeleeNetConfig()),
-        class_names=train.class_names,
-        input_size=settings.input_sizes[-1][0],
-        training={
-            "command": command,
-            "commit": current_commit(),
-            "settings": dataclasses.asdict(settings),
-            "data": f"{root.name} train: {len(train)} pictures",
-            "started_from": None,
-        },
-        scores=[
-            {
-                "metric": metric,
-                "value": round(100 * scores[f"val/{metric}"], 2),
-                "split": "val",
-                "command": command,
-                "pictures": len(val_loader.dataset),  # type: ignore[arg-type]
-            }
-            for metric in ("top1", "top5")
-        ],
+    names, others = train_set.pictures.class_names, val_set.pictures.class_names
+    if names != others:
+        odd = sorted(set(names) ^ set(others))
+        raise DatasetError(
+            f"split {val_set.pictures.split} has {len(others)} classes, {train_set.pictures.split} {len(names)}; they "
+            f"must be the same" + (f", and {odd[0]!r} is in one only" if odd else "")
+        )
+    smallest = min(settings.batch_size, len(train_set.pictures)) // max(devices, 1)
+    if devices < 1 or settings.batch_size % devices or smallest < 2:
+        raise SettingsError(
+            f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.pictures)} pictures leaves "
+            f"{smallest} each; batch norm needs 2, and all the same number"
+        )
+    if resume and not (output / "last.ckpt").is_file():
+        raise SettingsError(f"nothing to resume: {output / 'last.ckpt'} does not exist")
+    module = ClassifierTraining(network, settings, train_set, val_set, taught)
+    trainer = build_trainer(
+        settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
     )
-    return save_model(output / "model", to_tensors(module.model), card)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m pelee.classification.train ROOT OUTPUT [--resume]`: a backbone by the default settings."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("root", type=Path, help="folder with train/CLASS/* and val/CLASS/*")
-    parser.add_argument("output", type=Path, help="checkpoints, logs and the model")
-    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/last.ckpt")
-    options = parser.parse_args(argv)
-
-    def body() -> int:
-        model = train_classifier(options.root, options.output, ClassifierSettings(), options.resume)
-        scores = ", ".join(f"{score['metric']} {score['value']}" for score in model.card.scores)
-        print(f"model: {model.path.parent} ({scores} on {options.root.name} val)")
-        return 0
-
-    return run(body)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    fit(trainer, module, output, resume)
+    (scores,) = trainer.validate(module, verbose=False)
+    return module, {name: scores[f"val/{name}"] for name in ("top1", "top5")}

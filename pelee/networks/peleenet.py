@@ -5,7 +5,7 @@ Source: Wang, Li, Ling, "Pelee: A Real-Time Object Detection System on Mobile De
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -186,3 +186,8 @@ class PeleeNet(nn.Module):
         if self.classifier is None:
             raise RuntimeError("this PeleeNet was built without a classifier: call features()")
         return self.classifier(self.features(images)[-1].mean((2, 3)))
+
+
+def peleenet(num_classes: int = 1000, **settings: Any) -> PeleeNet:
+    """A PeleeNet classifier; the settings are those of `PeleeNetConfig`."""
+    return PeleeNet(num_classes, PeleeNetConfig(**settings))

@@ -9,10 +9,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.errors import SettingsError
-from pelee.networks.peleenet import PeleeNet
+from pelee.networks.peleenet import peleenet
 
-# name -> builder of the network with its published number of classes
-MODELS: dict[str, Callable[[], nn.Module]] = {"peleenet": PeleeNet}
+# name -> builder: called with a number of classes and the design's settings, or with neither for the published network
+MODELS: dict[str, Callable[..., nn.Module]] = {"peleenet": peleenet}
+
+
+def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Module:
+    """A classification network by name; SettingsError for an unknown one, TypeError for settings that it lacks."""
+    choose([name], MODELS)
+    return MODELS[name](num_classes, **settings)
 
 
 class Count(NamedTuple):

@@ -20,7 +20,6 @@ from detection.dataset import (
     TrainPictures,
     collate,
     repeat_factors,
-    total_steps,
 )
 from detection.model import check_input_size
 from detection.settings import TrainSettings
@@ -116,7 +115,7 @@ def test_the_input_grows_by_the_phases_of_the_schedule() -> None:
 
 def test_the_phases_are_shares_of_what_max_steps_leaves() -> None:
     settings = TrainSettings(batch_size=5, epochs=5, max_steps=8, size_phases=((96, 0.5),))
-    assert total_steps(20, settings) == 8
+    assert settings.total_steps(20) == 8
     sizes = [batch[0].size for epoch in range(2) for batch in batches(settings, step=4 * epoch)]
     assert sizes == [96] * 4 + [304] * 4
 

@@ -8,14 +8,15 @@ import yaml
 
 from data.errors import SettingsError
 from detection.priors import COCO_SIZES, VOC_SIZES
-from detection.settings import TrainSettings, read_recipe, recipe_names, resolve_settings, to_plain
+from detection.settings import RECIPES, TrainSettings, resolve_settings
+from pelee.settings import read_recipe, recipe_names, to_plain
 
 
 def test_every_shipped_recipe_resolves() -> None:
-    assert recipe_names() == ["paper-coco", "paper-voc", "quick"]
-    for name in recipe_names():
+    assert recipe_names(RECIPES) == ["paper-coco", "paper-voc", "quick"]
+    for name in recipe_names(RECIPES):
         settings = resolve_settings(name, {})
-        for key, value in read_recipe(name).items():
+        for key, value in read_recipe(name, RECIPES, TrainSettings).items():
             assert to_plain(settings)[key] == value
 
 
@@ -50,7 +51,10 @@ def test_the_network_that_settings_describe() -> None:
 
 def test_settings_go_to_a_file_and_back(tmp_path: Path) -> None:
     overrides = {"patience": 3, "size_phases": [[96, 0.5]], "milestones": [0.1, 0.9], "optimizer": "adamw"}
-    for settings in (resolve_settings("quick", overrides), *(resolve_settings(name, {}) for name in recipe_names())):
+    for settings in (
+        resolve_settings("quick", overrides),
+        *(resolve_settings(name, {}) for name in recipe_names(RECIPES)),
+    ):
         file = tmp_path / "own.yaml"
         file.write_text(yaml.safe_dump(to_plain(settings), sort_keys=False))
         assert resolve_settings(str(file), {}) == settings

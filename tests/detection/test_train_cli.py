@@ -18,10 +18,11 @@ from conftest import SHAPES, TrainedRun
 
 from data.errors import SettingsError
 from detection.detector import Detector
-from detection.settings import resolve_settings, to_plain
+from detection.settings import resolve_settings
 from detection.train import DetectorTraining
-from detection.train_cli import main, parse_overrides
+from detection.train_cli import main
 from pelee.networks.peleenet import PeleeNet
+from pelee.settings import parse_overrides, to_plain
 from pelee.training import to_tensors
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model

@@ -1,0 +1,173 @@
+"""`pelee-train-classifier`: train or fine-tune a classification network."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.command import first_few, run
+
+if TYPE_CHECKING:
+    from pelee.classification.settings import ClassifierSettings
+
+EPILOG = """\
+every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.05 --mixup 0.2
+  (pelee-train-classifier --print-settings lists them all)
+
+examples:
+  pelee-train-classifier --model peleenet --dataset tiny-imagenet --root tiny-imagenet --recipe quick --output runs/tiny
+  pelee-train-classifier --dataset imagefolder --root my-photos --weights peleenet-tiny-imagenet --output runs/mine
+  pelee-train-classifier --dataset cifar10 --root cifar10 --teacher mobilenet_v2.pth --output runs/taught
+
+exit codes: 0 done, 1 done, but pictures could not be read and were left out, 2 an error, told in one line;
+130 interrupted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's own flags; the settings' are read by `pelee.settings.parse_overrides`."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-train-classifier",
+        description="Train a classification network on a folder of pictures a class.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", default="peleenet", help="the network's name, see pelee-models (%(default)s)")
+    parser.add_argument(
+        "--dataset", choices=("tiny-imagenet", "cifar10", "imagefolder"), help="layout of the data under --root"
+    )
+    parser.add_argument("--root", type=Path, help="the data set's folder, with SPLIT/CLASS/PICTURE in it")
+    parser.add_argument("--recipe", help="a shipped recipe (quick, strong, paper) or a YAML file")
+    parser.add_argument("--output", type=Path, default=Path("runs/classifier"), help="checkpoints, logs and the model")
+    parser.add_argument("--weights", help="start from a classifier: a shipped name or a model folder")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="learn from a teacher, too: the state dict of the torchvision classifier that --teacher-model names",
+    )
+    parser.add_argument("--name", help="the model's name on its card (default: the output folder's)")
+    parser.add_argument("--resume", action="store_true", help="go on from the output folder's last checkpoint")
+    parser.add_argument("--devices", type=int, default=1, help="processes that train together (DDP)")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-train-classifier`; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options, words = build_parser().parse_known_args(arguments)
+    return run(lambda: _main(options, words, arguments))
+
+
+def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
+    import yaml
+
+    from data.errors import SettingsError
+    from pelee.classification.settings import resolve_settings
+    from pelee.settings import parse_overrides, to_plain
+
+    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
+    if options.print_settings:
+        print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
+        return 0
+    if not options.dataset or not options.root:
+        raise SettingsError("--dataset and --root are needed; see pelee-train-classifier --help")
+    # A run that was resumed is the run that was begun: its card tells the command without the flag.
+    command = ["pelee-train-classifier", *(word for word in arguments if word != "--resume")]
+    return _train(options, settings, shlex.join(command))
+
+
+def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
+    import torch
+
+    from pelee.classification.distillation import teacher_logits
+    from pelee.classification.model import settings_of
+    from pelee.classification.pictures import PictureBatches, open_pictures
+    from pelee.classification.train import train
+    from pelee.networks.registry import build
+    from pelee.settings import to_plain
+    from pelee.training import current_commit, to_tensors
+    from pelee.transfer import transfer
+    from weights.card import Card
+    from weights.store import load_tensors, resolve, save_model
+
+    splits = [
+        open_pictures(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
+    ]
+    for pictures in splits:
+        print(f"{pictures.name} {pictures.split}: {len(pictures)} pictures, {len(pictures.class_names)} classes")
+    train_set, val_set = (PictureBatches(pictures, settings.picture_size) for pictures in splits)
+    names = list(splits[0].class_names)
+
+    commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
+    torch.manual_seed(settings.seed)
+    network = build(options.model, len(names), settings.model_settings)
+    start = None
+    if options.weights:
+        model = resolve(options.weights)
+        print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(network, load_tensors(model))}")
+        start = f"{model.card.name}, SHA-256 {model.card.sha256}"
+    taught = None
+    if options.teacher:
+        device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
+        kept = options.output / "teacher.safetensors"
+        taught = teacher_logits(options.teacher, settings.teacher_model, train_set, settings.teacher_size, device, kept)
+    module, scores = train(
+        network,
+        settings,
+        train_set,
+        val_set,
+        options.output,
+        taught=taught,
+        resume=options.resume,
+        devices=options.devices,
+        accelerator=options.accelerator,
+    )
+    if module.global_rank:
+        return 0  # one process writes the model
+    count = len(val_set.pictures) - len(val_set.errors)
+    card = Card(
+        name=options.name or options.output.resolve().name,
+        task="classification",
+        architecture=options.model,
+        architecture_settings=settings_of(network, settings.model_settings),
+        class_names=names,
+        input_size=settings.input_size,
+        training={
+            "command": command,
+            "commit": commit,
+            "settings": to_plain(settings),
+            "data": f"{splits[0].name} {splits[0].split}: {len(splits[0])} pictures",
+            "started_from": start,
+        },
+        scores=[
+            {
+                "metric": name,
+                "value": round(100 * value, 2),
+                "split": f"{splits[1].name} {splits[1].split}",
+                "command": command,
+                "pictures": count,
+            }
+            for name, value in scores.items()
+        ],
+    )
+    saved = save_model(options.output / "model", to_tensors(module.network), card)
+    reached = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
+    print(f"model: {saved.path.parent}, {reached} on {splits[1].name} {splits[1].split} ({count} pictures)")
+    print(f"try it: pelee-classify PICTURE --weights {saved.path.parent}")
+    if module.unreadable or train_set.errors or val_set.errors:
+        errors = sorted({*module.unreadable, *train_set.errors.values(), *val_set.errors.values()})
+        print(f"{len(errors)} pictures could not be read and were left out:", file=sys.stderr)
+        for line in first_few(errors, "see the folders for the rest"):
+            print(f"  {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Settings of a run, as both trainers have them: a typed dataclass, filled from a YAML recipe and from flags."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from data.errors import SettingsError
+
+S = TypeVar("S")
+
+
+def recipe_names(recipes: Traversable) -> list[str]:
+    """The recipes that ship with a package, the YAML files of its folder."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in recipes.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_recipe(name_or_path: str, recipes: Traversable, kind: type[Any]) -> dict[str, Any]:
+    """The keys of a shipped recipe, by its name, or of a YAML file; every key is a field of the dataclass `kind`."""
+    names = recipe_names(recipes)
+    if name_or_path in names:
+        text, where = (recipes / f"{name_or_path}.yaml").read_text(), f"recipe {name_or_path}"
+    elif Path(name_or_path).is_file():
+        text, where = Path(name_or_path).read_text(), name_or_path
+    else:
+        raise SettingsError(f"no recipe {name_or_path!r}: it is neither a file nor one of {', '.join(names)}")
+    try:
+        keys = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(keys, dict):
+        raise SettingsError(f"{where} holds a {type(keys).__name__}; expected settings, one `key: value` a line")
+    check_keys(keys, kind, where)
+    return keys
+
+
+def check_keys(keys: Mapping[str, Any], kind: type[Any], where: str) -> None:
+    """Raise SettingsError for a key that is no setting, naming the nearest one."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+            raise SettingsError(f"{where} has an unknown key {key!r}{hint}")
+
+
+def resolve(
+    kind: type[S], recipes: Traversable, recipe: str | None, overrides: Mapping[str, Any], usual: Mapping[str, Any]
+) -> S:
+    """The settings of a run: the usual values over the fields' defaults, the recipe over them, overrides over all.
+
+    Raises:
+        SettingsError: an unknown key, a value of a wrong type or out of range.
+    """
+    check_keys(overrides, kind, "the command")
+    keys = {**usual, **(read_recipe(recipe, recipes, kind) if recipe else {}), **overrides}
+    try:
+        settings = TypeAdapter(kind).validate_python(keys)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {place}: {first['msg']}, got {first['input']!r}") from None
+    if getattr(settings, "nesterov", False) and not getattr(settings, "momentum", 0):
+        raise SettingsError("setting nesterov: it needs a momentum above 0")
+    return settings
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """The settings as plain values, as a recipe file and a card hold them."""
+    plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    return plain
+
+
+def check_resumed(begun: Mapping[str, Any], settings: Any, resumable: set[str]) -> None:
+    """Raise SettingsError where a run would go on with other settings than it was begun with."""
+    now = to_plain(settings)
+    for key, value in begun.items():
+        if key not in resumable and value != now[key]:
+            raise SettingsError(
+                f"the run was begun with {key} {value!r} and cannot go on with {now[key]!r}; resume it with the "
+                "command that began it, or begin another"
+            )
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """`--lr 0.01 --balanced true` as settings; values are read as YAML, so that lists work."""
+    overrides: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise SettingsError(f"unexpected argument {flag!r}; settings are given as --name value")
+        name, has_value, value = flag[2:].partition("=")
+        if not has_value:
+            if not rest:
+                raise SettingsError(f"{flag} needs a value")
+            value = rest.pop(0)
+        try:
+            overrides[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"{flag}: {value!r} is no YAML value") from None
+    return overrides
