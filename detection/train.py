@@ -22,7 +22,7 @@ from detection.model import DetectionGraph, Pelee
 from detection.postprocess import Prediction, postprocess
 from detection.settings import TrainSettings
 from pelee.settings import check_resumed, to_plain
-from pelee.training import RESUMABLE, build_optimizer, build_trainer, fit, with_schedule
+from pelee.training import RESUMABLE, build_optimizer, build_trainer, check_output, fit, with_schedule
 
 MONITOR = "val/mAP"
 
@@ -175,14 +175,13 @@ def train(
 
     Raises:
         DatasetError: a split without objects or with other classes than the training split.
-        SettingsError: a batch that the processes cannot share, nothing to resume, or a run of other settings.
+        SettingsError: a batch that the processes cannot share, nothing to resume, an earlier run in `output`,
+            or a run of other settings.
         ImageError: a picture that cannot be read.
         KeyboardInterrupt: ctrl-C.
     """
     check_fit(train_set, val_set, settings, devices)
-    checkpoint = output / "last.ckpt"
-    if resume and not checkpoint.is_file():
-        raise SettingsError(f"nothing to resume: {checkpoint} does not exist")
+    check_output(output, resume)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     module = DetectorTraining(network, settings, train_set, val_set)
     trainer = build_trainer(

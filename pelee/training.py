@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from data.errors import SettingsError
 from data.files import atomic_path
 
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -259,6 +260,15 @@ def build_trainer(
         log_every_n_steps=20,
         use_distributed_sampler=False,
     )
+
+
+def check_output(output: Path, resume: bool) -> None:
+    """Raise SettingsError where there is nothing to resume, or where a run would write over an earlier one."""
+    begun = (output / "last.ckpt").is_file()
+    if resume and not begun:
+        raise SettingsError(f"nothing to resume: {output / 'last.ckpt'} does not exist")
+    if begun and not resume:
+        raise SettingsError(f"{output} holds an earlier run; go on with it by --resume, or name another --output")
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool) -> float:

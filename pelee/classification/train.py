@@ -170,7 +170,7 @@ def train(
 
     Raises:
         DatasetError: splits of other classes.
-        SettingsError: a batch too small for batch norm, nothing to resume, or a run of other settings.
+        SettingsError: a batch too small for batch norm, or a run of other settings.
         KeyboardInterrupt: ctrl-C.
     """
     names, others = train_set.pictures.class_names, val_set.pictures.class_names
@@ -186,8 +186,6 @@ def train(
             f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.pictures)} pictures leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
-    if resume and not (output / "last.ckpt").is_file():
-        raise SettingsError(f"nothing to resume: {output / 'last.ckpt'} does not exist")
     module = ClassifierTraining(network, settings, train_set, val_set, taught)
     trainer = build_trainer(
         settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress

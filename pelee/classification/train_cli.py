@@ -91,11 +91,12 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
     from pelee.classification.train import train
     from pelee.networks.registry import build
     from pelee.settings import to_plain
-    from pelee.training import current_commit, to_tensors
+    from pelee.training import check_output, current_commit, to_tensors
     from pelee.transfer import transfer
     from weights.card import Card
     from weights.store import load_tensors, resolve, save_model
 
+    check_output(options.output, options.resume)
     splits = [
         open_pictures(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
     ]

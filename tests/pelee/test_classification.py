@@ -315,6 +315,7 @@ def test_a_teacher_s_head_is_trained_with_and_dropped(folders: Path, teacher: Pa
     names = set(load_tensors(resolve(tmp_path / "model")))
     assert not any("student_head" in name for name in names) and "classifier.1.weight" in names
     kept = (tmp_path / "teacher.safetensors").stat()
+    (tmp_path / "last.ckpt").unlink()
     assert run(folders, tmp_path, "--epochs", "1", *words, "--lr", "0.01") == 0
     assert (tmp_path / "teacher.safetensors").stat().st_mtime_ns == kept.st_mtime_ns  # computed once
 
@@ -362,3 +363,10 @@ def test_a_teacher_that_does_not_fit_is_one_line(case: str, teacher: Path, tmp_p
     with pytest.raises((WeightsError, SettingsError)) as error:
         load_teacher(file, architecture)
     assert "\n" not in str(error.value) and (str(file) in str(error.value) or "resnet19" in str(error.value))
+
+
+def test_an_earlier_run_is_not_written_over(folders: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained / "last.ckpt").stat().st_mtime_ns
+    assert run(folders, trained) == 2
+    assert "holds an earlier run; go on with it by --resume" in capsys.readouterr().err
+    assert (trained / "last.ckpt").stat().st_mtime_ns == before
