@@ -34,14 +34,17 @@ def assign(targets: Sequence[Target], priors: Tensor, iou_threshold: float = 0.5
     Returns:
         classes (N, P) int64, background 0 and label + 1; offsets (N, P, 4), zero where background.
     """
-    classes = torch.zeros(len(targets), len(priors), dtype=torch.int64, device=priors.device)
+    boxes = torch.cat([target.boxes for target in targets])
+    labels = torch.cat([target.labels for target in targets])
+    counts = torch.tensor([len(target.labels) for target in targets])
+    pictures = torch.arange(len(targets)).repeat_interleave(counts).to(priors.device)
+    matched = match(boxes, pictures, len(targets), priors, iou_threshold)  # (N, P)
+    picture, prior = torch.nonzero(matched >= 0, as_tuple=True)
+    objects = matched[picture, prior]
+    classes = torch.zeros_like(matched)
+    classes[picture, prior] = labels[objects] + 1
     offsets = torch.zeros(len(targets), len(priors), 4, device=priors.device)
-    for index, (boxes, labels) in enumerate(targets):
-        matched = match(boxes, priors, iou_threshold)
-        positive = matched >= 0
-        objects = matched[positive]
-        classes[index, positive] = labels[objects] + 1
-        offsets[index, positive] = encode(boxes[objects], priors[positive])
+    offsets[picture, prior] = encode(boxes[objects], priors[prior])
     return classes, offsets
 
 
@@ -55,12 +58,13 @@ def hard_negatives(background_loss: Tensor, positive: Tensor, ratio: float = 3.0
     Returns:
         (N, P) bool; none where a picture has no positive.
     """
-    wanted = (positive.sum(1, keepdim=True) * ratio).long()
-    ranked = background_loss.detach().masked_fill(positive, -torch.inf).argsort(1, descending=True)
-    rank = torch.empty_like(ranked).scatter_(
-        1, ranked, torch.arange(ranked.shape[1], device=ranked.device).expand_as(ranked)
-    )
-    return (rank < wanted) & ~positive
+    positives = positive.sum(1, keepdim=True)
+    # What is wanted, and no more than there is.
+    wanted = torch.minimum((positives * ratio).long(), positive.shape[1] - positives)
+    deepest = int(wanted.max())
+    worst = background_loss.detach().masked_fill(positive, -torch.inf).topk(deepest, 1).indices  # (N, K)
+    rank = torch.arange(deepest, device=worst.device).expand_as(worst)
+    return torch.zeros_like(positive).scatter_(1, worst, rank < wanted)
 
 
 def multibox_loss(
@@ -80,7 +84,7 @@ def multibox_loss(
     logits, offsets = logits.float(), offsets.float()
     classes, wanted_offsets = assign(targets, priors)
     positive = classes != BACKGROUND
-    cross_entropy = F.cross_entropy(logits.transpose(1, 2), classes, reduction="none")  # (N, P)
+    cross_entropy = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").view_as(classes)
     counted = positive | hard_negatives(cross_entropy, positive, negative_ratio)
     matched = positive.sum().float()
     processes = 1

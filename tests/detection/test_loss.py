@@ -202,7 +202,7 @@ def test_against_torchvision(seed: int) -> None:
         [{"boxes": boxes, "labels": labels + 1} for boxes, labels in targets],
         {"bbox_regression": offsets, "cls_logits": logits},
         [box_convert(priors, "cxcywh", "xyxy")] * 4,
-        [match(boxes, priors) for boxes, _ in targets],
+        [match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] for boxes, _ in targets],
     )
     torch.testing.assert_close(losses.classification, reference["classification"])
     torch.testing.assert_close(losses.localization, reference["bbox_regression"])
@@ -223,7 +223,9 @@ def test_processes_average_to_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
     """DDP averages gradients over processes, so the mean of their losses must be the loss of one with all pictures."""
     logits, offsets, targets, priors = random_batch(0)
     whole = multibox_loss(logits, offsets, targets, priors)
-    counts = [int((match(boxes, priors) >= 0).sum()) for boxes, _ in targets]
+    counts = [
+        int((match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] >= 0).sum()) for boxes, _ in targets
+    ]
     parts = []
     for rank, pictures in enumerate((slice(0, 1), slice(1, 4))):
         as_process(monkeypatch, sum(counts) - sum(counts[pictures]), 2)

@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.matcher import match
+from detection.matcher import match as match_batch
 from detection.priors import VOC_SIZES, make_priors
 
 PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
+
+
+def match(boxes: Tensor, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
+    """One picture's."""
+    return match_batch(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors, iou_threshold)[0]
 
 
 def from_corners(rows: list[list[float]]) -> Tensor:
@@ -131,3 +136,17 @@ def test_against_a_retelling() -> None:
         corner = torch.rand(6, 2, generator=generator) * 0.5
         boxes = torch.cat([corner, corner + 0.15 + 0.35 * torch.rand(6, 2, generator=generator)], 1)
         assert match(boxes, PRIORS).tolist() == retold(boxes, PRIORS)
+
+
+def test_a_batch_is_matched_as_its_pictures_alone() -> None:
+    """Pictures without objects, with contested priors and without, and twice the same."""
+    crowded = torch.tensor([[0.1, 0.1, 0.4, 0.4]]).repeat(5, 1)
+    plain = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.1, 0.7, 0.2, 0.8]])
+    parts = [plain, torch.zeros(0, 4), crowded, plain]
+    pictures = torch.tensor([0] * 2 + [2] * 5 + [3] * 2)
+    matched = match_batch(torch.cat(parts), pictures, 4, PRIORS)
+    start = 0
+    for row, boxes in zip(matched, parts, strict=True):
+        alone = match(boxes, PRIORS)
+        assert torch.equal(row, torch.where(alone >= 0, alone + start, -1))
+        start += len(boxes)
