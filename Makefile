@@ -1,25 +1,39 @@
-# make demo: see it detect; make test: see that it is right. Both set everything up in .venv first.
+# make demo: see it detect; make test: see that it is right. Both set up what they need in .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
-demo: $(VENV)/ready
+demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
 
-test: $(VENV)/ready lint
+test: $(VENV)/full lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-lint: $(VENV)/ready
+lint: $(VENV)/full
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(VENV)/ready: pyproject.toml constraints.txt
+# The tables of README.md, in some three minutes; keep the machine idle.
+bench: $(VENV)/full
+	$(BIN)/pelee-export --format openvino --no-nms --output out/openvino-f32
+	$(BIN)/pelee-export --format onnx --no-nms --output out/onnx-f32
+	$(BIN)/pelee-bench $(SAMPLES) --weights pelee-voc --weights out/openvino-f32 --weights out/onnx-f32 --batch 1,8 \
+		--against eager,torchvision --video $(SAMPLES)/bikes.mp4 --readme README.md
+
+# What runs the shipped models. Bytecode is written when a module is first used: most never are.
+$(VENV)/light: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(PIP) --no-compile -e .
+	touch $@
+
+# All parts, and what tests them.
+$(VENV)/full: $(VENV)/light
+	$(PIP) -e '.[all,dev]'
 	touch $@
 
 clean:

@@ -23,7 +23,12 @@ EXTRAS = {
     "onnxscript": "export",
     "onnxruntime": "onnxruntime",
     "fastapi": "serve",
+    "prometheus_client": "serve",
+    "pydantic_settings": "serve",
+    "python_multipart": "serve",
+    "starlette": "serve",
     "uvicorn": "serve",
+    "websockets": "serve",
 }
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data.command import run
+from pelee.options import add_runtime_options
 
 EPILOG = """\
 examples:
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-detections", type=_positive, default=200, metavar="N", help="most objects a picture (%(default)s)"
     )
+    add_runtime_options(parser)
     return parser
 
 
@@ -77,35 +79,50 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _detect(args: argparse.Namespace) -> int:
     """Do what the arguments say; everything that can be wrong with them is found before the work begins."""
-    from detection.detector import Detector
+    import cv2
+
+    from data.json_lines import json_lines
+    from detection.detector import Detector, Search
     from detection.inputs import check_targets, collect
-    from detection.json_lines import json_lines
     from detection.pipeline import Pipeline, prepare_output
     from detection.report import Bars, print_report
+    from detection.video.sources import is_camera
     from detection.video.window import Window
 
+    cv2.setNumThreads(1)  # the cores are the network's; OpenCV's share of a picture is too small to split
     items, problems = collect(args.inputs, args.video, args.output)
     if items and args.output is not None:
         check_targets(items, args.output)
         prepare_output(args.output)
+    # One picture, and each of a camera's, is to be ready soon; of all others as many as possible.
+    soon = len(items) == 1 and (not items[0].video or is_camera(items[0].source))
     interrupted = False
     to_stdout = args.json == "-"
     with ExitStack() as stack:
         window = stack.enter_context(Window("pelee-detect")) if args.show and items else None
-        detector = Detector.load(args.weights) if items else None
+        detector = None
+        if items:
+            detector = Detector.load(
+                args.weights,
+                runtime=args.runtime,
+                device=args.device,
+                precision=args.precision,
+                mode="latency" if soon else "throughput",
+            )
         bars = Bars(shown=not (to_stdout and sys.stdout.isatty()))
         for line in problems:
             bars.problem(line)
         if detector is None:
             return 2
         classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
-        detector.class_ids(classes)
         pipeline = Pipeline(
             detector=detector,
-            confidence=detector.card.default_confidence if args.conf is None else args.conf,
-            iou=args.iou,
-            max_detections=args.max_detections,
-            classes=classes,
+            search=Search(
+                confidence=detector.card.default_confidence if args.conf is None else args.conf,
+                iou=args.iou,
+                max_detections=args.max_detections,
+                classes=detector.class_ids(classes),
+            ),
             output=args.output,
             write_line=None,
             window=window,
@@ -118,7 +135,7 @@ def _detect(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             interrupted = True
     if pipeline.summaries:
-        print_report(pipeline.summaries, detector.timer, to_stderr=to_stdout)
+        print_report(pipeline.summaries, detector.timer, pipeline.seconds, detector.runtime.name, to_stderr=to_stdout)
         if args.output is not None:
             names = ", ".join(str(args.output / summary.item.target) for summary in pipeline.summaries[:4])
             more = f" and {len(pipeline.summaries) - 4} more" if len(pipeline.summaries) > 4 else ""

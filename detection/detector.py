@@ -1,16 +1,20 @@
 """`Detector`: pictures in, boxes with names out. The class that users meet; it imports no torch."""
 
 import difflib
+import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
-from data.errors import ImageError, SettingsError, WeightsError
+from data.arrays import check_image
+from data.errors import SettingsError, WeightsError
 from data.images import read_image
 from data.preprocess import preprocess
-from detection.postprocess import CANDIDATES, Prediction, postprocess
+from detection.postprocess import CANDIDATES, CONFIDENCE, IOU, KEEP, Prediction, postprocess
 from detection.results import to_detections
 from detection.timing import StageTimer
 from weights.card import Card
@@ -18,10 +22,33 @@ from weights.card import Card
 if TYPE_CHECKING:
     from supervision import Detections
 
-    from detection.runtime import Runtime
+    from detection.runtime import Runtime, ScoresAndBoxes
 
 Picture = str | Path | np.ndarray
 BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for in a picture; the defaults are those of evaluation.
+
+    Attributes:
+        confidence: only what scores above it, 0 to 1, is found.
+        iou: of two boxes of one class that overlap more than this, 0 to 1, the better one stays.
+        max_detections: at most so many per picture, the best ones.
+        classes: ids to look for; None for all. `Detector.class_ids` gives them for names.
+    """
+
+    confidence: float = CONFIDENCE
+    iou: float = IOU
+    max_detections: int = KEEP
+    classes: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        check_range("confidence", self.confidence)
+        check_range("iou", self.iou)
+        if self.max_detections < 1:
+            raise SettingsError(f"max_detections is {self.max_detections}, expected at least 1")
 
 
 class Detector:
@@ -30,17 +57,37 @@ class Detector:
     Attributes:
         card: the model's card.
         timer: times per stage of everything this detector did.
+        runtime: what the network runs in.
     """
 
     def __init__(self, runtime: "Runtime", card: Card) -> None:
         """Take a runtime and its card; `Detector.load` finds both by name."""
-        self._runtime = runtime
+        self.runtime = runtime
         self.card = card
         self.timer = StageTimer()
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "pelee-voc") -> Self:
-        """Load a shipped model by name, or one's own by its folder or file; `WeightsError` where that fails."""
+    def load(
+        cls,
+        name_or_path: str | Path = "pelee-voc",
+        *,
+        runtime: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        mode: str = "latency",
+        compile: bool = False,
+    ) -> Self:
+        """Load a shipped model by name, or one's own or an export by its folder or file, in the fastest runtime here.
+
+        Args:
+            name_or_path: the model.
+            runtime, device, precision, compile: where and how the network runs, see `pelee.runtime.open_session`.
+            mode: "latency" for one picture at a time, "throughput" for many through `submit`.
+
+        Raises:
+            WeightsError: there is no such model, or it is damaged.
+            SettingsError: what is asked for is unknown or not here.
+        """
         from detection.runtime import load_runtime
         from weights.store import resolve
 
@@ -49,7 +96,8 @@ class Detector:
             raise WeightsError(
                 f"{name_or_path}: a model for {model.card.task}, expected one for detection; see pelee-models"
             )
-        return cls(load_runtime(model), model.card)
+        loaded = load_runtime(model, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile)
+        return cls(loaded, model.card)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -59,7 +107,7 @@ class Detector:
     @property
     def input_size(self) -> int:
         """Side of the network's square input, pixels."""
-        return self._runtime.input_size
+        return self.runtime.input_size
 
     @overload  # a str is a sequence of str to the checker, too
     def __call__(  # type: ignore[overload-overlap]
@@ -126,43 +174,61 @@ class Detector:
     def predict_batch(
         self,
         images: Sequence[np.ndarray],
-        confidence: float = 0.01,
-        iou: float = 0.45,
-        max_detections: int = 200,
+        confidence: float = CONFIDENCE,
+        iou: float = IOU,
+        max_detections: int = KEEP,
         classes: Sequence[str | int] | None = None,
     ) -> list[Prediction]:
         """Detect in (H, W, 3) uint8 RGB pictures of any sizes, as one batch; the defaults are those of evaluation.
 
         Returns one `Prediction` a picture, boxes in its pixels, best first. Errors as in `__call__`.
         """
-        check_range("confidence", confidence)
-        check_range("iou", iou)
-        if max_detections < 1:
-            raise SettingsError(f"max_detections is {max_detections}, expected at least 1")
-        wanted = self.class_ids(classes)
-        for image in images:
-            check_image(image)
+        search = Search(confidence, iou, max_detections, self.class_ids(classes))
         if not images:
             return []
+        batch = self._batch(images)
+        with self.timer.stage("network", len(images)):
+            outputs = self.runtime(batch)
+        return self.postprocess(outputs, _sizes(images), search)
+
+    def submit(self, images: Sequence[np.ndarray], search: Search) -> "Detecting":
+        """Start what `predict_batch` does with at least one picture, and return at once, or when there is room.
+
+        The network works on while the caller does other things; keep one more under way than `runtime.parallel`. The
+        pictures are no longer needed once this returns.
+        """
+        batch = self._batch(images)
+        start = time.perf_counter()
+        future = self.runtime.submit(batch)
+        future.add_done_callback(lambda _: self.timer.add("network", time.perf_counter() - start, len(batch)))
+        return Detecting(self, future, _sizes(images), search)
+
+    def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures -> (N, S, S, 3) uint8."""
+        for image in images:
+            check_image(image)
         with self.timer.stage("preprocess", len(images)):
             size = self.input_size
-            batch = np.stack([preprocess(np.ascontiguousarray(image), size) for image in images])
-        with self.timer.stage("network", len(images)):
-            scores, boxes = self._runtime(batch)  # (N, P, C), (N, P, 4)
-        with self.timer.stage("postprocess", len(images)):
+            return np.stack([preprocess(np.ascontiguousarray(image), size) for image in images])
+
+    def postprocess(
+        self, outputs: "ScoresAndBoxes", sizes: Sequence[tuple[int, int]], search: Search
+    ) -> list[Prediction]:
+        """Scores (N, P, C) and boxes (N, P, 4) -> a prediction for each picture of a size (width, height)."""
+        with self.timer.stage("postprocess", len(sizes)):
             return [
                 postprocess(
-                    scores[index],
-                    boxes[index],
-                    width=image.shape[1],
-                    height=image.shape[0],
-                    confidence=confidence,
-                    iou=iou,
-                    candidates=max(CANDIDATES, max_detections),
-                    keep=max_detections,
-                    classes=wanted,
+                    scores,
+                    boxes,
+                    width=width,
+                    height=height,
+                    confidence=search.confidence,
+                    iou=search.iou,
+                    candidates=max(CANDIDATES, search.max_detections),
+                    keep=search.max_detections,
+                    classes=search.classes,
                 )
-                for index, image in enumerate(images)
+                for scores, boxes, (width, height) in zip(*outputs, sizes, strict=True)
             ]
 
     def class_ids(self, classes: Sequence[str | int] | None) -> list[int] | None:
@@ -189,29 +255,33 @@ class Detector:
         return sorted(ids)
 
 
+class Detecting:
+    """What `Detector.submit` returns: a batch under way."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        future: "Future[ScoresAndBoxes]",
+        sizes: Sequence[tuple[int, int]],
+        search: Search,
+    ) -> None:
+        """Take what the result is made of."""
+        self._detector, self._future, self._sizes, self._search = detector, future, sizes, search
+
+    def result(self) -> list[Prediction]:
+        """Wait for the network and postprocess, in the caller's thread: one prediction a picture."""
+        return self._detector.postprocess(self._future.result(), self._sizes, self._search)
+
+
 def check_range(name: str, value: float) -> None:
     """Raise `SettingsError` unless 0 <= value <= 1."""
     if not 0 <= value <= 1:  # NaN fails, too
         raise SettingsError(f"{name} is {value}, expected a number from 0 to 1")
 
 
-def check_image(image: object) -> None:
-    """Raise `ImageError` unless it is an (H, W, 3) uint8 array with pixels; the message says what to do."""
-    expected = "expected (height, width, 3) uint8 RGB"
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"a {type(image).__name__} is no picture, {expected}; a PIL image goes as np.array(image)")
-    found = f"an array of shape {image.shape} {image.dtype} is no picture, {expected}"
-    if image.ndim == 4:
-        raise ImageError(f"{found}; pass several pictures as a list")
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        raise ImageError(f"{found}; repeat a grey picture's channel with cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)")
-    if image.ndim != 3 or image.shape[2] != 3:
-        channels = "; drop the alpha channel with image[..., :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
-        raise ImageError(f"{found}{channels}")
-    if image.dtype != np.uint8:
-        raise ImageError(f"{found}; scale to 0..255 and convert with .astype(np.uint8)")
-    if image.size == 0:
-        raise ImageError(f"{found} with at least one pixel")
+def _sizes(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Each picture's width and height, pixels."""
+    return [(image.shape[1], image.shape[0]) for image in images]
 
 
 def _unknown_class(name: str, names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from data.command import first_few, run
 from data.errors import SettingsError
 from data.files import atomic_path
+from pelee.options import add_runtime_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write precision_recall.png and confusion_matrix.png"
     )
+    add_runtime_options(parser)
     return parser
 
 
@@ -68,7 +70,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.evaluate import evaluate, label_map, relabel, report
     from detection.postprocess import CONFIDENCE, IOU, KEEP
 
-    detector = Detector.load(arguments.weights)
+    detector = Detector.load(
+        arguments.weights, runtime=arguments.runtime, device=arguments.device, precision=arguments.precision
+    )
     dataset = open_dataset(arguments.dataset, arguments.root, arguments.split or USUAL_SPLITS[arguments.dataset][1])
     mapping = label_map(detector.class_names, dataset.class_names)
 
@@ -86,6 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     to_stdout = arguments.json == "-"
     print(f"{detector.card.name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
     settings = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
+    settings["runtime"] = detector.runtime.name
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
     _write(evaluation, evaluation.to_json(model, settings), arguments)
     return 0

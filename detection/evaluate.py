@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +13,8 @@ import numpy as np
 
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images import read_image
+from data.progress import progress_bar
+from data.reading import read_ahead
 from data.records import Dataset, Record
 from detection.metrics import CocoResult, VocResult, confusion_matrix, evaluate_coco, evaluate_voc
 from detection.postprocess import Prediction
@@ -127,7 +126,7 @@ def evaluate(
     predictions: list[Prediction] = []
     odd_sizes: list[str] = []
     detecting, started = 0.0, time.perf_counter()
-    with _bar(len(records), enabled=progress) as advance:
+    with progress_bar("evaluating", len(records), shown=progress) as advance:
         for part, images in _batches(records, batch, workers):
             begun = time.perf_counter()
             found = detect(images)
@@ -250,40 +249,20 @@ def relabel(prediction: Prediction, mapping: np.ndarray) -> Prediction:
 
 
 def _batches(records: Sequence[Record], batch: int, workers: int) -> Iterator[tuple[list[Record], list[np.ndarray]]]:
-    """Yield the records in parts with their pictures, which are read ahead in threads."""
-    waiting: deque[tuple[Record, Future[np.ndarray]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
-    try:
-        ahead = iter(records)
-        for start in range(0, len(records), batch):
-            for record in ahead:
-                waiting.append((record, pool.submit(read_image, record.image)))
-                if len(waiting) >= 2 * batch:
-                    break
-            part, images = [], []
-            for _ in range(min(batch, len(records) - start)):
-                record, future = waiting.popleft()
-                try:
-                    images.append(future.result())
-                except ImageError as error:
-                    raise DatasetError(f"{error}; a measurement leaves no picture out: mend the data set") from error
-                part.append(record)
+    """Yield the records in parts with their pictures: while one is in work, another is read in threads."""
+    part: list[Record] = []
+    images: list[np.ndarray] = []
+    read = read_ahead(records, lambda record: read_image(record.image), workers=workers, ahead=batch)
+    for record, found in read:
+        if isinstance(found, ImageError):
+            raise DatasetError(f"{found}; a measurement leaves no picture out: mend the data set") from found
+        part.append(record)
+        images.append(found)
+        if len(part) == batch:
             yield part, images
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _bar(total: int, enabled: bool) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr; yields what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as progress:
-        task = progress.add_task("evaluating", total=total)
-        yield lambda count: progress.advance(task, count)
+            part, images = [], []
+    if part:
+        yield part, images
 
 
 def _number(value: float) -> float | None:

@@ -1,7 +1,4 @@
-"""Pictures of a measurement: precision over recall of every class, and the confusion matrix.
-
-Drawn with matplotlib's `Figure` alone, not pyplot: no display, no global state, safe in a thread.
-"""
+"""Pictures of a measurement: precision over recall of every class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -12,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.files import atomic_path
+from pelee.plots import BLUE, FAINT, INK, plot_matrix, save, short
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from detection.metrics import VocResult
-
-_BLUE, _INK, _FAINT = "#1f6fb4", "#222222", "#999999"
 
 
 def plot_precision_recall(result: VocResult, path: Path | str) -> None:
@@ -44,31 +37,31 @@ def plot_precision_recall(result: VocResult, path: Path | str) -> None:
     )
     for panel, label in zip(panels.flat, order, strict=False):
         recall, precision = _outline(*result.curves[label][:2])
-        panel.fill_between(recall, precision, step="pre", color=_BLUE, alpha=0.15, linewidth=0)
-        panel.plot(recall, precision, color=_BLUE, linewidth=1.2, drawstyle="steps-pre")
-        name, absent = _short(result.class_names[label], limit=15), result.objects[label] == 0
-        panel.set_title(name, loc="left", fontsize=8, color=_FAINT if absent else _INK, pad=3, parse_math=False)
+        panel.fill_between(recall, precision, step="pre", color=BLUE, alpha=0.15, linewidth=0)
+        panel.plot(recall, precision, color=BLUE, linewidth=1.2, drawstyle="steps-pre")
+        name, absent = short(result.class_names[label], limit=15), result.objects[label] == 0
+        panel.set_title(name, loc="left", fontsize=8, color=FAINT if absent else INK, pad=3, parse_math=False)
         if absent:
-            panel.text(0.5, 0.5, "no object", fontsize=8, color=_FAINT, ha="center", transform=panel.transAxes)
+            panel.text(0.5, 0.5, "no object", fontsize=8, color=FAINT, ha="center", transform=panel.transAxes)
         else:
-            panel.set_title(f"{100 * result.ap_11point[label]:.1f}", loc="right", fontsize=8, color=_BLUE, pad=3)
+            panel.set_title(f"{100 * result.ap_11point[label]:.1f}", loc="right", fontsize=8, color=BLUE, pad=3)
     for number, panel in enumerate(panels.flat):
         panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         panel.set_xticklabels(("0", "½", "1"))
         panel.set_yticklabels(("0", "½", "1"))
         lowest = number + columns >= len(order)  # of its column; matplotlib labels the last row alone, full or not
-        panel.tick_params(labelsize=7, length=2, color=_FAINT, labelcolor=_INK, labelbottom=lowest)
+        panel.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=INK, labelbottom=lowest)
         panel.grid(color="#e6e6e6", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color(_FAINT)
+        panel.spines[["left", "bottom"]].set_color(FAINT)
         panel.set_visible(number < len(order))
     means = f"mAP {100 * result.map_11point:.1f} (11-point), {100 * result.map_allpoint:.1f} (all-point)"
     # a title must fit the narrowest grid, a single panel
     title = ("\n" if columns < 2 else "    ").join((f"IoU {result.iou:g}", means))
-    figure.suptitle(title, x=0.5, y=1 - 0.12 / height, fontsize=9, color=_INK)
-    figure.supxlabel("recall", y=0.12 / height, fontsize=9, color=_INK)
-    figure.supylabel("precision", x=0.12 / width, fontsize=9, color=_INK)
-    _save(figure, path)
+    figure.suptitle(title, x=0.5, y=1 - 0.12 / height, fontsize=9, color=INK)
+    figure.supxlabel("recall", y=0.12 / height, fontsize=9, color=INK)
+    figure.supylabel("precision", x=0.12 / width, fontsize=9, color=INK)
+    save(figure, path)
 
 
 def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path | str) -> None:
@@ -80,44 +73,15 @@ def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: 
     Raises:
         ValueError: the matrix has not one row and one column for each class and the background.
     """
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-
-    names = [*(_short(name) for name in class_names), "background"]
-    if matrix.shape != (len(names), len(names)):
-        raise ValueError(
-            f"a matrix of {matrix.shape} for {len(names) - 1} classes; expected {(len(names), len(names))}"
-        )
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(100.0 * matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-    many = len(names) > 31
-    cell = 0.19 if many else 0.38
-    side = max(3.0, cell * len(names))
-    figure = Figure(figsize=(side + 2.2, side + 1.0), layout="constrained")
-    axes = figure.subplots()
-    # the root keeps small confusions visible beside a diagonal of 80 %
-    picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=100))
-    ticks, size = np.arange(len(names)), 6 if many else 8
-    axes.set_xticks(ticks, names, rotation=90, fontsize=size, parse_math=False)
-    axes.set_yticks(ticks, names, fontsize=size, parse_math=False)
-    axes.tick_params(length=0)
-    axes.set_xticks(ticks[:-1] + 0.5, minor=True)
-    axes.set_yticks(ticks[:-1] + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.5)
-    axes.tick_params(which="minor", length=0)
-    axes.axhline(len(names) - 1.5, color=_FAINT, linewidth=0.8)
-    axes.axvline(len(names) - 1.5, color=_FAINT, linewidth=0.8)
-    axes.spines[:].set_visible(False)
-    for row, column in np.argwhere(shares >= (10.0 if many else 1.0)):
-        colour, text = "white" if shares[row, column] > 35 else _INK, f"{shares[row, column]:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=4.5 if many else 7, color=colour)
-    axes.set_xlabel("detected as (background: missed)", fontsize=9, color=_INK)
-    axes.set_ylabel("object (background: false alarm)", fontsize=9, color=_INK)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.6, pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 100])
-    bar.set_label("% of the row", fontsize=8, color=_INK)
-    bar.ax.tick_params(labelsize=7, length=2)
-    bar.outline.set_visible(False)  # type: ignore[operator, unused-ignore]
-    _save(figure, path)
+    names = [*class_names, "background"]
+    plot_matrix(
+        matrix,
+        names,
+        path,
+        rows="object (background: false alarm)",
+        columns="detected as (background: missed)",
+        apart=1,
+    )
 
 
 def _outline(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,12 +92,3 @@ def _outline(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.
     grows = np.diff(recall, prepend=0.0) > 0
     recall, precision = recall[grows], precision[grows]
     return np.concatenate([[0.0], recall]), np.concatenate([precision[:1] if len(precision) else [0.0], precision])
-
-
-def _short(name: str, limit: int = 18) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
-def _save(figure: Figure, path: Path | str) -> None:
-    with atomic_path(path) as aside:
-        figure.savefig(aside, dpi=140)

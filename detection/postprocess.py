@@ -48,26 +48,58 @@ def postprocess(
         keep: most detections a picture.
         classes: labels to look for; None for all.
     """
+    if classes is not None:
+        columns = np.array(sorted(set(classes)), np.int64)
+        scores = scores[:, columns]
+    flat = scores.ravel()
+    above = np.flatnonzero(flat > confidence)  # a prior's number times the count of classes, plus the class
+    values = flat[above]
+    first = 6 * keep
+    while True:
+        # What scores less than the `keep` best that stay cannot matter: suppression goes from the best down.
+        if len(values) <= first:
+            chosen, chosen_values = above, values
+        else:
+            best = values >= np.partition(values, -first)[-first]
+            chosen, chosen_values = above[best], values[best]
+        priors, labels = np.divmod(chosen, scores.shape[1])
+        found = _suppress(_to_pixels(boxes[priors], width, height), chosen_values, labels, confidence, iou, candidates)
+        if len(found.scores) >= keep or len(values) <= first:
+            break
+        first *= 2
+    found = Prediction(*(part[:keep] for part in found))
+    return found if classes is None else found._replace(labels=columns[found.labels])
+
+
+def _to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(k, 4) relative -> (k, 4) float32 in pixels, clipped to the picture."""
     scale = np.array([width, height, width, height], np.float32)
-    boxes = boxes.clip(0, 1) * scale
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # a box wholly outside the picture has nothing left
-    found: list[tuple[np.ndarray, np.ndarray, int]] = []  # (indices, scores, label)
-    for label in range(scores.shape[1]) if classes is None else sorted(set(classes)):
-        column = scores[:, label]
-        index = np.flatnonzero((column > confidence) & inside)
-        if len(index) > candidates:
-            index = index[np.argpartition(column[index], -candidates)[-candidates:]]
-        if len(index) == 0:
-            continue
-        xywh = boxes[index].astype(np.float64)
-        xywh[:, 2:] -= xywh[:, :2]
-        # cv2's stubs ask for lists; arrays spare their making.
-        kept = np.array(cv2.dnn.NMSBoxes(xywh, column[index].astype(np.float32), confidence, iou), np.int64)  # type: ignore[arg-type]
-        found.append((index[kept], column[index[kept]], label))
-    if not found:
+    return (boxes.clip(0, 1) * scale).astype(np.float32, copy=False)
+
+
+def _suppress(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, confidence: float, iou: float, candidates: int
+) -> Prediction:
+    """Of each class at most `candidates`, and of those that overlap the best; best first."""
+    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # wholly outside the picture nothing is left
+    order = np.flatnonzero(inside)
+    order = order[np.argsort(-scores[order], kind="stable")]
+    order = order[np.argsort(labels[order], kind="stable")]  # by class, the best first in each
+    ends = np.cumsum(np.bincount(labels[order])).tolist()
+    xywh = boxes[order].astype(np.float64)
+    xywh[:, 2:] -= xywh[:, :2]
+    ranked = scores[order].astype(np.float32)
+    kept = []
+    start = 0
+    for end in ends:
+        stop = min(end, start + candidates)
+        if stop > start:
+            # cv2's stubs ask for lists; arrays spare their making.
+            part = cv2.dnn.NMSBoxes(xywh[start:stop], ranked[start:stop], confidence, iou)  # type: ignore[arg-type]
+            kept.append(np.asarray(part, np.int64) + start)
+        start = end
+    if not kept:
         return Prediction(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
-    all_scores = np.concatenate([s for _, s, _ in found])
-    labels = np.concatenate([np.full(len(i), label, np.int64) for i, _, label in found])
-    order = np.argsort(-all_scores, kind="stable")[:keep]
-    index = np.concatenate([i for i, _, _ in found])[order]
-    return Prediction(boxes[index].astype(np.float32), all_scores[order].astype(np.float32), labels[order])
+    index = np.concatenate(kept)
+    index = order[index[np.argsort(-ranked[index], kind="stable")]]
+    return Prediction(boxes[index], scores[index].astype(np.float32), labels[index])

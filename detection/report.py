@@ -1,22 +1,20 @@
 """What `pelee-detect` tells a person: bars while it works, a table at the end."""
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
-from detection.timing import StageTimer
-
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from detection.pipeline import Summary
+    from detection.timing import StageTimer
 
 ROWS = 40  # more pictures than that are told by the argument that they came from
+REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as a picture
 
 
 class Bars:
@@ -24,46 +22,77 @@ class Bars:
 
     def __init__(self, shown: bool) -> None:
         """Take whether bars are wanted; they are not where lines of JSON run through the same terminal."""
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}", markup=False),  # a name in brackets is no colour
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not (shown and console.is_terminal),
-            redirect_stdout=False,  # stdout is for JSON: rich would send it to stderr
-            redirect_stderr=False,
-        )
+        self._shown = shown and sys.stderr.isatty()
+        self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._steps, self._told = 0, 0.0
 
     def start(self, name: str, total: int | None) -> None:
         """Begin a bar; `total` is None where the end is not known."""
-        self._task = self._progress.add_task("", total=total, name=name)
+        self._tell()
+        if self._progress is not None:
+            self._task = self._progress.add_task("", total=total, name=name)
 
     def advance(self) -> None:
         """One picture further."""
-        if self._task is not None:
-            self._progress.advance(self._task)
+        self._steps += 1
+        if self._progress is not None and time.monotonic() - self._told > REFRESH:
+            self._tell()
 
     def problem(self, line: str) -> None:
         """Print one line."""
-        self._progress.console.print(Text(f"error: {line}"), soft_wrap=True)
+        if self._progress is None:
+            print(f"error: {line}", file=sys.stderr)
+        else:
+            self._progress.console.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _tell(self) -> None:
+        """Let the bar catch up."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, self._steps)
+            self._told = time.monotonic()
+        self._steps = 0
 
     def __enter__(self) -> Self:
         """Show the bars."""
-        self._progress.start()
+        if self._shown:
+            self._progress = _progress()
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave them as they are."""
-        self._progress.stop()
+        self._tell()
+        if self._progress is not None:
+            self._progress.stop()
 
 
-def print_report(summaries: Sequence["Summary"], timer: StageTimer, to_stderr: bool) -> None:
-    """Print how often each class was found in what, and how long each stage took."""
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.fields[name]}", markup=False),  # a name in brackets is no colour
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=1 / REFRESH,
+        redirect_stdout=False,  # stdout is for JSON: rich would send it to stderr
+        redirect_stderr=False,
+    )
+
+
+def print_report(
+    summaries: Sequence["Summary"], timer: "StageTimer", seconds: float, runtime: str, to_stderr: bool
+) -> None:
+    """Print how often each class was found in what, how fast that went in `runtime`, and how long each stage took."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False)
     rows: dict[str, tuple[int, Counter[str]]] = {}
     grouped = len(summaries) > ROWS
@@ -84,11 +113,12 @@ def print_report(summaries: Sequence["Summary"], timer: StageTimer, to_stderr: b
         table.add_row("in all", str(sum(summary.frames for summary in summaries)), Text(_counted(total)))
     console.print(table)
 
-    medians = timer.medians()
-    if medians:
-        stages = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in medians.items())
-        rate = timer.pictures_per_second()
-        console.print(Text(f"ms per picture (median): {stages}; {rate:.1f} pictures/s"), soft_wrap=True)
+    frames = sum(summary.frames for summary in summaries)
+    if frames:
+        lines = [f"{frames} pictures in {seconds:.2f} s: {frames / max(seconds, 1e-9):.1f} pictures/s on {runtime}"]
+        stages = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in timer.medians().items())
+        lines.append(f"ms per picture (median; the stages overlap, and the network's is with its queue): {stages}")
+        console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -36,11 +36,11 @@ def to_dict(
         "detections": [
             {
                 "label": class_names[label],
-                "class_id": int(label),
-                "score": round(float(score), 4),
-                "box": [round(float(value), 1) + 0.0 for value in box],  # + 0.0 makes -0.0 a plain zero
+                "class_id": label,
+                "score": round(score, 4),
+                "box": [round(value, 1) + 0.0 for value in box],  # + 0.0 makes -0.0 a plain zero
             }
-            for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True)
+            for box, score, label in zip(*(part.tolist() for part in prediction), strict=True)
         ],
     }
 

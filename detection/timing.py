@@ -10,7 +10,10 @@ KEPT = 4096  # a camera runs for days: its median is that of the latest pictures
 
 
 class StageTimer:
-    """Wall-clock times by stage, each a time per picture; a stage that raises counts for nothing."""
+    """Wall-clock times by stage, each a time per picture; a stage that raises counts for nothing.
+
+    Stages may run in several threads at the same time, so that their times do not add up to that of a run.
+    """
 
     def __init__(self) -> None:
         """Start empty; a stage appears with its first time, and keeps that place in the order."""
@@ -31,8 +34,3 @@ class StageTimer:
     def medians(self) -> dict[str, float]:
         """Milliseconds per picture, the median of each stage."""
         return {name: 1000 * median(times) for name, times in self._times.items()}
-
-    def pictures_per_second(self) -> float:
-        """How many pictures a second the stages take one after the other, by their medians; 0 where none ran."""
-        total = sum(self.medians().values())
-        return 1000 / total if total > 0 else 0.0

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,12 @@ def make_yolo(root: Path) -> Path:
             (labels / f"{number}.txt").write_text("".join(lines))
     (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [disc, ring]\n")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled models are kept for the session, for the processes that tests start, too, not in the user's folder."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -80,8 +80,8 @@ def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
     assert list(imports(path)) == [(1, "a.b"), (2, "c.d"), (2, "c.e"), (6, "g.h.i")]
 
 
-def all_of(package: str) -> list[str]:
-    return [module_name(path) for path in sources(package) if path.name != "__main__.py"]
+def all_of(package: str, but: tuple[str, ...] = ()) -> list[str]:
+    return [module_name(path) for path in sources(package) if path.stem not in ("__main__", *but)]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,12 @@ def all_of(package: str) -> list[str]:
         pytest.param(["detection.detector", "detection.postprocess", "detection.runtime"], id="detector"),
         pytest.param(all_of("data"), id="data"),
         pytest.param(all_of("weights"), id="weights"),
-        pytest.param([*all_of("detection/video"), "detection.cli"], id="video and command"),
+        pytest.param([*all_of("detection/video"), "detection.cli", "detection.export_cli"], id="video and commands"),
+        pytest.param(all_of("pelee/runtime", but=("torch",)), id="runtimes"),
+        pytest.param(
+            [f"pelee.classification.{name}" for name in ("classifier", "results", "classify_cli", "eval_cli")],
+            id="classifier",
+        ),
     ],
 )
 def test_light_imports(modules: list[str]) -> None:
@@ -103,3 +108,51 @@ def test_light_imports(modules: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+WITHOUT = """
+import sys
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in {absent!r} else self.finder.find_spec(name, path, target)
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
+TRAIN_ONLY = ("torch", "torchvision", "pytorch_lightning", "albumentations", "pycocotools", "pydantic", "nncf", "onnx")
+
+
+def without(absent: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in an interpreter in which these modules cannot be imported."""
+    command = [sys.executable, "-c", WITHOUT.format(absent=set(absent)) + code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_shipped_detector_runs_without_torch() -> None:
+    """From a picture on disk to its boxes, by the library and by the command, as the light install does."""
+    done = without(
+        TRAIN_ONLY,
+        "from detection import Detector\n"
+        "detector = Detector.load()\n"
+        "print(*detector('data/samples/chelsea.jpg').data['class_name'], detector.runtime.name)\n"
+        "from detection.cli import main\n"
+        "assert main(['data/samples/chelsea.jpg', '--json', '-']) == 0\n",
+    )
+    assert done.returncode == 0, done.stderr
+    said, line = done.stdout.splitlines()
+    assert "cat" in said and "openvino int8" in said and '"label": "cat"' in line
+
+
+def test_a_command_whose_part_is_missing_names_the_extra() -> None:
+    for command, arguments in (
+        ("detection.train_cli", ["--print-settings"]),
+        ("detection.cli", ["data/samples/chelsea.jpg", "--runtime", "torch"]),
+        ("detection.export_cli", ["--format", "onnx", "--output", "/nonexistent/x"]),
+        ("pelee.classification.train_cli", ["--print-settings"]),
+    ):
+        done = without(TRAIN_ONLY, f"from {command} import main\nsys.exit(main({arguments!r}))")
+        assert done.returncode == 2, (command, done.stdout, done.stderr)
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert "pelee[train]" in done.stderr or "pelee[export]" in done.stderr

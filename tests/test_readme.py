@@ -6,9 +6,12 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from detection import overfit
+from data.images import write_image
+from detection import bench_speed, benchmark, overfit
+from weights.store import resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,8 +54,19 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data" / "samples", tmp_path / "data" / "samples")
     short_clip(tmp_path / "data" / "samples" / "bikes.mp4")
+    names = resolve("peleenet-tiny-imagenet").card.class_names
+    class_folders(tmp_path / "tiny-imagenet", {f"n{number:08d}": name for number, name in enumerate(names)})
+    class_folders(tmp_path / "my-photos", {"mine": "mine", "yours": "yours"})
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def class_folders(root: Path, names: dict[str, str]) -> None:
+    """A picture a class in both splits; `names` gives each folder's name in words."""
+    for split in ("train", "val"):
+        for number, folder in enumerate(names):
+            write_image(root / split / folder / "a.png", np.full((24, 24, 3), number, np.uint8))
+    (root / "words.txt").write_text("".join(f"{key}\t{word}\n" for key, word in names.items()))
 
 
 def short_clip(path: Path, frames: int = 4) -> None:
@@ -68,7 +82,9 @@ def short_clip(path: Path, frames: int = 4) -> None:
             writer.write(image)
 
 
-def test_every_command_works(workplace, capsys):
+def test_every_command_works(workplace, capsys, monkeypatch):
+    monkeypatch.setattr(bench_speed, "SECONDS", 0.1)
+    monkeypatch.setattr(benchmark, "START_RUNS", 1)
     scripts = {entry.name: entry for entry in importlib.metadata.entry_points(group="console_scripts")}
     ran = []
     for name, *words in commands("bash"):
@@ -78,7 +94,7 @@ def test_every_command_works(workplace, capsys):
         if (name, words[:2]) == ("python", ["-m", "detection.overfit"]):
             assert overfit.main([*words[2:], "--steps=1", "--input-size=64"]) == 1  # one step teaches nothing
             continue
-        extra = SHORT if name == "pelee-train" and "--print-settings" not in words else []
+        extra = SHORT if name in ("pelee-train", "pelee-train-classifier") and "--print-settings" not in words else []
         extra += ["--repeats=2", "--steps=1", "--batch-size=2"] if name == "pelee-bench" else []
         # The doctor finds the tiny devkit's few classes and equal pictures wanting, and says so by exit code 1.
         expected = 1 if words[:1] == ["check"] else 0
@@ -90,10 +106,12 @@ def test_every_command_works(workplace, capsys):
     ).is_file()
 
 
-def test_the_python_example_runs(workplace, capsys):
-    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+def test_the_python_examples_run(workplace, capsys):
+    detect, classify = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    exec(compile(detect, "README.md", "exec"), {})
     assert "cat" in capsys.readouterr().out
+    exec(compile(classify, "README.md", "exec"), {})
+    assert "Candidate(label='" in capsys.readouterr().out
 
 
 def test_every_file_that_it_links_to_is_there():

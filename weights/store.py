@@ -1,6 +1,8 @@
 """Model folders: find one by name or path, verify and read its weights, write one that is always whole.
 
 A model is a folder with a card (`weights.card`) and the safetensors file that the card names. No pickle is ever opened.
+An exported model is a folder with its source's card, a description (`weights.exported`) and the files that a runtime
+opens; it may stand alone or in a sub-folder of its source.
 """
 
 import dataclasses
@@ -16,6 +18,7 @@ import numpy as np
 from data.errors import WeightsError
 from data.files import atomic_path
 from weights.card import CARD_NAME, Card
+from weights.exported import EXPORT_NAME, SUFFIXES, Export
 
 SHIPPED_FOLDER = Path(__file__).parent
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")
@@ -27,10 +30,17 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # batch norm's
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that was found: its card, and the path of its weights."""
+    """A model that was found.
+
+    Attributes:
+        card: its card; an export has its source's.
+        path: its weights, or the file of an export that a runtime opens.
+        export: what an export says of itself, None for weights.
+    """
 
     card: Card
     path: Path
+    export: Export | None = None
 
 
 def shipped() -> list[str]:
@@ -39,10 +49,11 @@ def shipped() -> list[str]:
 
 
 def resolve(name_or_path: str | Path) -> ModelFile:
-    """Find a model: a shipped name ("pelee-voc"), a model's folder, its card, or its .safetensors file.
+    """Find a model: a shipped name ("pelee-voc"), a model's or an export's folder, its card, or the file in it.
 
     A shipped name wins over a folder of that name in the working directory, so that a command means the same
-    everywhere; `./pelee-voc` reaches the folder. Raises `WeightsError`; the weights are verified by `load_tensors`.
+    everywhere; `./pelee-voc` reaches the folder. Raises `WeightsError`; the files are verified by `load_tensors` and
+    `verify_export`, when they are read.
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str) and name in shipped():
@@ -54,17 +65,38 @@ def resolve(name_or_path: str | Path) -> ModelFile:
         return _open(path)
     if not path.is_file():
         raise WeightsError(_unknown(name))
-    if path.name == CARD_NAME:
+    if path.name in (CARD_NAME, EXPORT_NAME):
         return _open(path.parent)
-    _refuse_pickle(path)
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: is no .safetensors file, expected a model's folder or its .safetensors file")
+    is_export = path.suffix in SUFFIXES.values()
+    if not is_export:  # TorchScript is a zip, too, and opened by a loader that runs no pickle
+        _refuse_pickle(path)
+    if path.suffix != ".safetensors" and not is_export:
+        raise WeightsError(
+            f"{path}: is no .safetensors file nor an exported {', '.join(SUFFIXES.values())}, "
+            "expected a model's folder or its file"
+        )
+    if is_export and not (path.parent / EXPORT_NAME).is_file():
+        raise WeightsError(f"{path}: has no {EXPORT_NAME} beside it, expected the folder that pelee-export wrote")
     if not (path.parent / CARD_NAME).is_file():
         raise WeightsError(f"{path}: has no {CARD_NAME} beside it, expected the card that came with the weights")
     model = _open(path.parent)
     if model.path.name != path.name:
-        raise WeightsError(f"{path}: the card beside it describes {model.card.file}, expected one for {path.name}")
+        raise WeightsError(f"{path}: the card beside it describes {model.path.name}, expected one for {path.name}")
     return model
+
+
+def find_exports(model: ModelFile) -> list[ModelFile]:
+    """Return the exports in sub-folders of a model's folder that were made from these very weights, by name."""
+    found = [_open(path.parent) for path in sorted(model.path.parent.glob(f"*/{EXPORT_NAME}"))]
+    return [other for other in found if other.export and other.export.source_sha256 == model.card.sha256]
+
+
+def verify_export(model: ModelFile) -> Export:
+    """Return what an export says of itself, its files verified. Raises `WeightsError` where one is not as written."""
+    if model.export is None:
+        raise WeightsError(f"{model.path}: is no export; make one with pelee-export")
+    model.export.verify(model.path.parent)
+    return model.export
 
 
 def load_tensors(model: ModelFile) -> dict[str, np.ndarray]:
@@ -76,6 +108,8 @@ def load_tensors(model: ModelFile) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if model.export is not None:
+        raise WeightsError(f"{model.path}: is an export, expected the weights that it was made from")
     _refuse_pickle(model.path)
     content = model.path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -138,6 +172,14 @@ def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
 
 def _open(folder: Path) -> ModelFile:
     card = Card.load(folder)
+    if (folder / EXPORT_NAME).is_file():
+        export = Export.load(folder)
+        if export.input_size != card.input_size:
+            raise WeightsError(
+                f"{folder}: exported for an input of {export.input_size} pixels, its card says {card.input_size}: "
+                "the two do not belong together; export the model again"
+            )
+        return ModelFile(card, folder / next(iter(export.files)), export)
     path = folder / card.file
     if not path.is_file():
         raise WeightsError(f"{path}: no such file, expected the weights that {folder / CARD_NAME} names")

@@ -1,29 +1,109 @@
-"""Where the network runs. A runtime takes pictures of the network's size and gives scores and boxes."""
+"""Where the detector runs. A runtime takes pictures of the network's size and gives scores and boxes."""
 
-from typing import Protocol
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from data.errors import WeightsError
+from pelee.runtime import Outputs, Session, open_session
 from weights.store import ModelFile
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ScoresAndBoxes = tuple[np.ndarray, np.ndarray]
 
 
 class Runtime(Protocol):
-    """One way of running one model.
+    """One way of running one model. Calls may come from several threads.
 
     Attributes:
+        name: runtime, precision and device, such as "openvino int8 CPU".
         input_size: side of the square pictures that it takes, in pixels.
+        parallel: how many `submit`s it can usefully have in flight: 1 where one already uses the whole machine.
     """
 
+    name: str
     input_size: int
+    parallel: int
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: np.ndarray) -> ScoresAndBoxes:
         """Run a batch: (N, S, S, 3) uint8 RGB -> scores (N, P, C) float32, 0 to 1, and boxes (N, P, 4) float32 xyxy,
-        relative to the input and unclipped."""
+        relative to the input and unclipped.
+
+        A graph that ends in NMS gives what it kept in the same form: P is its number of detections a picture, and
+        each has a score in one class only. To suppress again changes nothing, so its thresholds are bounds.
+        """
+        ...
+
+    def submit(self, images: np.ndarray) -> Future[ScoresAndBoxes]:
+        """Start a batch and return at once, or as soon as there is room for it; results come in any order.
+
+        The arrays are the caller's own: no later call changes them. `images` must stay as they are until then.
+        """
         ...
 
 
-def load_runtime(model: ModelFile) -> Runtime:
-    """The runtime for a model on this machine; torch until another is faster and verified."""
-    from detection.runtime.torch import TorchRuntime
+def load_runtime(
+    model: ModelFile,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    mode: str = "latency",
+    compile: bool = False,
+) -> Runtime:
+    """The runtime for a model on this machine; see `pelee.runtime.open_session` for the arguments and errors."""
 
-    return TorchRuntime(model)
+    def build() -> "nn.Module":
+        from detection.model import DetectionGraph
+        from detection.model_file import load_network
+
+        return DetectionGraph(load_network(model))
+
+    session = open_session(
+        model, build, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile
+    )
+    return SessionRuntime(session, len(model.card.class_names))
+
+
+class SessionRuntime:
+    """A `Runtime` from a session of a graph with NMS or without."""
+
+    def __init__(self, session: Session, num_classes: int) -> None:
+        """Take a session and the number of classes without background."""
+        self.session = session
+        self.num_classes = num_classes
+        self.name = session.name
+        self.input_size = session.input_size
+        self.parallel = session.parallel
+
+    def __call__(self, images: np.ndarray) -> ScoresAndBoxes:
+        return self._scores_and_boxes(self.session(images))
+
+    def submit(self, images: np.ndarray) -> Future[ScoresAndBoxes]:
+        result: Future[ScoresAndBoxes] = Future()
+        result.set_running_or_notify_cancel()  # what runs is not taken back
+
+        def finish(done: Future[Outputs]) -> None:
+            try:
+                result.set_result(self._scores_and_boxes(done.result()))
+            except BaseException as error:
+                result.set_exception(error)
+
+        self.session.submit(images).add_done_callback(finish)
+        return result
+
+    def _scores_and_boxes(self, outputs: Outputs) -> ScoresAndBoxes:
+        if len(outputs) == 3:
+            boxes, best, labels = outputs  # (N, K, 4), (N, K), (N, K) with -1 where nothing is
+            scores = (labels[..., None] == np.arange(self.num_classes)) * best[..., None]  # (N, K, C)
+            return scores.astype(np.float32), boxes
+        scores, boxes = outputs
+        if scores.shape[2] != self.num_classes:
+            raise WeightsError(
+                f"the model gives scores of {scores.shape[2]} classes, its card names {self.num_classes}: "
+                "the file and the card do not belong together"
+            )
+        return scores, boxes

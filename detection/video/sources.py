@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 FALLBACK_RATE = Fraction(25)  # frames a second, where a source does not say
+SMALL = 1280 * 720  # pixels: one thread decodes these faster than a network on a few cores looks at them
+FEW_CORES = 4
 CAMERA_TIMEOUT = 10_000  # milliseconds until an address that does not answer is given up
 
 
@@ -79,8 +81,10 @@ class VideoFile:
     def __init__(self, path: str | Path) -> None:
         """Open the file and decode its first frame; `ImageError` where there is none."""
         import av
+        from av.video.reformatter import VideoReformatter
 
         self.name = str(path)
+        self._reformatter = VideoReformatter()  # one for all frames: each would set up the conversion anew
         if not Path(path).is_file():
             raise ImageError(f"{path}: no such video file")
         try:
@@ -92,6 +96,9 @@ class VideoFile:
                 raise ImageError(f"{path}: holds no video stream")
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
+            context = self._stream.codec_context
+            if context.width * context.height <= SMALL and (os.cpu_count() or 1) <= FEW_CORES:
+                context.thread_count = 1  # more would only take turns with the network's
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:
@@ -117,7 +124,7 @@ class VideoFile:
                 last = last + 1 / self.rate
             else:
                 last = now
-            yield Frame(index, last - begin, _upright(frame, self.size))
+            yield Frame(index, last - begin, self._upright(frame))
             index += 1
             frame = next(self._decoded, None)
 
@@ -129,6 +136,13 @@ class VideoFile:
         """Close the file."""
         self._decoded.close()
         self._container.close()
+
+    def _upright(self, frame: "av.VideoFrame") -> np.ndarray:
+        """Return a frame as (height, width, 3) uint8 RGB, turned as its file says, all of one size."""
+        turns = round(frame.rotation / 90) % 4  # rotation is in degrees, counterclockwise, as is rot90
+        width, height = self.size if turns % 2 == 0 else self.size[::-1]
+        image = self._reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns))
 
     def _decode(self) -> "Generator[av.VideoFrame, None, None]":
         """Yield decoded frames; a damaged packet ends them with an error, after what was whole before it."""
@@ -223,14 +237,6 @@ class Camera:
 
 def _upright_size(frame: "av.VideoFrame") -> tuple[int, int]:
     return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
-
-
-def _upright(frame: "av.VideoFrame", size: tuple[int, int]) -> np.ndarray:
-    """Return a frame as (height, width, 3) uint8 RGB, turned as its file says, all of one size."""
-    turns = round(frame.rotation / 90) % 4  # rotation is in degrees, counterclockwise, as is rot90
-    width, height = size if turns % 2 == 0 else size[::-1]
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    return np.ascontiguousarray(np.rot90(image, turns))
 
 
 def _reason(error: Exception) -> str:

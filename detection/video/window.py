@@ -60,7 +60,6 @@ def check_display() -> None:
         return
     if "not implemented" in tried.stderr:
         raise SettingsError(
-            f"--show needs OpenCV with windows, and this one has none; {INSTEAD}, "
-            "or exchange opencv-python-headless for opencv-python"
+            f"--show needs OpenCV with windows, and this one has none; {INSTEAD}, or: pip install 'pelee[window]'"
         )
     raise SettingsError(f"--show cannot open a window on this display; {INSTEAD}")

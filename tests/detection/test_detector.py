@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 from rectangle_runtime import CLASS_NAMES, SCORES, WHITE, RectangleRuntime, make_card, make_detector, picture
 
 from data.errors import ImageError, SettingsError, WeightsError
-from detection.detector import BATCH, Detector
+from detection.detector import BATCH, Detector, Search
 from detection.timing import StageTimer
 
 
@@ -49,7 +50,7 @@ def test_a_list_gives_a_list_in_order_and_goes_through_in_parts() -> None:
     assert [round(float(result.xyxy[0, 2])) for result in results] == pytest.approx(
         [50 + index for index in range(BATCH + 3)], abs=1.5
     )
-    assert isinstance(detector._runtime, RectangleRuntime) and detector._runtime.batches == [BATCH, 3]
+    assert isinstance(detector.runtime, RectangleRuntime) and detector.runtime.batches == [BATCH, 3]
     assert detector([]) == []
 
 
@@ -192,8 +193,44 @@ def test_load_joins_the_card_with_its_runtime(monkeypatch: pytest.MonkeyPatch) -
 
     model = ModelFile(make_card(), Path("x"))
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
-    monkeypatch.setattr("detection.runtime.load_runtime", lambda found: RectangleRuntime() if found is model else None)
+    monkeypatch.setattr(
+        "detection.runtime.load_runtime", lambda found, **options: RectangleRuntime() if found is model else None
+    )
     assert len(Detector.load("some-model")(picture())) == 1
+
+
+def test_load_hands_on_where_and_how_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from weights.store import ModelFile
+
+    model = ModelFile(make_card(), Path("x"))
+    given: dict[str, object] = {}
+    monkeypatch.setattr("weights.store.resolve", lambda name: model)
+    monkeypatch.setattr("detection.runtime.load_runtime", lambda found, **options: given.update(options))
+    Detector.load("m")
+    assert given == {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "latency", "compile": False}
+    Detector.load("m", runtime="torch", device="cuda:1", precision="bf16", mode="throughput", compile=True)
+    assert given == {
+        "runtime": "torch",
+        "device": "cuda:1",
+        "precision": "bf16",
+        "mode": "throughput",
+        "compile": True,
+    }
+
+
+def test_what_is_submitted_gives_what_a_batch_gives() -> None:
+    detector = make_detector()
+    images = [picture(), picture(90, 80, (10, 10, 60, 60), WHITE)]
+    search = Search(confidence=0.1, classes=(1,))
+    under_way = [detector.submit(images, search), detector.submit(images[:1], search)]
+    found = [one.result() for one in under_way]
+    expected = [detector.predict_batch(part, 0.1, classes=[1]) for part in (images, images[:1])]
+    for mine, theirs in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        for left, right in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert [len(one.scores) for one in found[0]] == [0, 1]
+    with pytest.raises(ImageError):
+        detector.submit([np.zeros((4, 4), np.uint8)], search)
 
 
 def test_stages_are_timed(tmp_path: Path) -> None:
@@ -205,12 +242,10 @@ def test_stages_are_timed(tmp_path: Path) -> None:
 
 def test_timer_arithmetic() -> None:
     timer = StageTimer()
-    assert timer.pictures_per_second() == 0
     for seconds in (0.010, 0.020, 0.900):
         timer.add("network", seconds)
     timer.add("decode", 0.020, pictures=4)
     assert timer.medians() == pytest.approx({"network": 20, "decode": 5})
-    assert timer.pictures_per_second() == pytest.approx(40)
     with pytest.raises(ValueError), timer.stage("draw"):
         raise ValueError
     assert "draw" not in timer.medians()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ class KnowingDetector:
 
     class_names = ("cow", "cat", "dog")
     card = Card()
+    runtime = SimpleNamespace(name="knowing f32 CPU")
 
     def predict_batch(
         self, images: list[np.ndarray], confidence: float, iou: float, max_detections: int
@@ -47,7 +49,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text(f"{number} 0.5 0.5 0.5 0.5\n")
     (tmp_path / "data" / "data.yaml").write_text("val: images/val\nnames: [dog, cat]\n")
-    monkeypatch.setattr(Detector, "load", lambda name: KnowingDetector())
+    monkeypatch.setattr(Detector, "load", lambda name, **options: KnowingDetector())
     return tmp_path / "data"
 
 
@@ -60,13 +62,27 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
     assert [row["ap_allpoint"] for row in content["classes"]] == [1, 0]
     assert content["voc"]["map_11point"] == 0.5
     assert content["model"] == {"name": "toy", "sha256": "ab" * 32}
-    assert content["settings"] == {"confidence": 0.01, "iou": 0.45, "max_detections": 200, "batch": 1}
+    assert content["settings"] == {
+        "confidence": 0.01,
+        "iou": 0.45,
+        "max_detections": 200,
+        "batch": 1,
+        "runtime": "knowing f32 CPU",
+    }
     assert content["confusion_matrix"]["counts"] == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert content["split"] == "val"
     assert {path.name for path in plots.iterdir()} == {"precision_recall.png", "confusion_matrix.png"}
     output = capsys.readouterr()
     assert "mAP 50.0 (11-point), 50.0 (all-point)" in output.out
     assert output.err == ""
+
+
+def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(Detector, "load", lambda name, **options: (given.append(options), KnowingDetector())[1])
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy"]
+    assert main([*options, "--runtime", "torch", "--device", "cpu", "--precision", "f32"]) == 0
+    assert given == [{"runtime": "torch", "device": "cpu", "precision": "f32"}]
 
 
 def test_json_alone_goes_to_stdout(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +103,7 @@ def test_a_class_that_the_model_lacks_is_one_line(root: Path, capsys: pytest.Cap
 def test_a_folder_for_json_is_told_before_the_work(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Detector, "load", lambda name: pytest.fail("the work began"))
+    monkeypatch.setattr(Detector, "load", lambda name, **options: pytest.fail("the work began"))
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--json", str(tmp_path)]) == 2
     assert "is a folder; name a file" in capsys.readouterr().err
 

@@ -154,6 +154,22 @@ def test_against_torchvision(seed: int, confidence: float, iou: float) -> None:
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize("keep", [3, 200])
+def test_a_crowd_against_torchvision(spread: float, keep: int) -> None:
+    """Thousands of boxes above 0.01 around a few places: the best ones alone do not make up `keep`."""
+    rng = np.random.default_rng(int(100 * spread) + keep)
+    place = rng.uniform(0, 0.7, (6, 2))[rng.integers(0, 6, 3000)]
+    corner = np.clip(place + rng.uniform(-spread, spread, (3000, 2)), 0, 0.75)
+    boxes = np.concatenate([corner, corner + rng.uniform(0.2, 0.25, (3000, 2))], 1).astype(np.float32)
+    scores = (rng.permutation(3000 * 12).reshape(3000, 12) / (3000 * 12)).astype(np.float32)
+    found = postprocess(scores, boxes, width=500, height=300, keep=keep)
+    expected = reference(scores, boxes, 500, 300, 0.01, 0.45, 400, keep)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_what_stays_does_not_overlap(seed: int) -> None:

@@ -1,0 +1,162 @@
+"""What `pelee-bench` prints: the machine, and Markdown tables, which a terminal and the README show alike."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import SettingsError
+from data.files import atomic_path
+
+BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
+PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # those whose speed is measured
+
+
+def describe_machine() -> dict[str, Any]:
+    """The processor, cores, system, versions, and how busy the machine was when it was asked."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _processor() -> str:
+    """The processor's name, with family and model where the name says little (as a cloud's machines do)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
+    name = facts.get("model name", platform.machine())
+    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    """The whole result as text."""
+    parts = [_machine(result["machine"], result["settings"])]
+    if result["networks"]:
+        parts.append(_networks(result["networks"]))
+    parts += [f"absent: {line}" for line in result["absent"]]
+    if "postprocess_ms" in result:
+        times = result["postprocess_ms"]
+        parts.append(
+            f"Postprocessing a picture: {times['default']:.2f} ms at the default threshold; "
+            f"{times['worst_at_0.01']:.2f} ms for the most crowded picture at `--conf 0.01`."
+        )
+    if "start" in result:
+        start = result["start"]
+        parts.append(
+            f"`pelee-detect PICTURE --json -`: {start['first_line_s']:.2f} s from shell to first line, "
+            f"{start['memory_mb']:.0f} MB at its peak; `pelee-detect --help`: {start['help_s']:.2f} s."
+        )
+    if "video" in result:
+        parts.append(_video(result["video"]))
+    if "training" in result:
+        rows = [
+            [one["precision"], str(one["batch_size"]), f"{one['pictures_per_s']:.1f}"] for one in result["training"]
+        ]
+        parts.append(_table(["training, 304×304, data included", "batch", "pictures/s"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_between(path: Path, text: str) -> None:
+    """Replace what stands between a file's two marks; errors as `split_at_marks`."""
+    before, after = split_at_marks(path)
+    with atomic_path(path) as aside:
+        aside.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", encoding="utf-8")
+
+
+def split_at_marks(path: Path) -> tuple[str, str]:
+    """What stands before and after the tables of a file; `SettingsError` where it has not both marks in order."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SettingsError(f"{path} lacks the lines {BEGIN} and {END}, between which the tables go; add them")
+    return before, after
+
+
+def _machine(machine: dict[str, Any], settings: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    busy = machine["load"] is not None and machine["load"] > 0.5
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
+        f"{versions}.",
+        f"{settings['repeats']} calls each after {settings['warm_up']} to warm up, in {settings['rounds']} rounds in "
+        f"which all take turns; {settings['pictures']} pictures.",
+    ]
+    if busy:
+        lines.append(f"The machine was busy (load {machine['load']}) when this began: the figures are not its best.")
+    return " ".join(lines)
+
+
+def _networks(rows: Sequence[dict[str, Any]]) -> str:
+    first = rows[0]["p50_ms"] / rows[0]["batch"]
+    columns = ["runtime", "batch", "p50 ms", "p95 ms", "network ms", "pictures/s", "in flight: pictures/s", "times"]
+    extra = {"memory_mb": ("memory MB", "{:.0f}"), "map_11point": ("mAP", "{:.1f}"), "coco_ap": ("COCO AP", "{:.1f}")}
+    shown = [key for key in extra if any(key in row for row in rows)]
+    table = []
+    for row in rows:
+        network = row.get("stages_ms", {}).get("network")
+        cells = [row["name"], str(row["batch"]), f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}"]
+        cells.append("" if network is None else f"{network:.2f}")
+        cells.append(f"{row['pictures_per_s']:.1f}")
+        rate = row.get("in_flight_pictures_per_s")
+        cells.append("" if rate is None else f"{rate:.1f}")
+        cells.append(f"{row['p50_ms'] / row['batch'] / first:.2f}×")
+        cells += [extra[key][1].format(row[key]) if key in row else "" for key in shown]
+        table.append(cells)
+    return (
+        _table([*columns, *(extra[key][0] for key in shown)], table)
+        + "\n\np50 and p95 are of a call, from pictures in memory to their boxes; network is its share, a picture; "
+        "in flight is the network alone, with as many pictures under way as it takes; times is p50 a picture beside "
+        "the first row's; memory is the peak of `pelee-detect` on one picture."
+    )
+
+
+def _video(video: dict[str, Any]) -> str:
+    rates = video["rates"]
+    # What can be reached at most: the slower of the two parts.
+    limit = min(rates["network"], rates["decoder"])
+    names = {
+        "decoder": "the decoder alone",
+        "network": "the network alone, in flight",
+        "pipeline": "`pelee-detect --json`, once loaded",
+        "pipeline drawn": "`pelee-detect --json --output`, once loaded",
+        "command": "`pelee-detect --json`, from shell to end",
+        "command drawn": "`pelee-detect --json --output`, from shell to end",
+    }
+    rows = [
+        [name, f"{rates[key]:.1f}", f"{video['frames'] / rates[key]:.2f}", f"{100 * rates[key] / limit:.0f} %"]
+        for key, name in names.items()
+    ]
+    stages = ", ".join(f"{name} {milliseconds:.2f}" for name, milliseconds in video["stages_ms"].items())
+    return (
+        _table([f"{video['frames']} frames, {video['runtime']}", "frames/s", "seconds", "of the limit"], rows)
+        + f"\n\nThe stages with drawing, ms a frame (median; they overlap, the network's is with its queue): {stages}."
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left; padded, so that it reads as text, too."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    ruler = ["-" * widths[0], *("-" * (max(width, 3) - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in (header, ruler, *rows):
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(max(width, 3)) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

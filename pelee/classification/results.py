@@ -1,0 +1,66 @@
+"""What a classifier says of a picture, and the shapes that it takes outside."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from supervision import Classifications
+
+
+class Candidate(NamedTuple):
+    """A class that a picture may show: its name, its id (0-based), and its probability, 0 to 1."""
+
+    label: str
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """A picture's class, as probabilities of all that the model knows.
+
+    Attributes:
+        probabilities: (C,) float32, 0 to 1, one a class; their sum is 1.
+        class_names: C names in the order of the class ids.
+    """
+
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The most probable class."""
+        return self.top(1)[0]
+
+    def top(self, k: int = 5) -> list[Candidate]:
+        """The k most probable classes, the best first; all of them where there are no more than k.
+
+        Of two with the same probability the lower id comes first.
+        """
+        order = np.argsort(-self.probabilities, kind="stable")[: max(k, 0)]
+        return [Candidate(self.class_names[label], int(label), float(self.probabilities[label])) for label in order]
+
+    def to_supervision(self) -> "Classifications":
+        """All classes as `supervision.Classifications`, in the order of their ids; its `get_top_k` sorts them."""
+        from supervision import Classifications
+
+        return Classifications(class_id=np.arange(len(self.probabilities)), confidence=self.probabilities)
+
+
+def to_dict(source: str, width: int, height: int, result: Classification, k: int = 5) -> dict[str, Any]:
+    """One picture's k best classes as plain values, scores to 4 digits: a line of `--json`, `/classify`'s answer.
+
+    `width` and `height` are the picture's, in pixels, as `data.images.read_image` returns it.
+    """
+    classes = [
+        {"label": label, "class_id": class_id, "score": round(score, 4)} for label, class_id, score in result.top(k)
+    ]
+    return {"source": source, "width": width, "height": height, "classes": classes}
+
+
+def to_json_line(source: str, width: int, height: int, result: Classification, k: int = 5) -> str:
+    """`to_dict` as a line of JSON without its newline, in ASCII: any file name survives any pipe."""
+    return json.dumps(to_dict(source, width, height, result, k), allow_nan=False)

@@ -1,0 +1,88 @@
+"""Compiled OpenVINO models, kept in the user's cache folder: to open one takes a quarter of the time to make it.
+
+An entry is `KEY.blob`, the SHA-256 of what follows and what OpenVINO wrote; KEY is a hash of all that decides it. An
+entry that is damaged or of no use any more is made anew, and a folder that cannot be written is done without.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.files import atomic_path
+
+ENTRIES = 8  # kept, the latest used; some 7 MB each for int8, 22 for f32
+DIGEST = hashlib.sha256().digest_size
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pelee" / "openvino"
+
+
+def compile_or_load(core: Any, path: Path, size: int, device: str, config: dict[str, str], key: dict[str, Any]) -> Any:
+    """The model at `path`, compiled for one picture of `size` pixels a side, from the cache where it is there.
+
+    Args:
+        core: OpenVINO's.
+        path: the model, which has been verified.
+        size, device, config: what it is compiled for.
+        key: plain values that tell the model and the OpenVINO from all others.
+
+    Raises:
+        RuntimeError: OpenVINO cannot open or compile it.
+    """
+    # A processor's instructions, and its cores that this process may use, decide the code, too.
+    machine = [core.get_property(device, name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = json.dumps([key, size, device, config, machine, cores], sort_keys=True, default=str)
+    try:
+        entry = cache_folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.blob"
+    except RuntimeError:  # no home folder
+        return _compile(core, path, size, device, config)
+    compiled = _load(core, entry, device, config)
+    if compiled is None:
+        compiled = _compile(core, path, size, device, config)
+        with contextlib.suppress(OSError, RuntimeError):  # a device that cannot write its models down
+            blob = compiled.export_model().getvalue()
+            with atomic_path(entry) as aside:
+                aside.write_bytes(hashlib.sha256(blob).digest() + blob)
+            _forget_old(entry.parent)
+    return compiled
+
+
+def _compile(core: Any, path: Path, size: int, device: str, config: dict[str, str]) -> Any:
+    network = core.read_model(path)
+    shape = network.inputs[0].partial_shape.to_string()
+    if not shape.endswith(f",{size},{size},3]"):  # to reshape to another size would succeed, and run another network
+        raise RuntimeError(f"it takes pictures of {shape}, its export.json says {size} pixels")
+    network.reshape([1, size, size, 3])
+    return core.compile_model(network, device, config)
+
+
+def _load(core: Any, entry: Path, device: str, config: dict[str, str]) -> Any:
+    """The entry's model, None where it is not there or of no use."""
+    try:
+        content = memoryview(entry.read_bytes())
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            return None
+        compiled = core.import_model(bytes(content[DIGEST:]), device, config)
+        os.utime(entry)
+        return compiled
+    except (OSError, RuntimeError):
+        return None
+
+
+def _forget_old(folder: Path) -> None:
+    entries = sorted(folder.glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in entries[ENTRIES:]:
+        path.unlink(missing_ok=True)

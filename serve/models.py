@@ -1,0 +1,179 @@
+"""The models that the service runs: several at once, warmed up before they are asked, replaced while they are."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from data.errors import SettingsError
+from serve.errors import ServiceError
+from serve.settings import ServeSettings
+from weights.card import Card
+from weights.store import resolve
+
+if TYPE_CHECKING:
+    from detection.runtime import Runtime
+    from pelee.runtime import Session
+
+TASKS = ("detection", "classification")
+Submit = Callable[[np.ndarray], Future[tuple[np.ndarray, ...]]]
+BATCH = 8  # pictures, in a runtime where a batch is faster than its pictures one by one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedModel:
+    """A network that is loaded.
+
+    Attributes:
+        name: what requests call it.
+        card: of the file that was loaded.
+        runtime: where it runs, in words.
+        input_size: side of its square input, pixels.
+        parallel: batches that run together.
+        batch_size: most pictures in a batch.
+        submit: starts a batch, (N, S, S, 3) uint8 RGB; see `pelee.runtime.Session`.
+    """
+
+    name: str
+    card: Card
+    runtime: str
+    input_size: int
+    parallel: int
+    batch_size: int
+    submit: Submit
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+        return tuple(self.card.class_names)
+
+    def warm_up(self) -> None:
+        """Run it on nothing, once alone and once as the largest batch: the first time takes longer than the others."""
+        for count in dict.fromkeys((1, self.batch_size)):
+            self.submit(np.zeros((count, self.input_size, self.input_size, 3), np.uint8)).result()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model comes from: its card, and what loads it, any number of times."""
+
+    card: Card
+    load: Callable[[], ServedModel]
+
+
+def find_models(settings: ServeSettings) -> dict[str, Source]:
+    """The models of the settings by the names that requests call them. Loads none of them.
+
+    Raises:
+        WeightsError: there is no such model.
+        SettingsError: two of one name.
+    """
+    found: dict[str, Source] = {}
+    for given in settings.models:
+        card = resolve(given).card
+        if card.name in found:
+            raise SettingsError(f"two models are called {card.name!r}; give each another name in its card")
+        found[card.name] = Source(card, partial(load_model, given, card.name, settings))
+    return found
+
+
+def load_model(given: str, name: str, settings: ServeSettings) -> ServedModel:
+    """Load what `resolve` finds now under `given`, to be called `name`; errors as of `Detector.load`."""
+    from detection.detector import Detector
+    from pelee.classification.classifier import Classifier
+
+    options = {key: getattr(settings, key) for key in ("runtime", "device", "precision", "mode")}
+    if resolve(given).card.task == "detection":
+        detector = Detector.load(given, **options)
+        session: Session | Runtime = detector.runtime
+        card = detector.card
+    else:
+        classifier = Classifier.load(given, **options)
+        session, card = classifier.session, classifier.card
+    batch = settings.batch_size or (1 if session.name.startswith("openvino") else BATCH)
+    submit = cast(Submit, session.submit)
+    return ServedModel(name, card, session.name, session.input_size, session.parallel, batch, submit)
+
+
+class Models:
+    """The models by name. Whoever got one keeps it: a reload puts another in its place for those after."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """Take the sources; nothing is loaded yet."""
+        self._sources = sources
+        self._loaded: dict[str, ServedModel] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether all are loaded and warm."""
+        return len(self._loaded) == len(self._sources)
+
+    def load_all(self) -> None:
+        """Load what is not yet loaded; takes seconds."""
+        for name in self._sources:
+            if name not in self._loaded:
+                self.reload(name)
+
+    def reload(self, name: str) -> ServedModel:
+        """Load a model again, warm it up, and put it in its place; until then, and on an error, the old one serves."""
+        source = self._source(name)
+        model = source.load()
+        if model.card.task != source.card.task:
+            raise SettingsError(f"{name} was a model for {source.card.task} and is one for {model.card.task} now")
+        model.warm_up()
+        self._loaded[name] = model
+        return model
+
+    def get(self, name: str | None, task: str) -> ServedModel:
+        """The model of a name, or a task's default one.
+
+        Raises:
+            ServiceError: `unknown_model`, with the known names; `invalid_parameter` for one of another task;
+                `not_ready`.
+        """
+        if name is None:
+            name = self.default(task)
+            if name is None:
+                raise ServiceError("unknown_model", f"this server has no model for {task}")
+        card = self._source(name).card
+        if card.task != task:
+            raise ServiceError("invalid_parameter", f"{name} is a model for {card.task}, expected one for {task}")
+        if name not in self._loaded:
+            raise ServiceError("not_ready", f"{name} is being loaded; ask again", 1)
+        return self._loaded[name]
+
+    def default(self, task: str) -> str | None:
+        """The first model of a task, None where there is none."""
+        return next((name for name, source in self._sources.items() if source.card.task == task), None)
+
+    def names(self) -> list[str]:
+        """All names, in the order of the settings."""
+        return list(self._sources)
+
+    def describe(self) -> dict[str, Any]:
+        """What GET /models answers."""
+        models = []
+        for name, source in self._sources.items():
+            model = self._loaded.get(name)
+            card = model.card if model else source.card
+            models.append(
+                {
+                    "name": name,
+                    "task": card.task,
+                    "class_names": card.class_names,
+                    "input_size": model.input_size if model else card.input_size,
+                    "default_confidence": card.default_confidence if card.task == "detection" else None,
+                    "runtime": model.runtime if model else None,
+                    "ready": model is not None,
+                }
+            )
+        return {"models": models, "default": {task: self.default(task) for task in TASKS}}
+
+    def _source(self, name: str) -> Source:
+        if name not in self._sources:
+            shown = name if len(name) <= 60 else name[:57] + "..."
+            raise ServiceError("unknown_model", f"unknown model {shown!r}; this server has {', '.join(self._sources)}")
+        return self._sources[name]

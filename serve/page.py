@@ -1,0 +1,87 @@
+"""The live page at `/`: its files from this package, under a content-security policy that allows this server only."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import FastAPI, HTTPException, Request, Response
+
+from detection.annotate import COLOURS
+
+STATIC = Path(__file__).parent / "static"
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "worker-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "media-src blob:",
+        "connect-src 'self'",  # which includes ws: and wss: to the same host and port
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Kept, but asked for each time: a new version of the package is seen at once, and the same one costs 304s.
+    "Cache-Control": "no-cache",
+}
+
+
+class Asset(NamedTuple):
+    """One file of the page, in memory: 60 KB in all."""
+
+    content: bytes
+    content_type: str
+    etag: str
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve the page at `/` and what it loads below `/static/`, outside the OpenAPI description.
+
+    The files are read once: what is served is what was there when the application was made, and no request can
+    name a path.
+    """
+    assets = load_assets()
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return _answer(request, assets["index.html"])
+
+    @app.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def static(request: Request, name: str) -> Response:
+        if name not in assets:
+            raise HTTPException(404, "no such file")
+        return _answer(request, assets[name])
+
+
+def load_assets() -> dict[str, Asset]:
+    """Return the page's files by name, and `colours.js`: the colours that `detection.annotate` gives the classes."""
+    contents = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES}
+    contents["colours.js"] = f"export default {json.dumps(COLOURS)};\n".encode()
+    return {
+        name: Asset(content, CONTENT_TYPES[Path(name).suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        for name, content in contents.items()
+    }
+
+
+def _answer(request: Request, asset: Asset) -> Response:
+    headers = HEADERS | {"ETag": asset.etag}
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
+    if asset.etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, headers=headers, media_type=asset.content_type)

@@ -1,0 +1,93 @@
+"""What a stranger sends as a picture: judged by its content, and refused by its header before it is inflated."""
+
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from data.errors import ImageError
+from data.images import read_image, read_size
+from serve.errors import ServiceError
+
+ACCEPTED = "JPEG, PNG, WebP, BMP"
+#: Progressive JPEGs have about ten scans. Each is a pass over the whole picture, even where it is empty: a small file
+#: of thousands would keep a decoder busy for minutes.
+MAX_SCANS = 100
+JPEG_QUALITY = 92
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # within a scan: neither a stuffed byte nor a restart
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
+
+def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
+    """Decode a picture, upright, as (H, W, 3) uint8 RGB; of several frames the first.
+
+    Raises:
+        ServiceError: `empty`, `unsupported_picture`, `too_many_pixels`, `unreadable_picture`. The message repeats
+            nothing of the content.
+    """
+    if not content:
+        raise ServiceError("empty", "the file is empty, expected a picture")
+    kind = picture_format(content)
+    if kind is None:
+        raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the picture to one")
+    if kind == "JPEG" and count_scans(content) > MAX_SCANS:
+        raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the picture anew")
+    try:
+        size = stored_size(content) if kind == "WebP" else None
+        width, height = size or read_size(content)
+        if width * height > max_pixels:
+            raise ServiceError(
+                "too_many_pixels", f"{width} × {height} pixels, expected at most {max_pixels / 1e6:g} megapixels"
+            )
+        return read_image(content, max_pixels)
+    except ImageError as error:
+        if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images
+            raise ServiceError("too_many_pixels", f"more than {max_pixels / 1e6:g} megapixels") from None
+        raise ServiceError("unreadable_picture", f"the {kind} is damaged or cut short; send it again") from None
+
+
+def picture_format(content: bytes) -> str | None:
+    """Which of `ACCEPTED` begins so, None for none."""
+    if content.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WebP"
+    return "BMP" if content.startswith(b"BM") else None
+
+
+def stored_size(webp: bytes) -> tuple[int, int] | None:
+    """(width, height) from a WebP's first chunk; Pillow reserves memory for all pixels before it tells them."""
+    chunk, head = webp[12:16], webp[20:30]
+    if len(head) < 10:
+        return None
+    if chunk == b"VP8X":
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if chunk == b"VP8 ":
+        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    if chunk == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return None
+
+
+def count_scans(jpeg: bytes) -> int:
+    """Count the scans of a JPEG's first picture (ITU-T T.81, annex B), no further than one beyond `MAX_SCANS`."""
+    scans, position = 0, 2
+    while scans <= MAX_SCANS:
+        found = _MARKER.search(jpeg, position)
+        if found is None or jpeg[found.start() + 1] == _END_OF_IMAGE:
+            break
+        scans += jpeg[found.start() + 1] == _START_OF_SCAN
+        position = found.end() + max(2, int.from_bytes(jpeg[found.end() : found.end() + 2], "big"))
+    return scans
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB as a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()

@@ -1,0 +1,205 @@
+"""From a picture's bytes to its answer: decoding, queue, network and postprocessing, each in its own threads."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from data.images import read_image
+from data.preprocess import preprocess
+from detection.annotate import draw
+from detection.detector import Search
+from detection.postprocess import Prediction, postprocess
+from detection.results import to_dict
+from pelee.classification.results import Classification
+from pelee.classification.results import to_dict as classes_to_dict
+from serve.admission import Admission
+from serve.batching import Batcher, late
+from serve.bodies import BodyReader, Receive
+from serve.errors import ClientGone
+from serve.metrics import Metrics
+from serve.models import Models, ServedModel, Source
+from serve.pictures import encode_jpeg, open_picture
+from serve.settings import ServeSettings
+
+Result = TypeVar("Result")
+SOURCE = "upload"  # stands where a command's answer has the file's name: a stranger's is never used
+
+
+class Decoded(NamedTuple):
+    """A picture as the network takes it, and what is kept of the original: its size, and the seconds it took."""
+
+    square: np.ndarray  # (S, S, 3) uint8 RGB
+    width: int
+    height: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One picture's answer.
+
+    Attributes:
+        values: plain values, ready for JSON.
+        timings: seconds by stage, and "total".
+        jpeg: the picture with its boxes, where that was asked for.
+    """
+
+    values: dict[str, Any]
+    timings: dict[str, float]
+    jpeg: bytes | None = None
+
+
+class Service:
+    """What the endpoints of one application share. Its methods belong to the event loop's thread."""
+
+    def __init__(self, settings: ServeSettings, sources: Mapping[str, Source]) -> None:
+        """Take the settings and the models, which `start` loads."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.models = Models(sources)
+        self.admission = Admission(settings.queue_size, settings.deadline_s)
+        self.bodies = BodyReader(settings.max_body, int(settings.max_buffered_mb * 1e6), settings.body_timeout_s)
+        self.metrics.queue.set_function(lambda: self.admission.pending)
+        self.batcher = Batcher(settings.batch_wait_ms / 1000, lambda: self._decoding, self.metrics)
+        self.open_sockets = 0
+        self._decoding = 0
+        self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
+        # A thread of its own: what is nearly done does not wait behind what has only come.
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
+        # Not asyncio's own pool: the end of the event loop waits for that one, however long a model takes.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered: models loaded and warm, the inference thread well, not stopping."""
+        return self.models.ready and self.batcher.well and not self.admission.draining
+
+    def close(self) -> None:
+        """End the threads; what waits for a decoder is given up."""
+        self.batcher.stop()
+        for pool in (self._decoders, self._finisher, self._loader):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def load(self) -> None:
+        """Load all models, in a thread; errors as `Models.reload`."""
+        await self._in(self._loader, self.models.load_all)
+
+    async def reload(self, name: str) -> ServedModel:
+        """Load a model again, in a thread; errors as `Models.reload`."""
+        return await self._in(self._loader, self.models.reload, name)
+
+    async def detect(self, content: bytes, model: ServedModel, search: Search, annotated: bool = False) -> Answer:
+        """Find what is in a picture. Raises `ServiceError`."""
+
+        def finish(outputs: tuple[np.ndarray, ...], picture: Decoded) -> tuple[dict[str, Any], Prediction]:
+            scores, boxes = outputs  # (P, C), (P, 4)
+            found = postprocess(
+                scores,
+                boxes,
+                width=picture.width,
+                height=picture.height,
+                confidence=search.confidence,
+                iou=search.iou,
+                keep=search.max_detections,
+                classes=search.classes,
+            )
+            return to_dict(SOURCE, 0, picture.width, picture.height, found, model.class_names), found
+
+        (values, found), timings = await self._through(content, model, finish)
+        jpeg = None
+        if annotated:
+            # Decoded again: to keep every picture until its boxes are known would take gigabytes.
+            jpeg = await self._in(self._decoders, _draw, content, found, model.class_names)
+        return Answer(values, timings, jpeg)
+
+    async def classify(self, content: bytes, model: ServedModel, top: int) -> Answer:
+        """Say what a picture shows. Raises `ServiceError`."""
+
+        def finish(outputs: tuple[np.ndarray, ...], picture: Decoded) -> dict[str, Any]:
+            result = Classification(outputs[0], model.class_names)
+            return classes_to_dict(SOURCE, picture.width, picture.height, result, top)
+
+        return Answer(*await self._through(content, model, finish))
+
+    async def _through(
+        self,
+        content: bytes,
+        model: ServedModel,
+        finish: Callable[[tuple[np.ndarray, ...], Decoded], Result],
+    ) -> tuple[Result, dict[str, float]]:
+        """Bytes -> decoded -> queue and network -> `finish`; and the seconds of each stage."""
+        start = time.monotonic()
+        self._decoding += 1
+        try:
+            picture = await self._in(self._decoders, self._decode, content, model.input_size)
+            inference = self.batcher.add(model, picture.square, start + self.settings.deadline_s)
+        finally:
+            self._decoding -= 1
+        outcome = await asyncio.wrap_future(inference)
+        before = time.monotonic()
+        result = await self._in(self._finisher, finish, outcome.outputs, picture)
+        end = time.monotonic()
+        timings = {
+            "decode": picture.seconds,
+            "queue": outcome.queued,
+            "network": outcome.network,
+            "postprocess": end - before,
+        }
+        for stage, seconds in timings.items():
+            self.metrics.stages.labels(stage, model.name).observe(seconds)
+        return result, timings | {"total": end - start}
+
+    def _decode(self, content: bytes, size: int) -> Decoded:
+        start = time.monotonic()
+        image = open_picture(content, self.settings.max_pixels)
+        height, width = image.shape[:2]
+        return Decoded(preprocess(image, size), width, height, time.monotonic() - start)
+
+    @staticmethod
+    async def _in(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+
+    async def while_wanted(self, work: Coroutine[Any, Any, Result], gone: Coroutine[Any, Any, None]) -> Result:
+        """Do the work unless the deadline passes or the client goes: then it is cancelled, and leaves the queue.
+
+        Args:
+            work: ends within the deadline or never.
+            gone: returns when the client has gone.
+
+        Raises:
+            ServiceError: `deadline_exceeded`, or what the work raises.
+            ClientGone: nobody waits for it any more.
+        """
+        task, watch = asyncio.ensure_future(work), asyncio.ensure_future(gone)
+        try:
+            await asyncio.wait({task, watch}, timeout=self.settings.deadline_s, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            self.metrics.dropped.labels("disconnect" if watch.done() else "deadline").inc()
+            raise ClientGone if watch.done() else late()
+        finally:
+            for part in (task, watch):
+                part.cancel()
+                part.add_done_callback(_forget)
+
+
+async def until_disconnect(receive: Receive) -> None:
+    """Return when the client of an HTTP request, whose body has been read, is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _draw(content: bytes, found: Prediction, names: tuple[str, ...]) -> bytes:
+    image = read_image(content)
+    return encode_jpeg(draw(image, *found, [names[label] for label in found.labels.tolist()]))
+
+
+def _forget(task: "asyncio.Future[Any]") -> None:
+    """Take a cancelled task's error, which asyncio would otherwise report as one that nobody saw."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,64 @@
+// Talking with the server: its addresses, the key, and what went wrong in words that help.
+
+const KEY_NAME = "pelee-key";
+
+export class ServerError extends Error {
+  constructor(message, { status = 0, code = "", retryAfter = 0 } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter; // seconds; 0: the server did not say
+  }
+}
+
+export const setKey = (value) => sessionStorage.setItem(KEY_NAME, value);
+
+const key = () => sessionStorage.getItem(KEY_NAME);
+
+async function request(path, options = {}) {
+  const headers = key() ? { "X-API-Key": key() } : {};
+  let response;
+  try {
+    response = await fetch(new URL(path, document.baseURI), { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerError("The server does not answer. Is pelee-serve running?", { code: "unreachable" });
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw new ServerError(body.message ?? `The server answered with status ${response.status}.`, {
+    status: response.status,
+    code: body.code,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  });
+}
+
+/** The server's models, and the names of the default ones: {models, default}. */
+export const models = async () => (await request("models")).json();
+
+/** One photo's result, with `roundTrip` in ms and, where the server tells them, its `stages` in ms. */
+export async function detect(file, { model, conf, signal }) {
+  const body = new FormData();
+  body.append("file", file, file.name || "pasted.png");
+  const started = performance.now();
+  const response = await request(`detect?${new URLSearchParams({ model, conf })}`, { method: "POST", body, signal });
+  const result = await response.json();
+  return { result, roundTrip: performance.now() - started, stages: serverTiming(response) };
+}
+
+/** The address of the socket for frames. A browser sends no header of ours there, so the key goes in the query. */
+export function socketAddress() {
+  const address = new URL("ws", document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  if (key()) address.searchParams.set("key", key());
+  return address;
+}
+
+function serverTiming(response) {
+  const stages = {};
+  for (const part of (response.headers.get("Server-Timing") ?? "").split(",")) {
+    const found = /^\s*([\w-]+)\s*;.*dur=([\d.]+)/.exec(part);
+    if (found) stages[found[1]] = Number(found[2]);
+  }
+  return Object.keys(stages).length ? stages : null;
+}

@@ -1,0 +1,403 @@
+// The page: a photo or the camera in, boxes over it, and what the visitor sets about them.
+
+import * as api from "./api.js";
+import { listCameras, openCamera } from "./camera.js";
+import { Live } from "./live.js";
+import { Meter } from "./meter.js";
+import { Overlay } from "./overlay.js";
+import { describe, Panel } from "./panel.js";
+import { firstPicture, shrink } from "./photo.js";
+
+const SETTLE = 150; // ms that the threshold rests before the server is asked anew
+const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes follow at once, text may not
+const BUSY_TRIES = 3;
+const SERVER_TRY_EVERY = 3_000; // ms, while the server is not there or not ready
+
+const $ = (id) => document.getElementById(id);
+const page = $("page");
+const overlay = new Overlay($("overlay"));
+const meter = new Meter({ section: $("speed"), figures: $("figures"), bar: $("bar"), stages: $("stages"), note: $("speed-note") });
+const panel = new Panel(
+  {
+    list: $("list"), nothing: $("nothing"), count: $("count"), summary: $("summary"), json: $("json"),
+    copy: $("copy"), ticks: $("ticks"), classes: $("classes"), allClasses: $("all-classes"),
+  },
+  { onHover: (detection) => overlay.highlight(detection) },
+);
+
+let models = [];
+let model = null; // the chosen one of them
+let threshold = Number($("threshold").value);
+let thresholdTouched = false;
+const chosenClasses = new Set(); // none: all
+let photo = null; // {file, name} on show
+let result = null; // the last answer, as DESIGN.md shapes it
+let askedFor = threshold; // the confidence that `result` was asked with: below it, the server left boxes out
+let asking = null; // AbortController of the photo under way
+let live = null; // {session, stream} while the camera runs
+let opening = 0; // number of the last attempt to open the camera
+let panelShown = 0;
+let settling = 0;
+
+// ---- what is shown
+
+const passes = ({ score, label }) => score >= threshold && (chosenClasses.size === 0 || chosenClasses.has(label));
+
+function render({ panelToo = true } = {}) {
+  const visible = result ? result.detections.filter(passes) : [];
+  overlay.draw(result?.width, result?.height, visible);
+  if (!panelToo) return;
+  const hidden = result ? result.detections.length - visible.length : 0;
+  const empty = result ? (hidden ? "All boxes are filtered out." : "Nothing found at this score.") : "Nothing to show yet.";
+  panel.show(result, visible, { live: live !== null, empty });
+  $("overlay").setAttribute("aria-label", result ? `Boxes: ${describe(visible)}` : "No boxes");
+}
+
+function setState(state) {
+  page.dataset.state = state; // empty | photo | camera
+  $("photo").hidden = state !== "photo";
+  $("video").hidden = state !== "camera";
+  $("camera").textContent = state === "camera" ? "Stop the camera" : "Use the camera";
+  $("choose").textContent = state === "empty" ? "Choose a photo" : "Another photo";
+  $("live").hidden = state !== "camera";
+  if (state === "empty") {
+    $("caption").textContent = "";
+    $("stage").style.removeProperty("--ratio");
+  }
+}
+
+const setBusy = (busy) => {
+  page.dataset.busy = busy;
+  page.querySelector(".viewer").setAttribute("aria-busy", busy);
+};
+
+function notify(text, action = null) {
+  $("notice-text").textContent = text[0].toUpperCase() + text.slice(1);
+  $("notice-action").hidden = !action;
+  if (action) {
+    $("notice-action").textContent = action.label;
+    $("notice-action").onclick = () => {
+      hideNotice();
+      action.run();
+    };
+  }
+  $("notice").hidden = false;
+}
+
+const hideNotice = () => ($("notice").hidden = true);
+
+function setRatio(width, height) {
+  $("stage").style.setProperty("--ratio", width / height);
+}
+
+// ---- the server
+
+async function loadModels() {
+  try {
+    const answer = await api.models();
+    models = answer.models.filter(({ task }) => task === "detection");
+    $("key-form").hidden = true;
+    hideNotice();
+    $("model").replaceChildren(
+      ...models.map(({ name, ready }) => new Option(ready === false ? `${name} (loading)` : name, name)),
+    );
+    $("model").disabled = models.length === 0;
+    if (models.length === 0) return notify("This server has no detection model. Start it with --model pelee-voc.");
+    $("model").value = models.some(({ name }) => name === model?.name) ? model.name : answer.default.detection;
+    chooseModel();
+    if (models.some(({ ready }) => ready === false)) setTimeout(showReady, SERVER_TRY_EVERY);
+  } catch (error) {
+    if (failed(error)) return;
+    notify(error.message, { label: "Try again", run: loadModels });
+    setTimeout(() => model ?? loadModels(), SERVER_TRY_EVERY);
+  }
+}
+
+/** Models that were still being loaded are shown as ready once they are. */
+async function showReady() {
+  const answer = await api.models().catch(() => ({ models }));
+  for (const { name, ready, runtime } of answer.models) {
+    const known = models.find((one) => one.name === name);
+    if (!known) continue;
+    Object.assign(known, { ready, runtime });
+    $("model").querySelector(`[value="${CSS.escape(name)}"]`).textContent = ready ? name : `${name} (loading)`;
+  }
+  $("runtime").textContent = model.runtime ?? "";
+  if (models.some(({ ready }) => ready === false)) setTimeout(showReady, SERVER_TRY_EVERY);
+}
+
+function chooseModel() {
+  model = models.find(({ name }) => name === $("model").value) ?? models[0];
+  $("runtime").textContent = model.runtime ?? "";
+  for (const name of chosenClasses) if (!model.class_names.includes(name)) chosenClasses.delete(name);
+  if (!thresholdTouched) setThreshold(model.default_confidence);
+  panel.setClasses(model.class_names, chosenClasses, render);
+  live?.session.settingsChanged();
+  if (photo) detectPhoto();
+}
+
+/** Whether an error asked for the key, which is shown then. */
+function failed(error) {
+  if (error.status !== 401) return false;
+  $("key-form").hidden = false;
+  $("key").focus();
+  return true;
+}
+
+// ---- a photo
+
+async function showPhoto(file) {
+  if (!file) return;
+  stopCamera();
+  hideNotice();
+  result = null;
+  photo = { file, name: file.name || "pasted picture" };
+  URL.revokeObjectURL($("photo").src);
+  $("photo").src = URL.createObjectURL(file);
+  $("photo").alt = photo.name;
+  setState("photo");
+  $("caption").textContent = photo.name;
+  meter.clear();
+  render();
+  $("photo").decode().then(
+    () => setRatio($("photo").naturalWidth, $("photo").naturalHeight),
+    () => photo?.file === file && ($("photo").hidden = true), // the server says what is wrong with it
+  );
+  await detectPhoto();
+}
+
+async function detectPhoto() {
+  asking?.abort();
+  const mine = (asking = new AbortController());
+  const shown = photo;
+  setBusy(true);
+  try {
+    const conf = threshold;
+    const answer = await askPatiently(shown, conf, mine.signal);
+    if (mine !== asking) return;
+    result = answer.result;
+    askedFor = conf;
+    setRatio(result.width, result.height);
+    $("caption").textContent = `${shown.name}, ${result.width} × ${result.height}`;
+    hideNotice();
+    meter.photo(answer.roundTrip, answer.stages);
+    render();
+  } catch (error) {
+    if (mine !== asking || error.name === "AbortError") return;
+    result = null;
+    render();
+    if (!failed(error)) notify(error.message, { label: "Try again", run: detectPhoto });
+  } finally {
+    if (mine === asking) {
+      asking = null;
+      setBusy(false);
+    }
+  }
+}
+
+// A busy server is asked again when it said so, and one that finds a photo too large gets it smaller.
+async function askPatiently(shown, conf, signal) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await api.detect(shown.file, { model: model?.name ?? "", conf: conf.toFixed(2), signal });
+    } catch (error) {
+      const tooLarge = error.status === 413 || /pixel/.test(error.code);
+      if (tooLarge && !shown.shrunk) {
+        shown.shrunk = true;
+        shown.file = await shrink(shown.file, shown.name).catch(() => Promise.reject(error));
+      } else if (error.status === 429 && attempt <= BUSY_TRIES) {
+        await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(error.retryAfter, 0.5)));
+        if (signal.aborted) throw new DOMException("replaced by another photo", "AbortError");
+      } else {
+        throw error;
+      }
+    }
+  }
+}
+
+// ---- the camera
+
+async function startCamera(deviceId) {
+  stopCamera();
+  hideNotice();
+  asking?.abort();
+  asking = null;
+  setBusy(true);
+  const mine = ++opening;
+  let stream;
+  try {
+    stream = await openCamera(deviceId);
+    if (mine !== opening) return stream.getTracks().forEach((track) => track.stop());
+    const video = $("video");
+    video.srcObject = stream;
+    await video.play();
+    if (mine !== opening) return stream.getTracks().forEach((track) => track.stop());
+  } catch (error) {
+    stream?.getTracks().forEach((track) => track.stop());
+    if (mine === opening) {
+      setBusy(false);
+      notify(error.message, { label: "Try again", run: () => startCamera(deviceId) });
+    }
+    return;
+  }
+  photo = null;
+  result = null;
+  setBusy(false);
+  setState("camera");
+  const video = $("video");
+  const fit = () => setRatio(video.videoWidth, video.videoHeight);
+  fit();
+  video.onresize = fit; // a phone was turned
+  $("caption").textContent = "";
+  meter.clear();
+  stream.getVideoTracks()[0].onended = () => {
+    stopCamera();
+    notify("The camera was disconnected.", { label: "Try again", run: () => startCamera() });
+  };
+  const session = new Live({
+    video,
+    address: api.socketAddress,
+    settings: () => ({ model: model?.name, conf: threshold, classes: null }), // the page filters classes itself
+    longSide: () => 2 * (model?.input_size ?? 320), // the network sees half: the rest is for the server's own resizing
+    onAnswer: showAnswer,
+    onState: showConnection,
+    onRefusal: ({ message }, about) => {
+      notify(message);
+      if (about === "frame") page.dataset.refused = true; // until a frame is answered again
+    },
+  });
+  live = { session, stream };
+  render();
+  const cameras = await listCameras().catch(() => []);
+  const current = stream.getVideoTracks()[0].getSettings().deviceId;
+  $("camera-device").replaceChildren(...cameras.map(({ id, label }) => new Option(label, id, false, id === current)));
+  $("camera-choice").hidden = cameras.length < 2 || !live;
+}
+
+function stopCamera() {
+  opening++;
+  setBusy(false);
+  if (!live) return;
+  live.session.stop();
+  live.stream.getTracks().forEach((track) => track.stop());
+  live = null;
+  result = null;
+  $("video").srcObject = null;
+  $("camera-choice").hidden = true;
+  setState("empty");
+  meter.clear();
+  render();
+}
+
+function showAnswer({ answer, ...sent }) {
+  const { width, height, detections } = answer;
+  $("caption").textContent = `${$("video").videoWidth} × ${$("video").videoHeight}, sent as ${width} × ${height}`;
+  result = { source: "camera", frame: sent.frame, width, height, detections };
+  askedFor = threshold;
+  const due = performance.now() - panelShown > PANEL_EVERY;
+  if (due) panelShown = performance.now();
+  render({ panelToo: due });
+  if (page.dataset.refused) {
+    delete page.dataset.refused;
+    hideNotice();
+  }
+  // The frame that shows these boxes is painted after this callback; what follows it has been seen.
+  requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => {
+      channel.port1.close();
+      const measured = { ...sent, drawn: performance.now() };
+      $("overlay").dataset.frame = sent.frame;
+      document.dispatchEvent(new CustomEvent("pelee:frame", { detail: { ...measured, timings: answer.timings_ms } }));
+      if (live) meter.frame(measured, answer.timings_ms ?? {});
+    };
+    channel.port2.postMessage(null);
+  });
+}
+
+async function showConnection(state, seconds) {
+  $("live").dataset.state = state;
+  $("live-text").textContent = { connecting: "Connecting", open: "Live", lost: "No server" }[state];
+  if (state === "open") return hideNotice();
+  if (state !== "lost") return;
+  result = null; // boxes of a moment ago would lie about this one
+  render();
+  notify(`The server is gone. Trying again in ${Math.max(1, Math.round(seconds))} s.`, {
+    label: "Try now",
+    run: () => live?.session.connect(),
+  });
+  // A browser does not say why a socket was refused; a plain request tells whether it was the key.
+  await api.models().catch(failed);
+}
+
+// ---- what the visitor does
+
+function setThreshold(value) {
+  threshold = value;
+  $("threshold").value = value;
+  $("threshold").style.setProperty("--value", value);
+  $("ticks").style.setProperty("--value", value);
+  $("threshold-value").textContent = value.toFixed(2);
+}
+
+$("threshold").oninput = ({ target }) => {
+  thresholdTouched = true;
+  setThreshold(Number(target.value));
+  render();
+  clearTimeout(settling);
+  settling = setTimeout(() => {
+    live?.session.settingsChanged();
+    if (photo && threshold < askedFor) detectPhoto();
+  }, SETTLE);
+};
+
+$("model").onchange = chooseModel;
+$("choose").onclick = () => $("file").click();
+$("file").onchange = ({ target }) => {
+  showPhoto(target.files[0]);
+  target.value = ""; // so that the same photo can be chosen again
+};
+$("camera").onclick = () => (live ? stopCamera() : startCamera());
+$("camera-device").onchange = ({ target }) => startCamera(target.value);
+$("notice-close").onclick = () => {
+  hideNotice();
+  $("choose").focus();
+};
+$("key-form").onsubmit = (event) => {
+  event.preventDefault();
+  api.setKey($("key").value);
+  $("key").value = "";
+  loadModels();
+  live?.session.connect();
+};
+
+$("copy").onclick = async ({ target }) => {
+  const text = $("json").textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    target.textContent = "Copied";
+  } catch {
+    $("json").closest("details").open = true; // the browser keeps the clipboard from this page: select it instead
+    getSelection().selectAllChildren($("json"));
+    target.textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => (target.textContent = "Copy JSON"), 2_000);
+};
+
+addEventListener("paste", ({ clipboardData }) => showPhoto(firstPicture(clipboardData)));
+let dragDepth = 0;
+addEventListener("dragenter", () => (page.dataset.drag = ++dragDepth > 0));
+addEventListener("dragleave", () => (page.dataset.drag = --dragDepth > 0));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  dragDepth = 0;
+  page.dataset.drag = false;
+  const file = firstPicture(event.dataTransfer);
+  if (file) showPhoto(file);
+  else notify("That was no picture. Drop a JPEG, PNG, WebP or BMP file.");
+});
+
+setThreshold(threshold);
+meter.clear();
+loadModels();

@@ -1,0 +1,54 @@
+"""Reading ahead keeps the order, bounds what waits, and passes over what cannot be read."""
+
+import threading
+import time
+
+import pytest
+
+from data.errors import ImageError
+from data.reading import read_ahead
+
+
+def test_results_come_in_the_order_of_the_sources_whatever_took_longer() -> None:
+    def read(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return number**2
+
+    assert list(read_ahead(range(20), read, workers=4, ahead=5)) == [(n, n**2) for n in range(20)]
+
+
+def test_an_unreadable_one_is_an_item() -> None:
+    def read(number: int) -> int:
+        if number == 1:
+            raise ImageError("1.png: not a picture")
+        return number
+
+    (first, unread, last) = read_ahead(range(3), read)
+    assert (first, last) == ((0, 0), (2, 2))
+    assert unread[0] == 1 and isinstance(unread[1], ImageError) and str(unread[1]) == "1.png: not a picture"
+
+
+def test_no_more_than_asked_is_read_ahead() -> None:
+    begun: list[int] = []
+    lock = threading.Lock()
+
+    def read(number: int) -> int:
+        with lock:
+            begun.append(number)
+        return number
+
+    results = read_ahead(range(100), read, workers=2, ahead=6)
+    for taken in range(1, 4):
+        next(results)
+        time.sleep(0.01)
+        assert len(begun) <= 6 + taken - 1
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) < 12
+
+
+def test_any_other_error_ends_it() -> None:
+    def read(number: int) -> int:
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        list(read_ahead(range(3), read))

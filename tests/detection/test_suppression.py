@@ -1,0 +1,106 @@
+"""The suppression inside exported graphs finds what `detection.postprocess` finds, in every runtime."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from detection.postprocess import CONFIDENCE, KEEP, postprocess
+from detection.suppression import ScriptedSuppression, add_suppression
+from pelee.runtime.openvino import import_openvino
+
+PRIORS, CLASSES = 600, 3
+Arrays = list[np.ndarray]
+
+
+def network_of_nothing(priors: int = PRIORS, classes: int = CLASSES) -> onnx.ModelProto:
+    """A graph with a detector's outputs, which are its inputs."""
+    scores, boxes = (["N", priors, last] for last in (classes, 4))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [f"{name}_in"], [name]) for name in ("scores", "boxes")],
+        "nothing",
+        [value(f"{name}_in", TensorProto.FLOAT, shape) for name, shape in (("scores", scores), ("boxes", boxes))],
+        [value(name, TensorProto.FLOAT, shape) for name, shape in (("scores", scores), ("boxes", boxes))],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def in_onnxruntime(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def in_openvino(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrays], Arrays]:
+    path = tmp_path_factory.mktemp("suppression") / "model.onnx"
+    onnx.save(model, path)
+    core = import_openvino().Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda arrays: [np.array(output) for output in compiled(arrays).values()]
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino", "torchscript"])
+def suppress(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrays], Arrays]:
+    if request.param == "torchscript":
+        scripted = torch.jit.script(ScriptedSuppression())
+        return lambda arrays: [output.numpy() for output in scripted(*map(torch.from_numpy, arrays))]
+    model = add_suppression(network_of_nothing())
+    onnx.checker.check_model(model, full_check=True)
+    return in_onnxruntime(model) if request.param == "onnxruntime" else in_openvino(model, tmp_path_factory)
+
+
+def crowd(seed: int, count: int, spread: float = 0.15) -> Arrays:
+    """Scores (N, P, C) and boxes (N, P, 4) of pictures where boxes gather around a few places, some of them outside."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform(-0.1, 1.1, (count, 12, 2))[:, rng.integers(0, 12, PRIORS)]
+    centre = centre + rng.normal(0, spread / 5, centre.shape)
+    half = rng.uniform(0.02, spread, centre.shape)
+    scores = rng.uniform(0, 1, (count, PRIORS, CLASSES)) ** 4
+    boxes = np.concatenate([centre - half, centre + half], 2)
+    return [scores.astype(np.float32), boxes.astype(np.float32)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) -> None:
+    scores, boxes = crowd(count, count)
+    kept_boxes, kept_scores, classes = suppress([scores, boxes])
+    assert kept_boxes.shape == (count, KEEP, 4) and kept_scores.shape == classes.shape == (count, KEEP)
+    assert classes.dtype == np.int64
+    for index in range(count):
+        expected = postprocess(scores[index], boxes[index], width=1, height=1)
+        found = classes[index] >= 0
+        assert found.sum() == len(expected.scores) > 30
+        np.testing.assert_allclose(kept_scores[index][found], expected.scores, atol=1e-6)
+        np.testing.assert_array_equal(classes[index][found], expected.labels)
+        np.testing.assert_allclose(kept_boxes[index][found], expected.boxes, atol=1e-6)
+
+
+def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> None:
+    """One picture with two objects, best first, and one with none, in a batch."""
+    scores = np.full((2, PRIORS, CLASSES), CONFIDENCE / 2, np.float32)
+    boxes = np.tile(np.array([0, 0, 0.5, 0.5], np.float32), (2, PRIORS, 1))
+    scores[0, 5, 2], boxes[0, 5] = 0.6, [0.5, 0.5, 1.5, 0.75]  # clipped
+    scores[0, 7, 0], boxes[0, 7] = 0.7, [0, 0, 0.2, 0.2]
+    scores[1, 9, 1], boxes[1, 9] = 0.9, [1.1, 0, 1.3, 1]  # wholly outside
+    kept_boxes, kept_scores, classes = suppress([scores, boxes])
+    assert classes[0, :3].tolist() == [0, 2, -1] and (classes[0, 2:] == -1).all() and (classes[1] == -1).all()
+    np.testing.assert_allclose(kept_scores[0, :3], [0.7, 0.6, 0], atol=1e-6)
+    np.testing.assert_allclose(kept_boxes[0, :2], [[0, 0, 0.2, 0.2], [0.5, 0.5, 1, 0.75]], atol=1e-6)
+    assert not kept_scores[1].any() and not kept_boxes[1].any() and not kept_boxes[0, 2:].any()
+    nothing = suppress([scores[1:], boxes[1:]])  # no detection in the whole batch
+    assert (nothing[2] == -1).all() and nothing[2].shape == (1, KEEP)
+
+
+def test_fewer_priors_than_detections_are_kept() -> None:
+    model = add_suppression(network_of_nothing(priors=4, classes=2))
+    scores = np.eye(4, 2, dtype=np.float32)[None] * 0.5
+    boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 4, 1))
+    _, kept, classes = in_onnxruntime(model)([scores, boxes])
+    assert kept.tolist() == [[0.5, 0.5, 0, 0, 0, 0, 0, 0]] and sorted(classes[0, :2].tolist()) == [0, 1]
+    _, scripted, _ = torch.jit.script(ScriptedSuppression())(torch.from_numpy(scores), torch.from_numpy(boxes))
+    np.testing.assert_array_equal(scripted, kept)

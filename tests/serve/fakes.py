@@ -1,0 +1,142 @@
+"""A server with networks that do as a test says, on a real socket, in a thread of the test's process."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from serve.app import create_app
+from serve.models import ServedModel, Source
+from serve.server import Server, bind
+from serve.service import Service
+from serve.settings import ServeSettings, load_settings
+from weights.card import Card
+
+SIZE = 32
+CLASSES = ["bright thing", "dark thing", "unseen"]
+SCORES = (0.9, 0.4, 0.0)
+BOX = (0.25, 0.5, 0.75, 1.0)  # of every detection, relative to the picture
+
+
+class FakeNetwork:
+    """Finds a "bright thing" (score 0.9) and a "dark thing" (0.4) at `BOX` in every picture; one batch at a time.
+
+    Attributes:
+        seen: the mean of each picture that it was given, batch by batch.
+        seconds: how long a batch takes.
+        gate: nothing comes out while it is cleared.
+        error: raised by `submit`, once, where it is set.
+        invalid: gives NaN.
+    """
+
+    def __init__(self, classification: bool = False, seconds: float = 0.0) -> None:
+        self.classification = classification
+        self.seconds = seconds
+        self.seen: list[list[float]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: BaseException | None = None
+        self.invalid = False
+        self._pool = ThreadPoolExecutor(1)
+
+    def submit(self, images: np.ndarray) -> "Future[tuple[np.ndarray, ...]]":
+        assert images.dtype == np.uint8 and images.shape[1:] == (SIZE, SIZE, 3)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return self._pool.submit(self._run, images)
+
+    def _run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.seen.append([float(image.mean()) for image in images])
+        if images.any():  # a warm-up's pictures are black
+            time.sleep(self.seconds)
+        assert self.gate.wait(60)
+        count = len(images)
+        if self.classification:
+            probabilities = np.tile(np.array([0.7, 0.2, 0.1], np.float32), (count, 1))
+            return (probabilities * np.nan if self.invalid else probabilities,)
+        scores = np.zeros((count, 2, 3), np.float32)
+        scores[:, 0, 0], scores[:, 1, 1] = SCORES[:2]
+        if self.invalid:
+            scores[:, 1] = np.nan
+        return scores, np.tile(np.array(BOX, np.float32), (count, 2, 1))
+
+    @property
+    def pictures(self) -> int:
+        """How many it was given, without those of the warm-up (which are black)."""
+        return sum(mean > 0 for batch in self.seen for mean in batch)
+
+    def source(self, name: str = "fake", batch_size: int = 4) -> Source:
+        card = Card(
+            name, "classification" if self.classification else "detection", "fake", list(CLASSES), SIZE,
+            default_confidence=0.5,
+        )  # fmt: skip
+        return Source(card, lambda: ServedModel(name, card, "fake", SIZE, 1, batch_size, self.submit))
+
+
+class Running:
+    """A server that listens: its address, a client for it, and what is inside."""
+
+    def __init__(self, server: Server, address: str, thread: threading.Thread) -> None:
+        self.server = server
+        self.thread = thread
+        self.address = address
+        self.host, self.port = "127.0.0.1", int(address.rpartition(":")[2])
+        self.client = httpx.Client(base_url=address, timeout=60)
+
+    @property
+    def service(self) -> Service:
+        return self.server.service
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def settings(**changes: Any) -> ServeSettings:
+    return load_settings(**({"host": "127.0.0.1", "port": 0, "log_level": "warning"} | changes))
+
+
+@contextlib.contextmanager
+def running(sources: dict[str, Source], *, ready: bool = True, **changes: Any) -> Iterator[Running]:
+    """Serve until the block ends."""
+    chosen = settings(**changes)
+    listener = bind(chosen.host, chosen.port)
+    server = Server(create_app(chosen, sources), chosen)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    live = Running(server, f"http://127.0.0.1:{listener.getsockname()[1]}", thread)
+    try:
+        wait_until(lambda: server.started and (not ready or live.service.models.ready))
+        yield live
+    finally:
+        live.client.close()
+        server.should_exit = server.force_exit = True
+        thread.join(20)
+        listener.close()
+        assert not thread.is_alive()
+
+
+def wait_until(condition: Any, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.005)
+
+
+def image(width: int = 80, height: int = 60, level: int = 128) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def encoded(picture: np.ndarray | Image.Image | None = None, form: str = "JPEG", **options: Any) -> bytes:
+    picture = image() if picture is None else picture
+    whole = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    file = BytesIO()
+    whole.save(file, format=form, **options)
+    return file.getvalue()

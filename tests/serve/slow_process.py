@@ -1,0 +1,15 @@
+"""pelee-serve with a network of the tests, a batch of which takes so long: python slow_process.py SECONDS FLAGS"""
+
+import sys
+
+from fakes import FakeNetwork
+
+from data.command import run
+from serve.cli import build_parser
+from serve.server import serve
+from serve.settings import load_settings
+
+if __name__ == "__main__":
+    network = FakeNetwork(seconds=float(sys.argv[1]))
+    flags = vars(build_parser().parse_args(sys.argv[2:]))
+    sys.exit(run(lambda: serve(load_settings(**flags), {"fake": network.source(batch_size=1)})))

@@ -1,0 +1,98 @@
+"""Who comes in, and what the others are told."""
+
+import time
+
+import pytest
+
+from serve.admission import Admission
+from serve.errors import ServiceError
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def refusal(admission: Admission, count: int = 1) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
+        admission.check(count)
+    return caught.value
+
+
+def test_places_are_counted_and_given_back() -> None:
+    admission = Admission(3, 60)
+    with admission.enter(2):
+        assert admission.pending == 2
+        assert refusal(admission, 2).code == "busy"
+        with pytest.raises(KeyError), admission.enter():
+            assert refusal(admission).code == "busy"
+            raise KeyError
+    assert admission.pending == 0
+    assert refusal(admission, 4).code == "busy"
+
+
+def test_retry_after_is_what_the_queue_will_take(clock: list[float]) -> None:
+    admission = Admission(10, 60)
+    blocks = [admission.enter() for _ in range(10)]
+    for block in blocks:
+        block.__enter__()
+    assert refusal(admission).retry_after == 1  # nothing is known yet
+    for block in blocks[:4]:
+        clock[0] += 2.0
+        block.__exit__(None, None, None)
+    assert admission.seconds_per_picture == pytest.approx(2.0)
+    admission.size = 6
+    assert refusal(admission).retry_after == 12
+
+
+def in_a_row(admission: Admission, clock: list[float], seconds: float, count: int = 2) -> None:
+    """So many come together, and are answered one after the other."""
+    blocks = [admission.enter() for _ in range(count)]
+    for block in blocks:
+        block.__enter__()
+    for block in blocks:
+        clock[0] += seconds
+        block.__exit__(None, None, None)
+
+
+def test_a_queue_that_would_outlast_the_deadline_is_full(clock: list[float]) -> None:
+    admission = Admission(100, 3.0)
+    in_a_row(admission, clock, 1.0)
+    with admission.enter(), admission.enter():
+        admission.check()  # three of a second each
+        with admission.enter():
+            assert refusal(admission).code == "busy"
+
+
+def test_what_one_alone_takes_says_little_of_many(clock: list[float]) -> None:
+    """Decoding and the network go on together, and the machine may have been busy with something else."""
+    admission = Admission(100, 3.0)
+    for seconds in (0.1, 2.0):
+        with admission.enter():
+            clock[0] += seconds
+    with admission.enter():
+        admission.check(99)
+    in_a_row(admission, clock, 0.01)
+    with admission.enter():
+        clock[0] += 2.0
+    assert admission.seconds_per_picture == pytest.approx(0.01)
+
+
+def test_a_slow_time_does_not_close_it_for_ever(clock: list[float]) -> None:
+    admission = Admission(100, 3.0)
+    in_a_row(admission, clock, 100.0)
+    with admission.enter():
+        assert refusal(admission).code == "busy"
+    for _ in range(100):  # alone there is always room
+        with admission.enter():
+            clock[0] += 0.01
+    with admission.enter():
+        admission.check(50)
+
+
+def test_a_server_that_stops_takes_nothing() -> None:
+    admission = Admission(3, 60)
+    admission.draining = True
+    assert refusal(admission).code == "draining" and refusal(admission).status == 503
