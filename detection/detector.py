@@ -232,27 +232,8 @@ class Detector:
             ]
 
     def class_ids(self, classes: Sequence[str | int] | None) -> list[int] | None:
-        """Return names or ids as sorted ids, None for None; `SettingsError` on what the model does not know.
-
-        A string of digits is an id unless a class bears that name.
-        """
-        if classes is None:
-            return None
-        names = self.class_names
-        wanted = [classes] if isinstance(classes, str) else list(classes)
-        if not wanted:
-            raise SettingsError("classes is empty, expected names or ids, or nothing at all for every class")
-        ids = set()
-        for item in wanted:
-            if isinstance(item, str) and item in names:
-                ids.add(names.index(item))
-            elif isinstance(item, str) and not item.isdecimal():
-                raise SettingsError(_unknown_class(item, names))
-            elif 0 <= int(item) < len(names):
-                ids.add(int(item))
-            else:
-                raise SettingsError(f"class id {item} is unknown, expected 0 to {len(names) - 1}")
-        return sorted(ids)
+        """The module's `class_ids` with the model's names."""
+        return class_ids(classes, self.class_names)
 
 
 class Detecting:
@@ -271,6 +252,29 @@ class Detecting:
     def result(self) -> list[Prediction]:
         """Wait for the network and postprocess, in the caller's thread: one prediction a picture."""
         return self._detector.postprocess(self._future.result(), self._sizes, self._search)
+
+
+def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list[int] | None:
+    """Return names or ids as sorted ids, None for None; `SettingsError` on what is not among the names.
+
+    A string of digits is an id unless a class bears that name.
+    """
+    if classes is None:
+        return None
+    wanted = [classes] if isinstance(classes, str) else list(classes)
+    if not wanted:
+        raise SettingsError("classes is empty, expected names or ids, or nothing at all for every class")
+    ids = set()
+    for item in wanted:
+        if isinstance(item, str) and item in names:
+            ids.add(names.index(item))
+        elif isinstance(item, str) and not item.isdecimal():
+            raise SettingsError(_unknown_class(item, names))
+        elif 0 <= int(item) < len(names):
+            ids.add(int(item))
+        else:
+            raise SettingsError(f"class id {item} is unknown, expected 0 to {len(names) - 1}")
+    return sorted(ids)
 
 
 def check_range(name: str, value: float) -> None:

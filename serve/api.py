@@ -3,13 +3,13 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
 from data.errors import PeleeError, SettingsError
-from detection.detector import Detector, Search
+from detection.detector import Search, class_ids
 from detection.postprocess import IOU, KEEP
 from serve import schemas
 from serve.bodies import files_in
@@ -18,9 +18,6 @@ from serve.logs import log
 from serve.models import ServedModel
 from serve.security import KEY_HEADER, check_key
 from serve.service import Answer, Service, until_disconnect
-
-if TYPE_CHECKING:
-    from detection.runtime import Runtime
 
 EXAMPLE = "data/samples/chelsea.jpg"
 ADDRESS = "http://127.0.0.1:8000"
@@ -92,7 +89,7 @@ def make_search(
 ) -> Search:
     """What to look for. Raises `ServiceError` on a class that the model does not know."""
     try:
-        ids = Detector(cast("Runtime", model), model.card).class_ids(classes)
+        ids = class_ids(classes, model.class_names)
     except SettingsError as error:
         raise ServiceError("invalid_parameter", f"classes: {error}") from None
     confidence = model.card.default_confidence if conf is None else conf
@@ -103,6 +100,17 @@ def split_classes(text: str | None) -> list[str] | None:
     """`a,b` -> ["a", "b"]; None for nothing."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     return names or None
+
+
+async def _one_picture(request: Request, work: Callable[[bytes], Coroutine[Any, Any, Answer]]) -> Response:
+    """Read the one picture of a request, and answer with what the work makes of it."""
+    service = service_of(request)
+    service.admission.check()
+    async with service.bodies.read(request.receive, request.headers.get("content-length")) as body:
+        (content,) = files_in(request.headers.get("content-type", ""), body, 1)
+        with service.admission.enter():
+            answer = await service.while_wanted(work(content), until_disconnect(request.receive))
+    return _respond(answer)
 
 
 @api.post(
@@ -134,14 +142,7 @@ async def detect(
     network = pick_model(request, model, "detection")
     search = make_search(network, conf, iou, split_classes(classes), max_detections)
     annotated = wants_jpeg(request.headers.get("accept", ""))
-    service.admission.check()
-    async with service.bodies.read(request.receive, request.headers.get("content-length")) as body:
-        (content,) = files_in(request.headers.get("content-type", ""), body, 1)
-        with service.admission.enter():
-            answer = await service.while_wanted(
-                service.detect(content, network, search, annotated), until_disconnect(request.receive)
-            )
-    return _respond(answer)
+    return await _one_picture(request, lambda content: service.detect(content, network, search, annotated))
 
 
 @api.post(
@@ -197,14 +198,7 @@ async def classify(request: Request, model: Model = None, top: Top = 5) -> Respo
     """Return the most probable classes as JSON."""
     service = service_of(request)
     network = pick_model(request, model, "classification")
-    service.admission.check()
-    async with service.bodies.read(request.receive, request.headers.get("content-length")) as body:
-        (content,) = files_in(request.headers.get("content-type", ""), body, 1)
-        with service.admission.enter():
-            answer = await service.while_wanted(
-                service.classify(content, network, top), until_disconnect(request.receive)
-            )
-    return _respond(answer)
+    return await _one_picture(request, lambda content: service.classify(content, network, top))
 
 
 @api.get(

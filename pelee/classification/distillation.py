@@ -6,7 +6,6 @@ need not be the student's: a second linear layer, dropped afterwards, speaks in 
 """
 
 import hashlib
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from data.errors import SettingsError, WeightsError
 from data.files import atomic_path
+from data.progress import progress_bar
 from pelee.classification.pictures import PictureBatches, in_order
 
 BATCH = 250  # pictures that the teacher sees at once
@@ -74,7 +74,6 @@ def teacher_logits(
 
     They are computed once, with a progress bar, and kept in the file `kept` for a run that is resumed.
     """
-    from rich.progress import track
     from safetensors import safe_open
     from safetensors.torch import save
 
@@ -85,11 +84,12 @@ def teacher_logits(
             if (stored.metadata() or {}).get("key") == key:
                 return stored.get_tensor("logits")
     logits: Tensor | None = None
-    parts = math.ceil(len(batches.pictures) / BATCH)
-    for places, said in track(teach(file, architecture, batches, size, device), "teacher", total=parts):
-        if logits is None:
-            logits = torch.zeros(len(batches.pictures), said.shape[1], dtype=torch.float16)
-        logits[places] = said
+    with progress_bar("teacher", len(batches.pictures)) as advance:
+        for places, said in teach(file, architecture, batches, size, device):
+            if logits is None:
+                logits = torch.zeros(len(batches.pictures), said.shape[1], dtype=torch.float16)
+            logits[places] = said
+            advance(len(places))
     assert logits is not None
     kept.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(kept) as aside:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,19 +161,28 @@ class TrainOrder:
     """The batches that are left of the current epoch: (step, places) pairs, a function of the seed and the steps done.
 
     Args:
-        steps_done: of the run; what lies behind it is passed over, so that a resumed run sees what it had yet to see.
+        steps_done: gives the number of steps that the run has behind it, at the start of an iteration; they are passed
+            over, so that a resumed run sees what it had yet to see.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        steps_done: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.count, self.batch_size, self.seed = count, min(batch_size, count), seed
+        self.steps_done = steps_done
         self.rank, self.world_size = rank, world_size
-        self.steps_done = 0
 
     def __len__(self) -> int:
         return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        epoch, skip = divmod(self.steps_done, len(self))
+        epoch, skip = divmod(self.steps_done(), len(self))
         order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
         for number in range(skip, len(self)):
             batch = order[number * self.batch_size : (number + 1) * self.batch_size]

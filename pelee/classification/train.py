@@ -47,7 +47,6 @@ class ClassifierTraining(pl.LightningModule):
         if taught is not None:
             (*_, last) = (module for module in network.modules() if isinstance(module, nn.Linear))
             self.student_head = nn.Linear(last.in_features, taught.shape[1])
-        self.order = TrainOrder(len(train.pictures), settings.batch_size, settings.seed)
         self.total_steps = settings.total_steps(len(train.pictures))
         self.unreadable: set[str] = set()
         self.top5 = 0.0  # of the latest validation
@@ -56,12 +55,18 @@ class ClassifierTraining(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader[Any]:
-        self.order.steps_done = self.trainer.global_step
-        self.order.rank, self.order.world_size = self.trainer.global_rank, self.trainer.world_size
+        order = TrainOrder(
+            len(self.train_set.pictures),
+            self.settings.batch_size,
+            self.settings.seed,
+            lambda: self.trainer.global_step,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
         return DataLoader(
             self.train_set,
             batch_size=None,
-            sampler=self.order,
+            sampler=order,
             num_workers=self.settings.workers,
             pin_memory=self.device.type == "cuda",
         )
@@ -82,9 +87,6 @@ class ClassifierTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         if self.settings.compile:
             self.network.compile()
-
-    def on_train_epoch_start(self) -> None:
-        self.order.steps_done = self.trainer.global_step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         self.unreadable.update(batch.unreadable)

@@ -1,13 +1,13 @@
 """`pelee-train-classifier`: train or fine-tune a classification network."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import first_few, run
+from pelee.options import add_training_options, train_command
 
 if TYPE_CHECKING:
     from pelee.classification.settings import ClassifierSettings
@@ -49,11 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="learn from a teacher, too: the state dict of the torchvision classifier that --teacher-model names",
     )
-    parser.add_argument("--name", help="the model's name on its card (default: the output folder's)")
-    parser.add_argument("--resume", action="store_true", help="go on from the output folder's last checkpoint")
-    parser.add_argument("--devices", type=int, default=1, help="processes that train together (DDP)")
-    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
-    parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
+    add_training_options(parser)
     return parser
 
 
@@ -65,21 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
-    import yaml
-
-    from data.errors import SettingsError
     from pelee.classification.settings import resolve_settings
-    from pelee.settings import parse_overrides, to_plain
 
-    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
-    if options.print_settings:
-        print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
-        return 0
-    if not options.dataset or not options.root:
-        raise SettingsError("--dataset and --root are needed; see pelee-train-classifier --help")
-    # A run that was resumed is the run that was begun: its card tells the command without the flag.
-    command = ["pelee-train-classifier", *(word for word in arguments if word != "--resume")]
-    return _train(options, settings, shlex.join(command))
+    return train_command("pelee-train-classifier", options, words, arguments, resolve_settings, _train)
 
 
 def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:

@@ -146,17 +146,18 @@ def test_an_unreadable_picture_is_left_out_and_named(tmp_path: Path, cached: boo
 
 
 def test_the_order_is_a_permutation_that_goes_on_where_it_was_left() -> None:
-    order = TrainOrder(10, 3, seed=1)
+    done = 0
+    order = TrainOrder(10, 3, 1, lambda: done)
     first = list(order)
     assert [step for step, _ in first] == [0, 1, 2]
     assert len({place for _, places in first for place in places}) == 9
-    order.steps_done = 3
+    done = 3
     second = list(order)
     assert [step for step, _ in second] == [3, 4, 5] and second[0][1] != first[0][1]
-    order.steps_done = 5
+    done = 5
     assert list(order) == second[2:]
-    halves = [list(TrainOrder(10, 4, seed=1, rank=rank, world_size=2)) for rank in (0, 1)]
-    whole = list(TrainOrder(10, 4, seed=1))
+    halves = [list(TrainOrder(10, 4, 1, lambda: 0, rank, 2)) for rank in (0, 1)]
+    whole = list(TrainOrder(10, 4, 1, lambda: 0))
     for (_, left), (_, right), (_, both) in zip(*halves, whole, strict=True):
         assert sorted(left + right) == sorted(both) and len(left) == len(right)
 
