@@ -1,5 +1,6 @@
 """Pelee: PeleeNet under a modified SSD (section 3 of the paper)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -121,8 +122,9 @@ class Pelee(nn.Module):
         size = check_input_size(input_size or self.config.input_size)
         return make_priors(head_map_sizes(size, self.config.use_38x38), self.config.prior_sizes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        _, stage2, stage3, x = self.backbone.features(images)
+    def predict(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, from the backbone's maps, as `backbone.features` gives them."""
+        _, stage2, stage3, x = features
         maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
         for extra in self.extras:
             x = extra(x)
@@ -132,6 +134,9 @@ class Pelee(nn.Module):
             maps = [maps[0], *maps]
         logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
         return torch.cat(logits, 1), torch.cat(offsets, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(self.backbone.features(images))
 
 
 class DetectionGraph(nn.Module):

@@ -30,6 +30,7 @@ class TrainSettings(OptimizationSettings):
         mosaic: probability that a training picture is a mosaic of four.
         balanced: draw pictures of rare classes more often.
         backbone_lr: the backbone's learning rate as a share of `lr`.
+        imitation: weight of the distance to the teacher's maps, where there is a teacher.
     """
 
     train_split: str = "train"
@@ -42,6 +43,7 @@ class TrainSettings(OptimizationSettings):
     mosaic: Share = 0.0
     balanced: bool = False
     backbone_lr: Share = 1.0
+    imitation: Annotated[float, Field(ge=0)] = 3.0
 
     def network(self, num_classes: int) -> PeleeConfig:
         """The network that these settings describe, for `num_classes` classes of objects."""

@@ -9,12 +9,13 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.errors import DatasetError, PeleeError, SettingsError
 from data.records import Dataset
 from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPictures, collate
+from detection.distillation import Imitation, MobileNetTeacher
 from detection.evaluate import merge_predictions
 from detection.loss import multibox_loss
 from detection.metrics import evaluate_voc
@@ -28,13 +29,30 @@ MONITOR = "val/mAP"
 
 
 class DetectorTraining(pl.LightningModule):
-    """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split."""
+    """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split.
 
-    def __init__(self, network: Pelee, settings: TrainSettings, train: Dataset, val: Dataset) -> None:
+    Args:
+        teacher: its maps are imitated, too (see `detection.distillation`).
+    """
+
+    def __init__(
+        self,
+        network: Pelee,
+        settings: TrainSettings,
+        train: Dataset,
+        val: Dataset,
+        teacher: MobileNetTeacher | None = None,
+    ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.settings = settings
         self.train_set, self.val_set = train, val
+        self.features, self.predict = network.backbone.features, network.predict
+        self.imitation = None
+        if teacher is not None:
+            taught = [info.channels for info in network.backbone.feature_info[-2:]]
+            self.imitation = Imitation(taught, teacher.channels)
+            self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
         self.found: list[tuple[int, Prediction]] = []
         self.validated_step: int | None = None  # when the held-out split was last measured
         self.best_score = 0.0  # mAP, 0 to 1, of the weights that `train` gives back
@@ -68,14 +86,23 @@ class DetectorTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.settings.compile:
-            self.network.compile()
+            self.features, self.predict = torch.compile(self.features), torch.compile(self.predict)
+        if self.imitation is not None:
+            self.teachers[0].to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits, offsets = self.network(batch.images)
+        maps = self.features(batch.images)
+        logits, offsets = self.predict(maps)
         priors = self.network.priors(batch.images.shape[-1]).to(logits.device)
         losses = multibox_loss(logits, offsets, batch.targets, priors)
         loss = losses.classification + losses.localization
         size = len(batch.targets)
+        if self.imitation is not None:
+            with torch.no_grad():
+                shown = self.teachers[0](batch.images)
+            imitation = self.imitation(maps[-2:], shown)
+            self.log("train/imitation", imitation, batch_size=size)
+            loss = loss + self.settings.imitation * imitation
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log("train/classification", losses.classification, batch_size=size)
         self.log("train/localization", losses.localization, batch_size=size)
@@ -119,7 +146,10 @@ class DetectorTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         backbone = list(self.network.backbone.parameters())
-        rest = [p for part in (self.network.extras, self.network.blocks, self.network.heads) for p in part.parameters()]
+        parts: list[nn.Module] = [self.network.extras, self.network.blocks, self.network.heads]
+        if self.imitation is not None:
+            parts.append(self.imitation)
+        rest = [parameter for part in parts for parameter in part.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": backbone, "lr": self.settings.lr * self.settings.backbone_lr},
             {"params": rest},
@@ -158,6 +188,7 @@ def train(
     val_set: Dataset,
     output: Path,
     *,
+    teacher: MobileNetTeacher | None = None,
     resume: bool = False,
     devices: int = 1,
     accelerator: str = "auto",
@@ -170,6 +201,7 @@ def train(
     there is one. The last ones are measured, too, where the run does not end with a validation.
 
     Args:
+        teacher: a detector whose maps the backbone is to imitate, too.
         resume: go on from `output/last.ckpt` as if the run had never stopped.
         devices: processes, each with its share of every batch.
 
@@ -183,7 +215,7 @@ def train(
     check_fit(train_set, val_set, settings, devices)
     check_output(output, resume)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
-    module = DetectorTraining(network, settings, train_set, val_set)
+    module = DetectorTraining(network, settings, train_set, val_set, teacher)
     trainer = build_trainer(
         settings,
         output,

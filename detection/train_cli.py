@@ -1,13 +1,13 @@
 """`pelee-train`: train or fine-tune the detector."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import first_few, run
+from pelee.options import add_training_options, train_command
 
 if TYPE_CHECKING:
     from detection.settings import TrainSettings
@@ -41,11 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", help="start from a detector: a shipped name or a model folder")
     start.add_argument("--backbone", help="start the backbone from a PeleeNet classifier's model folder")
-    parser.add_argument("--name", help="the model's name on its card (default: the output folder's)")
-    parser.add_argument("--resume", action="store_true", help="go on from the output folder's last checkpoint")
-    parser.add_argument("--devices", type=int, default=1, help="processes that train together (DDP)")
-    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
-    parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="imitate the maps of the Caffe MobileNet-SSD in this .caffemodel, too",
+    )
+    add_training_options(parser)
     return parser
 
 
@@ -57,27 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
-    import yaml
-
-    from data.errors import SettingsError
     from detection.settings import resolve_settings
-    from pelee.settings import parse_overrides, to_plain
 
-    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
-    if options.print_settings:
-        print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
-        return 0
-    if not options.dataset or not options.root:
-        raise SettingsError("--dataset and --root are needed; see pelee-train --help")
-    # A run that was resumed is the run that was begun: its card tells the command without the flag.
-    command = ["pelee-train", *(word for word in arguments if word != "--resume")]
-    return _train(options, settings, shlex.join(command))
+    return train_command("pelee-train", options, words, arguments, resolve_settings, _train)
 
 
 def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:
     import torch
 
     from data.datasets import open_dataset
+    from detection.distillation import load_teacher
     from detection.model import Pelee
     from detection.model_file import check_design, make_card, to_config
     from detection.train import train
@@ -112,6 +103,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
         train_set,
         val_set,
         options.output,
+        teacher=load_teacher(options.teacher) if options.teacher else None,
         resume=options.resume,
         devices=options.devices,
         accelerator=options.accelerator,
