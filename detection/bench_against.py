@@ -42,6 +42,7 @@ class EagerRuntime:
 
     name = "torch eager, as trained"
     parallel = 1
+    batch = 1
 
     def __init__(self, weights: str) -> None:
         """Take a model's name, or the path of its weights."""

@@ -1,6 +1,5 @@
 """The detector in other formats, and the proof that each is the same detector."""
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.errors import DatasetError, SettingsError, WeightsError
-from data.images import find_pictures, read_image
-from data.preprocess import preprocess
+from data.errors import WeightsError
 from data.records import Dataset
 from detection.detector import Detector
 from detection.evaluate import evaluate, label_map, relabel
@@ -19,11 +16,9 @@ from detection.model_file import load_network
 from detection.postprocess import Prediction
 from detection.runtime import load_runtime
 from detection.suppression import SETTINGS, ScriptedSuppression, add_suppression
-from pelee.export import Calibration, Graph, check_request, export
+from pelee.export import Calibration, Graph, check_request, check_source, export, read_inputs
 from weights.store import ModelFile
 
-CALIBRATION_PICTURES = 300
-COMPARED_PICTURES = 500
 CONFIDENCE = 0.3  # detections from this score on must agree
 AGREE_IOU = 0.95
 PAIR_IOU = 0.5  # what overlaps by less is another detection
@@ -73,13 +68,8 @@ def export_detector(
             gives scores and boxes as `detection.runtime.Runtime` describes them.
         calibration: for int8.
     """
-    if source.export is not None:
-        raise SettingsError(f"{source.path.parent} is an export already, expected the weights to make one from")
-    if source.card.task != "detection":
-        raise WeightsError(f"{source.card.name}: a model for {source.card.task}, expected one for detection")
+    check_source(source, "detection", check.pictures)
     check_request(Path(folder), form, calibration is not None)
-    if not check.pictures:
-        raise SettingsError("no pictures to verify the export on; name some with --pictures")
     graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"))
     if nms:
         graph = Graph(
@@ -202,30 +192,20 @@ def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[
     }
 
 
-def choose(paths: Sequence[Path], count: int) -> list[Path]:
-    """The same `count` of the pictures at every call, at random, in their order; all where there are fewer."""
-    return sorted(random.Random(0).sample(list(paths), min(count, len(paths))))
-
-
-def read_inputs(paths: Sequence[Path], size: int) -> Iterator[np.ndarray]:
-    """Pictures as the network takes them: (S, S, 3) uint8 RGB."""
-    return (preprocess(read_image(path), size) for path in paths)
-
-
-def calibrate_on(source: Path | Dataset, size: int, count: int = CALIBRATION_PICTURES) -> Calibration:
-    """Pictures for int8 from a folder or from a split that the model was trained on.
-
-    Raises:
-        DatasetError, ImageError: none there, or one that cannot be read.
-    """
-    if isinstance(source, Dataset):
-        paths = [record.image for record in source.records]
-        name = f"{source.name} {source.split}"
-    else:
-        if not source.is_dir():
-            raise DatasetError(f"{source}: no such folder, expected one with pictures to calibrate int8 on")
-        paths, name = find_pictures([source]), source.resolve().name
-    return Calibration(list(read_inputs(choose(paths, count), size)), name)
+def report(verification: dict[str, Any]) -> str:
+    """What a check found, for people."""
+    v = verification
+    lines = [
+        f"{v['runtime']} against {v['reference']}, {v['pictures']} pictures, {v['detections']} detections "
+        f"of both from {v['confidence']:.2f} on:",
+        f"  agree at IoU 0.95  {100 * v['agreement']:.2f} %   found at IoU 0.5  {100 * v['found']:.2f} %",
+        f"  largest difference: box {v['largest_box_difference']:.3f} px of the input (mean "
+        f"{v['mean_box_difference']:.3f}), score {v['largest_score_difference']:.4f} "
+        f"(mean {v['mean_score_difference']:.4f})",
+    ]
+    if "map" in v:
+        lines.append(f"  mAP {v['map_reference']:.2f} -> {v['map']:.2f} on {v['split']}")
+    return "\n".join(lines)
 
 
 def _rounded(value: Any) -> float:

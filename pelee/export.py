@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import json
 import logging
+import random
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.errors import SettingsError
+from data.errors import DatasetError, SettingsError, WeightsError
+from data.images import find_pictures, read_image
+from data.preprocess import preprocess
 from pelee.networks.layers import fuse_conv_bn
 from weights.card import CARD_NAME, Card
 from weights.exported import EXPORT_NAME, SUFFIXES, Export, file_sha256
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 FORMATS = tuple(SUFFIXES)
 OPSET = 20  # of ONNX: the exporter's own
 INPUT = "images"
+CALIBRATION_PICTURES = 300
+COMPARED_PICTURES = 500
 # The libraries whose versions decide what is written.
 LIBRARIES = {
     "onnx": ("torch", "onnx", "onnxscript"),
@@ -132,6 +137,16 @@ def export(
     return ModelFile(source.card, folder / path.name, made)
 
 
+def check_source(source: ModelFile, task: str, pictures: Sequence[Path]) -> None:
+    """Raise on a model that is none to export for `task`, and where there is no picture to verify the export on."""
+    if source.export is not None:
+        raise SettingsError(f"{source.path.parent} is an export already, expected the weights to make one from")
+    if source.card.task != task:
+        raise WeightsError(f"{source.card.name}: a model for {source.card.task}, expected one for {task}")
+    if not pictures:
+        raise SettingsError("no pictures to verify the export on; name some with --pictures")
+
+
 def check_request(folder: Path, form: str, int8: bool) -> None:
     """Raise `SettingsError` for what cannot be written, before the minutes of work."""
     if form not in FORMATS:
@@ -142,6 +157,32 @@ def check_request(folder: Path, form: str, int8: bool) -> None:
         raise SettingsError(f"{folder} is a file, expected a folder to write to")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / EXPORT_NAME).is_file():
         raise SettingsError(f"{folder} holds other files than an export; name a new folder")
+
+
+def choose(paths: Sequence[Path], count: int) -> list[Path]:
+    """The same `count` of the pictures at every call, at random, in their order; all where there are fewer."""
+    return sorted(random.Random(0).sample(list(paths), min(count, len(paths))))
+
+
+def read_inputs(paths: Sequence[Path], size: int) -> Iterator[np.ndarray]:
+    """Pictures as the network takes them: (S, S, 3) uint8 RGB."""
+    return (preprocess(read_image(path), size) for path in paths)
+
+
+def calibrate_on(
+    pictures: Path | Sequence[Path], size: int, source: str = "", count: int = CALIBRATION_PICTURES
+) -> Calibration:
+    """`count` pictures for int8 at the network's size: of a folder, or of a list that `source` names.
+
+    Raises:
+        DatasetError, ImageError: none there, or one that cannot be read.
+    """
+    if isinstance(pictures, Path):
+        if not pictures.is_dir():
+            raise DatasetError(f"{pictures}: no such folder, expected one with pictures to calibrate int8 on")
+        source = source or pictures.resolve().name
+        pictures = find_pictures([pictures])
+    return Calibration(list(read_inputs(choose(pictures, count), size)), source)
 
 
 def _put(aside: Path, folder: Path) -> None:
@@ -257,6 +298,7 @@ def _quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
 
     import_openvino()  # before nncf does, so that nothing is reported home
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr):  # where a progress bar belongs
@@ -265,6 +307,10 @@ def _quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
             nncf.Dataset([{INPUT: picture[None]} for picture in calibration.pictures]),
             subset_size=len(calibration.pictures),
             preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                disable_bias_correction=True,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
             ignored_scope=nncf.IgnoredScope(names=kept),
         )
 

@@ -145,6 +145,21 @@ def test_the_shipped_detector_runs_without_torch() -> None:
     assert "cat" in said and "openvino int8" in said and '"label": "cat"' in line
 
 
+def test_the_shipped_classifier_runs_without_torch() -> None:
+    """From a picture on disk to its classes, by the library and by the command, as the light install does."""
+    done = without(
+        TRAIN_ONLY,
+        "from pelee.classification.classifier import Classifier\n"
+        "classifier = Classifier.load()\n"
+        "print(classifier('data/samples/chelsea.jpg').best.label, classifier.runtime)\n"
+        "from pelee.classification.classify_cli import main\n"
+        "assert main(['data/samples/chelsea.jpg', '--json', '-']) == 0\n",
+    )
+    assert done.returncode == 0, done.stderr
+    said, line = done.stdout.splitlines()
+    assert "Egyptian cat" in said and "openvino int8" in said and '"label": "Egyptian cat"' in line
+
+
 def test_a_command_whose_part_is_missing_names_the_extra() -> None:
     for command, arguments in (
         ("detection.train_cli", ["--print-settings"]),

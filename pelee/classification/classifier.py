@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pelee.runtime import Session
+    from weights.store import ModelFile
 
 Picture = str | Path | np.ndarray
 BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
@@ -78,7 +79,6 @@ class Classifier:
             WeightsError: there is no such model, it is damaged, or it is none for classification.
             SettingsError: a runtime, device or precision that is not there, a size that the network does not take.
         """
-        from pelee.runtime import open_session
         from weights.store import resolve
 
         model = resolve(name_or_path)
@@ -92,18 +92,12 @@ class Classifier:
                 raise SettingsError(f"input size {input_size}: only a model's own weights in torch take another size")
             runtime = "torch"
             model = replace(model, card=replace(model.card, input_size=input_size))
-
-        def build() -> "nn.Module":
-            from pelee.classification.model import ClassificationGraph, load_network
-
-            return ClassificationGraph(load_network(model))
-
-        session = open_session(model, build, runtime=runtime, device=device, precision=precision, mode=mode)
-        if input_size is not None:
-            try:
-                session(np.zeros((1, input_size, input_size, 3), np.uint8))
-            except RuntimeError:  # poolings that have nothing left, a linear layer for one size alone
-                raise SettingsError(f"{model.card.name} takes no pictures of {input_size} px; take larger") from None
+        try:
+            session = load_session(model, runtime=runtime, device=device, precision=precision, mode=mode)
+        except RuntimeError:  # poolings that have nothing left, a linear layer for one size alone
+            if input_size is None:
+                raise
+            raise SettingsError(f"{model.card.name} takes no pictures of {input_size} px; take larger") from None
         return cls(session, model.card)
 
     @property
@@ -206,3 +200,26 @@ class Classifier:
         if not np.isfinite(probabilities).all():
             raise WeightsError(f"{self.card.name} gives NaN on {self.runtime}; try another precision or runtime")
         return probabilities
+
+
+def load_session(model: "ModelFile", **options: str) -> "Session":
+    """The session for a classifier on this machine; see `pelee.runtime.open_session` for the options and errors.
+
+    It has classified one empty picture: a graph that does not belong to its card is a `WeightsError` here.
+    """
+    from pelee.runtime import open_session
+
+    def build() -> "nn.Module":
+        from pelee.classification.model import ClassificationGraph, load_network
+
+        return ClassificationGraph(load_network(model))
+
+    session = open_session(model, build, **options)  # type: ignore[arg-type]
+    card = model.card
+    shapes = [output.shape for output in session(np.zeros((1, card.input_size, card.input_size, 3), np.uint8))]
+    if shapes != [(1, len(card.class_names))]:
+        raise WeightsError(
+            f"{model.path}: gives {' and '.join(map(str, shapes))}, its card names {len(card.class_names)} classes: "
+            "the file and the card do not belong together; get or export the model again"
+        )
+    return session

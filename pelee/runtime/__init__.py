@@ -36,11 +36,13 @@ class Session(Protocol):
         name: runtime, precision and device, such as "openvino int8 CPU".
         input_size: side of the square pictures that it takes, in pixels.
         parallel: how many `submit`s it can usefully have in flight: 1 where one already uses the whole machine.
+        batch: how many pictures a `submit` takes best, where more are at hand.
     """
 
     name: str
     input_size: int
     parallel: int
+    batch: int
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Run a batch: (N, S, S, 3) uint8 RGB -> the graph's outputs in its order, N first, float32 or int64."""
@@ -113,7 +115,13 @@ def _choose(model: ModelFile, runtime: str, device: str, precision: str) -> tupl
     """Return the runtime's name and the export that it opens, None for the model's own weights in torch."""
     named = model.export is not None  # the user named an export, and gets that one or nothing
     exports = [model] if named else find_exports(model)
-    fitting = [e for e in exports if e.export is not None and _gives(e.export.precision, precision)]
+    fitting = [
+        e
+        for e in exports
+        if e.export is not None
+        and _gives(e.export.precision, precision)
+        and e.export.input_size == model.card.input_size
+    ]
     # The first that is installed wins; the first of all where none is, so that the error names it.
     order = [runtime] if runtime != "auto" else ["openvino", "onnxruntime", "torch"]
     choices = [
@@ -169,6 +177,9 @@ def _nothing_fits(model: ModelFile, exports: list[ModelFile], runtime: str, prec
     there = ", ".join(f"{e.export.format} {e.export.precision}" for e in exports if e.export) or "none"
     if (runtime, precision) == ("torch", "int8"):
         return "torch runs no int8 here; take the openvino runtime"
+    size = model.card.input_size
+    if exports and all(e.export is not None and e.export.input_size != size for e in exports):
+        return f"{model.card.name} has no export for {size} pixels; the torch runtime runs its weights at any size"
     form = "onnx" if runtime == "onnxruntime" else "openvino"
     more = " --int8 --calibration DIR" if precision == "int8" else ""
     return (

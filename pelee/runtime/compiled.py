@@ -29,13 +29,15 @@ def cache_folder() -> Path:
     return Path(base) / "pelee" / "openvino"
 
 
-def compile_or_load(core: Any, path: Path, size: int, device: str, config: dict[str, str], key: dict[str, Any]) -> Any:
-    """The model at `path`, compiled for one picture of `size` pixels a side, from the cache where it is there.
+def compile_or_load(
+    core: Any, path: Path, count: int, size: int, device: str, config: dict[str, str], key: dict[str, Any]
+) -> Any:
+    """The model at `path`, compiled for `count` pictures of `size` pixels a side, from the cache where it is there.
 
     Args:
         core: OpenVINO's.
         path: the model, which has been verified.
-        size, device, config: what it is compiled for.
+        count, size, device, config: what it is compiled for.
         key: plain values that tell the model and the OpenVINO from all others.
 
     Raises:
@@ -44,14 +46,14 @@ def compile_or_load(core: Any, path: Path, size: int, device: str, config: dict[
     # A processor's instructions, and its cores that this process may use, decide the code, too.
     machine = [core.get_property(device, name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = json.dumps([key, size, device, config, machine, cores], sort_keys=True, default=str)
+    facts = json.dumps([key, count, size, device, config, machine, cores], sort_keys=True, default=str)
     try:
         entry = cache_folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.blob"
     except RuntimeError:  # no home folder
-        return _compile(core, path, size, device, config)
+        return _compile(core, path, count, size, device, config)
     compiled = _load(core, entry, device, config)
     if compiled is None:
-        compiled = _compile(core, path, size, device, config)
+        compiled = _compile(core, path, count, size, device, config)
         with contextlib.suppress(OSError, RuntimeError):  # a device that cannot write its models down
             blob = compiled.export_model().getvalue()
             with atomic_path(entry) as aside:
@@ -60,12 +62,12 @@ def compile_or_load(core: Any, path: Path, size: int, device: str, config: dict[
     return compiled
 
 
-def _compile(core: Any, path: Path, size: int, device: str, config: dict[str, str]) -> Any:
+def _compile(core: Any, path: Path, count: int, size: int, device: str, config: dict[str, str]) -> Any:
     network = core.read_model(path)
     shape = network.inputs[0].partial_shape.to_string()
     if not shape.endswith(f",{size},{size},3]"):  # to reshape to another size would succeed, and run another network
         raise RuntimeError(f"it takes pictures of {shape}, its export.json says {size} pixels")
-    network.reshape([1, size, size, 3])
+    network.reshape([count, size, size, 3])
     return core.compile_model(network, device, config)
 
 

@@ -15,6 +15,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 class OnnxRuntimeSession:
     """Runs an exported ONNX model with any number of pictures at once. See `pelee.runtime.Session`."""
 
+    batch = 1
+
     def __init__(
         self, model: ModelFile, *, device: str = "auto", precision: str = "auto", mode: str = "latency"
     ) -> None:

@@ -14,6 +14,7 @@ from pelee.runtime.compiled import compile_or_load
 from weights.store import ModelFile, verify_export
 
 _CONVERTER = "openvino.tools.ovc"
+GROUP = 4  # pictures that a stream takes at once: more gain little, and wait longer for each other
 
 
 def import_openvino() -> ModuleType:
@@ -38,43 +39,34 @@ def import_openvino() -> ModuleType:
 
 
 class OpenVinoSession:
-    """Runs an exported model, picture by picture: on a CPU a batch is no faster. See `pelee.runtime.Session`.
+    """Runs an exported model. See `pelee.runtime.Session`.
 
-    The model is compiled for one picture, which is quicker than for any number, and a batch's pictures are in flight
-    together; so a picture's result never depends on what it came with.
+    It is compiled for one picture, which is quicker than for any number, and a batch's pictures are in flight together.
+    Where many are looked at, it is also compiled for a group of them, which each of the streams takes at once: that
+    gives the same numbers, and a fifth more of them in the same time.
     """
 
     def __init__(
         self, model: ModelFile, *, device: str = "auto", precision: str = "auto", mode: str = "latency"
     ) -> None:
-        export = verify_export(model)
-        openvino = import_openvino()
-        core = openvino.Core()
-        device = _device(core, device)
+        self._export = export = verify_export(model)
+        self._openvino = import_openvino()
+        self._core = self._openvino.Core()
+        self._model = model
+        self._device = device = _device(self._core, device)
         # OpenVINO's own choice is bfloat16 where a CPU has it; the results that were verified are those of f32.
         arithmetic = "bf16" if precision == "bf16" else "f32"
-        if arithmetic == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        if arithmetic == "bf16" and "BF16" not in self._core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
             raise SettingsError(f"this machine's {device} has no bfloat16 instructions; take f32 or int8")
-        self.input_size = size = export.input_size
+        self._config = {"PERFORMANCE_HINT": mode.upper(), "INFERENCE_PRECISION_HINT": arithmetic}
+        self.input_size = export.input_size
         self.name = f"openvino {'bf16' if precision == 'bf16' else export.precision} {device}"
-        try:
-            compiled = compile_or_load(
-                core,
-                model.path,
-                size,
-                device,
-                {"PERFORMANCE_HINT": mode.upper(), "INFERENCE_PRECISION_HINT": arithmetic},
-                {"files": export.files, "openvino": openvino.get_version()},
-            )
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise WeightsError(f"{model.path}: OpenVINO cannot open it on {device}: {reason}") from None
+        self.batch = GROUP if mode == "throughput" else 1
+        compiled = self._compile(1)
         self.parallel = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        # One more than runs together, so that the next starts while a result is being taken.
-        self._queue = openvino.AsyncInferQueue(compiled, self.parallel + 1)
-        self._queue.set_callback(_take)
+        self._queues = {1: self._queue(compiled)}
         self._request = compiled.create_infer_request()
-        self._alone = Lock()
+        self._alone = Lock()  # one at a time uses that request, or makes a queue
 
     def __call__(self, images: np.ndarray) -> Outputs:
         if len(images) != 1:
@@ -85,10 +77,36 @@ class OpenVinoSession:
 
     def submit(self, images: np.ndarray) -> Future[Outputs]:
         images = np.ascontiguousarray(images)
+        step = self.batch if len(images) % self.batch == 0 else 1
+        with self._alone:
+            if step not in self._queues:
+                self._queues[step] = self._queue(self._compile(step))
         batch = _Batch(images)
-        for index in range(len(images)):
-            self._queue.start_async({0: images[index : index + 1]}, (batch, index), share_inputs=True)
-        return batch.future
+        future = batch.future
+        for start in range(0, len(images), step):
+            self._queues[step].start_async({0: images[start : start + step]}, (batch, start), share_inputs=True)
+        return future
+
+    def __del__(self) -> None:
+        # A queue that ends while a callback is still on its way out waits for it with Python's lock in its hands.
+        for queue in getattr(self, "_queues", {}).values():
+            queue.wait_all()
+
+    def _compile(self, count: int) -> Any:
+        """The model for `count` pictures at once."""
+        key = {"files": self._export.files, "openvino": self._openvino.get_version()}
+        path = self._model.path
+        try:
+            return compile_or_load(self._core, path, count, self.input_size, self._device, self._config, key)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise WeightsError(f"{path}: OpenVINO cannot open it on {self._device}: {reason}") from None
+
+    def _queue(self, compiled: Any) -> Any:
+        # One more than runs together, so that the next starts while a result is being taken.
+        queue = self._openvino.AsyncInferQueue(compiled, self.parallel + 1)
+        queue.set_callback(_take)
+        return queue
 
 
 class _Batch:
@@ -102,24 +120,27 @@ class _Batch:
         self._outputs: Outputs = ()
         self._lock = Lock()
 
-    def put(self, index: int, outputs: list[np.ndarray]) -> None:
-        """Copy one picture's outputs, each (1, ...); the last one's completes the future."""
+    def put(self, start: int, outputs: list[np.ndarray]) -> None:
+        """Copy the outputs of some pictures, each (n, ...), from number `start` on; the last complete the future."""
         with self._lock:
             if not self._outputs:
                 self._outputs = tuple(np.empty((len(self.images), *o.shape[1:]), o.dtype) for o in outputs)
+            count = len(outputs[0])
             for whole, output in zip(self._outputs, outputs, strict=True):
-                whole[index] = output[0]
-            self._missing -= 1
+                whole[start : start + count] = output
+            self._missing -= count
             done = self._missing == 0
         if done:
-            self.future.set_result(self._outputs)
+            # The queue keeps its last batch; that must not keep whoever waited for it, and by them the queue itself.
+            future, self.future = self.future, Future()
+            future.set_result(self._outputs)
 
 
 def _take(request: Any, place: tuple[_Batch, int]) -> None:
     """Called by OpenVINO in one of its threads, when a request is done."""
-    batch, index = place
+    batch, start = place
     try:
-        batch.put(index, [tensor.data for tensor in request.output_tensors])
+        batch.put(start, [tensor.data for tensor in request.output_tensors])
     except BaseException as error:  # an error that is not handed on leaves the caller waiting for ever
         if not batch.future.done():
             batch.future.set_exception(error)

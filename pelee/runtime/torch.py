@@ -22,6 +22,7 @@ class TorchSession:
     """Runs a graph, (N, S, S, 3) uint8 -> a tensor or several, which it takes over. See `pelee.runtime.Session`."""
 
     parallel = 1
+    batch = 1
 
     def __init__(
         self,

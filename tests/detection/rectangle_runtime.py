@@ -21,6 +21,7 @@ class RectangleRuntime:
     name = "rectangles"
     input_size = 128
     parallel = 2
+    batch = 1
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.images import write_image
 from detection.model import Pelee, PeleeConfig
 from detection.model_file import ARCHITECTURE, to_settings
 from pelee.networks.peleenet import PeleeNetConfig
@@ -45,3 +46,10 @@ def pictures(count: int, size: int = SIZE) -> np.ndarray:
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 6, 6)))
     fine = nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 255)
     return fine.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def save_pictures(folder: Path, count: int) -> Path:
+    """Write `pictures(count)` as files; returns the folder."""
+    for number, image in enumerate(pictures(count)):
+        write_image(folder / f"{number}.png", image)
+    return folder

@@ -8,18 +8,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from small_model import PRIORS, SIZE, pictures, save_small
+from small_model import PRIORS, SIZE, pictures, save_pictures, save_small
 
 import detection.export
-from data.errors import DatasetError, SettingsError, WeightsError
-from data.images import write_image
+from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
-from detection.export import Check, calibrate_on, choose, compare, export_detector
-from detection.export_cli import main
-from detection.postprocess import KEEP, Prediction
+from detection.export import Check, export_detector
+from detection.postprocess import KEEP
 from detection.runtime import Runtime, load_runtime
+from pelee.export import calibrate_on
 from pelee.runtime.openvino import import_openvino
-from weights.exported import EXPORT_NAME
 from weights.store import ModelFile, find_exports, resolve
 
 KINDS = {"onnx": True, "openvino": True, "torchscript": True, "openvino-raw": False, "torchscript-raw": False}
@@ -35,10 +33,7 @@ RUNTIMES = [
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for number, image in enumerate(pictures(6)):
-        write_image(folder / f"{number}.png", image)
-    return folder
+    return save_pictures(tmp_path_factory.mktemp("photos"), 6)
 
 
 @pytest.fixture(scope="module")
@@ -248,166 +243,3 @@ def test_int8_in_onnx(
         assert session.name.startswith(f"{runtime} int8")
         for rough, exact in zip(session(pictures(3)), reference.runtime(pictures(3)), strict=True):
             assert 0 < np.abs(rough - exact).max() < 0.15
-
-
-# What follows needs no export to succeed, so it is spared the conversion.
-
-
-@pytest.fixture
-def other_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every export becomes that of another network."""
-    stranger = save_small(tmp_path / "stranger", seed=1)
-    load = detection.export.load_network
-    monkeypatch.setattr(detection.export, "load_network", lambda model: load(stranger))
-
-
-def test_a_failed_check_keeps_the_old_export(
-    other_model: None,
-    model: ModelFile,
-    exports: dict[str, ModelFile],
-    photos: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = tmp_path / "out" / "script"
-    shutil.copytree(exports["torchscript"].path.parent, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
-    assert main([*arguments, "--output", str(folder)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "is not the same detector as its source: share of detections that agree" in error
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in folder.parent.iterdir()] == ["script"]
-
-
-def test_command_replaces_an_old_export(
-    model: ModelFile, exports: dict[str, ModelFile], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "script"
-    shutil.copytree(exports["torchscript"].path.parent, folder)
-    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos), "--no-nms"]
-    assert main([*arguments, "--output", str(folder)]) == 0
-    output = capsys.readouterr().out
-    assert "small as torchscript f32" in output and "agree at IoU 0.95  100.00 %" in output
-    export = resolve(folder).export
-    assert export is not None and not export.nms
-    assert [path.name for path in tmp_path.iterdir()] == ["script"]
-
-
-def test_command_measures_map(tmp_path: Path, trained_run, voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    arguments = [
-        "--weights",
-        str(trained_run.output / "model"),
-        "--format",
-        "torchscript",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    assert main([*arguments, "--dataset", "voc", "--root", str(voc_root), "--split", "val"]) == 0
-    assert "on voc val: 4 pictures" in capsys.readouterr().out
-    verification = json.loads((tmp_path / "out" / EXPORT_NAME).read_text())["verification"]
-    assert abs(verification["map_loss"]) <= 0.1 and verification["pictures"] == 4
-
-
-def test_a_loss_of_map_fails_the_check(
-    model: ModelFile,
-    photos: Path,
-    tmp_path: Path,
-    val_set,
-    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
-) -> None:
-    losses = {"map_reference": 40.0, "map": 39.8, "map_loss": 0.2}
-    monkeypatch.setattr(detection.export, "measure", lambda *_: losses)
-    with pytest.raises(WeightsError, match=r"mAP 0\.20 lower, expected at most 0\.1"):
-        export_detector(model, tmp_path / "out", "torchscript", Check(sorted(photos.iterdir()), val_set))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--format", "onnx", "--int8"], "--int8 needs pictures of the training's kind"),
-        (["--format", "onnx", "--calibration", "."], "--calibration is for --int8 only"),
-        (["--format", "onnx", "--split", "val"], "go with --dataset and --root"),
-        (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),
-        (["--format", "openvino", "--int8", "--calibration", "{empty}"], "no pictures; looked for"),
-        (
-            ["--format", "openvino", "--int8", "--calibration", "{empty}/no"],
-            "no such folder, expected one with pictures",
-        ),
-        (["--format", "onnx", "--pictures", "{empty}"], "no pictures; looked for"),
-        (["--format", "onnx", "--output", "{photos}", "--pictures", "{photos}"], "holds other files than an export"),
-        (["--format", "onnx", "--weights", "{export}", "--pictures", "{photos}"], "is an export already"),
-        (
-            ["--format", "onnx", "--weights", "peleenet-tiny-imagenet", "--pictures", "{photos}"],
-            "expected one for detection",
-        ),
-    ],
-)
-def test_requests_that_do_not_fit(
-    model: ModelFile,
-    exports: dict[str, ModelFile],
-    photos: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    message: str,
-) -> None:
-    (tmp_path / "empty").mkdir()
-    places = {"photos": photos, "empty": tmp_path / "empty", "export": exports["onnx"].path.parent}
-    words = [word.format(**places) for word in words]
-    before = sorted(path.name for path in photos.iterdir())
-    defaults = ["--weights", str(model.path.parent), "--output", str(tmp_path / "out")]
-    assert main([*defaults, *words]) == 2  # a later flag wins
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and message in error
-    assert not (tmp_path / "out").exists() and sorted(path.name for path in photos.iterdir()) == before
-
-
-def test_calibration_takes_the_same_pictures_every_time(photos: Path, val_set) -> None:  # type: ignore[no-untyped-def]
-    first, second = (calibrate_on(photos, SIZE, count=3) for _ in range(2))
-    assert [a.tolist() for a in first.pictures] == [b.tolist() for b in second.pictures] and len(first.pictures) == 3
-    assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in first.pictures)
-    paths = [Path(str(number)) for number in range(9)]
-    assert choose(paths, 20) == paths and choose(paths, 4) == choose(paths, 4) != paths[:4]
-    split = calibrate_on(val_set, SIZE)
-    assert split.source == "voc val" and len(split.pictures) == 4
-    with pytest.raises(DatasetError):
-        calibrate_on(photos / "none", SIZE)
-
-
-class Fixed:
-    """A detector that has one answer."""
-
-    input_size = 100
-
-    def __init__(self, boxes: list, scores: list, labels: list) -> None:
-        self.prediction = Prediction(
-            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
-        )
-
-    def predict_batch(self, images: list) -> list[Prediction]:
-        return [self.prediction for _ in images]
-
-
-def test_comparison_counts_what_was_computed_by_hand(photos: Path) -> None:
-    reference = Fixed([[0, 0, 10, 10], [50, 50, 90, 90], [0, 0, 5, 5]], [0.9, 0.8, 0.7], [0, 1, 2])
-    # the first is 1 px wider (IoU 10/11), the second the same with another score, the third of another class
-    candidate = Fixed([[0, 0, 11, 10], [50, 50, 90, 90], [0, 0, 5, 5]], [0.9, 0.75, 0.7], [0, 1, 0])
-    path = next(iter(sorted(photos.iterdir())))
-    report = compare(reference, candidate, [path])  # type: ignore[arg-type]
-    # six directed comparisons; the two of the third have no like, or one of IoU 25/100
-    assert report["detections"] == 6 and report["pictures"] == 1 and report["confidence"] == 0.3
-    assert report["agreement"] == pytest.approx(2 / 6, abs=1e-5)
-    assert report["found"] == pytest.approx(4 / 6, abs=1e-5)
-    assert report["largest_box_difference"] == 1 and report["mean_box_difference"] == 0.5
-    assert report["largest_score_difference"] == pytest.approx(0.05, abs=1e-5)
-
-
-def test_weak_detections_are_compared_where_there_are_no_strong_ones(photos: Path) -> None:
-    boxes = [[number * 5, 0, number * 5 + 4, 10] for number in range(12)]
-    weak = Fixed(boxes, [0.2 - number / 100 for number in range(12)], [0] * 12)
-    report = compare(weak, weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]
-    assert report["confidence"] == pytest.approx(0.11) and report["detections"] == 20 and report["agreement"] == 1
-    with pytest.raises(WeightsError, match="finds nothing in 1 pictures to compare"):
-        compare(Fixed([], [], []), weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ class LookedUp:
     name = "a table"
     input_size = SIZE
     parallel = 1
+    batch = 1
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows.astype(np.float32)

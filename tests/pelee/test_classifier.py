@@ -5,17 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from looked_up import LookedUp, card, grey, save_toy
+from looked_up import LookedUp, card, grey, save_toy, use
+from small_classifier import CONFIG, save_small
 
 from data.errors import ImageError, PeleeError, SettingsError, WeightsError
 from data.images import read_image, write_image
 from data.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
 from pelee.classification.results import Candidate, Classification, to_dict, to_json_line
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.training import to_tensors
-from weights.card import Card
-from weights.store import save_model
+from pelee.networks.peleenet import PeleeNet
 
 NAMES = ["ant", "bee", "cat"]
 ROWS = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])  # of a picture of grey 0, of grey 1
@@ -28,25 +26,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small PeleeNet with random weights, and batch norms that are not all alike."""
-    torch.manual_seed(0)
-    settings = {"blocks": (1, 1, 1, 1), "growth_rate": 8, "stem_channels": 8}
-    network = PeleeNet(7, PeleeNetConfig(**settings))  # type: ignore[arg-type]
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5)
-            elif tensor.ndim == 2:
-                tensor.normal_(0, 3)
-    described = Card(
-        name="small",
-        task="classification",
-        architecture="peleenet",
-        architecture_settings=settings,
-        class_names=[f"class {label}" for label in range(7)],
-        input_size=64,
-    )
-    return save_model(tmp_path_factory.mktemp("small"), to_tensors(network), described, half=False).path.parent
+    return save_small(tmp_path_factory.mktemp("small") / "small").path.parent
 
 
 def test_top_is_the_best_first_and_the_lower_id_of_equals() -> None:
@@ -157,7 +137,7 @@ def test_what_it_says_is_what_pytorch_says_by_itself(model: Path, tmp_path: Path
 
     from safetensors.torch import load_file
 
-    network = PeleeNet(7, PeleeNetConfig(blocks=(1, 1, 1, 1), growth_rate=8, stem_channels=8)).eval()
+    network = PeleeNet(7, CONFIG).eval()
     network.load_state_dict(load_file(next(model.glob("*.safetensors"))))
     for size, loaded in (
         (64, classifier),
@@ -195,6 +175,12 @@ def test_a_size_that_a_network_cannot_take_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pelee.runtime.open_session", lambda *args, **keys: fail)
     with pytest.raises(SettingsError, match="toy takes no pictures of 2 px"):
         Classifier.load(save_toy(tmp_path / "toy", NAMES), runtime="torch", input_size=2)
+
+
+def test_a_file_that_does_not_belong_to_its_card_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(monkeypatch, ROWS)  # of three classes
+    with pytest.raises(WeightsError, match=r"gives \(1, 3\), its card names 2 classes: .* do not belong together"):
+        Classifier.load(save_toy(tmp_path / "toy", ["ant", "bee"]))
 
 
 def test_a_detector_is_refused_by_name(tmp_path: Path) -> None:
