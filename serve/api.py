@@ -12,7 +12,6 @@ from data.errors import PeleeError, SettingsError
 from detection.detector import Search, class_ids
 from detection.postprocess import IOU, KEEP
 from serve import schemas
-from serve.bodies import files_in
 from serve.errors import STATUS, ServiceError
 from serve.logs import log
 from serve.models import ServedModel
@@ -102,14 +101,16 @@ def split_classes(text: str | None) -> list[str] | None:
     return names or None
 
 
-async def _one_picture(request: Request, work: Callable[[bytes], Coroutine[Any, Any, Answer]]) -> Response:
+async def _one_picture(
+    request: Request, model: ServedModel, work: Callable[[bytes], Coroutine[Any, Any, Answer]]
+) -> Response:
     """Read the one picture of a request, and answer with what the work makes of it."""
     service = service_of(request)
     service.admission.check()
     async with service.bodies.read(request.receive, request.headers.get("content-length")) as body:
-        (content,) = files_in(request.headers.get("content-type", ""), body, 1)
+        (content,) = await service.files(request.headers.get("content-type", ""), body, 1)
         with service.admission.enter():
-            answer = await service.while_wanted(work(content), until_disconnect(request.receive))
+            answer = await service.while_wanted(work(content), until_disconnect(request.receive), model.name)
     return _respond(answer)
 
 
@@ -142,7 +143,7 @@ async def detect(
     network = pick_model(request, model, "detection")
     search = make_search(network, conf, iou, split_classes(classes), max_detections)
     annotated = wants_jpeg(request.headers.get("accept", ""))
-    return await _one_picture(request, lambda content: service.detect(content, network, search, annotated))
+    return await _one_picture(request, network, lambda content: service.detect(content, network, search, annotated))
 
 
 @api.post(
@@ -169,7 +170,7 @@ async def detect_batch(
     service.admission.check()
     async with service.bodies.read(request.receive, request.headers.get("content-length")) as body:
         most = min(service.settings.max_files, service.settings.queue_size)
-        contents = files_in(request.headers.get("content-type", ""), body, most)
+        contents = await service.files(request.headers.get("content-type", ""), body, most)
 
         async def one(content: bytes) -> dict[str, Any]:
             try:
@@ -181,7 +182,7 @@ async def detect_batch(
             return await asyncio.gather(*map(one, contents))
 
         with service.admission.enter(len(contents)):
-            results = await service.while_wanted(every(), until_disconnect(request.receive))
+            results = await service.while_wanted(every(), until_disconnect(request.receive), network.name)
     return Response(json.dumps({"results": results}), media_type="application/json")
 
 
@@ -198,7 +199,7 @@ async def classify(request: Request, model: Model = None, top: Top = 5) -> Respo
     """Return the most probable classes as JSON."""
     service = service_of(request)
     network = pick_model(request, model, "classification")
-    return await _one_picture(request, lambda content: service.classify(content, network, top))
+    return await _one_picture(request, network, lambda content: service.classify(content, network, top))
 
 
 @api.get(
@@ -270,7 +271,7 @@ async def reload_model(service: Service, name: str) -> None:
         reason = str(error) if isinstance(error, PeleeError) else "the log has more"
         raise ServiceError("reload_failed", f"{name} stays as it was: {reason}") from None
     service.metrics.reloads.labels(name, "done").inc()
-    log(logging.INFO, "reloaded", model=name, runtime=model.runtime, sha256=model.card.sha256[:12])
+    log(logging.INFO, "reloaded", model=name, runtime=model.session.name, sha256=model.card.sha256[:12])
 
 
 def wants_jpeg(accept: str) -> bool:

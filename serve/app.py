@@ -21,9 +21,6 @@ from serve.service import Service
 from serve.settings import ServeSettings
 from serve.websocket import add_websocket
 
-#: Refusals that say nothing against the request itself.
-REFUSALS = ("busy", "not_ready", "draining", "inference_failed")
-
 
 def create_app(settings: ServeSettings, sources: Mapping[str, Source] | None = None) -> FastAPI:
     """The application for some settings; `app.state.service` is what its endpoints share.
@@ -88,7 +85,7 @@ async def _load(app: FastAPI, service: Service) -> None:
     except Exception as error:
         app.state.failure = error
     else:
-        names = {name: service.models.get(name, task).runtime for name, task in _tasks(service)}
+        names = {name: service.models.get(name, task).session.name for name, task in _tasks(service)}
         log(logging.INFO, "ready", models=names)
 
 
@@ -98,8 +95,7 @@ def _tasks(service: Service) -> list[tuple[str, str]]:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    if error.code in REFUSALS:
-        request.app.state.service.metrics.refused.labels(error.code).inc()
+    request.app.state.service.note(error, getattr(request.state, "model", ""))
     content = error.content(request.state.request_id)
     return Response(content, error.status, error.headers(), media_type="application/json")
 

@@ -15,6 +15,7 @@ from serve.logs import log
 from serve.metrics import Metrics
 from serve.models import ServedModel
 
+Outputs = tuple[np.ndarray, ...]
 RESTART_DELAY = 0.5  # seconds from a thread's death to the next one's start: one that dies at once must not spin
 STUCK = 30.0  # seconds after which a network that has not answered is taken for hung
 
@@ -28,7 +29,10 @@ class Inference(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A picture in the queue. Cancelling the future takes it out again, unless its batch has been started."""
+    """A picture in the queue. Cancelling the future takes it out again, unless its batch has been started.
+
+    A `deadline` is a time of `time.monotonic`: a picture that is still in the queue then costs no inference.
+    """
 
     model: ServedModel
     square: np.ndarray  # (S, S, 3) uint8 RGB
@@ -40,8 +44,10 @@ class Job(NamedTuple):
 class Batcher:
     """The queue in front of the networks of one device, and the thread that empties it.
 
-    `Admission` bounds its length. The thread starts a batch as soon as the runtime has room for one (one more than
-    run together, so that the next is there when one is done) and never waits for a result.
+    `Admission` bounds its length. Where more pictures wait than one batch takes, the thread starts a batch as soon as
+    the runtime has room for one (one more than run together, so that the next is there when one is done), and waits for
+    no result. A batch behind which nothing waits is run by the thread itself, which is a third faster: there is no
+    other thread to wake.
     """
 
     def __init__(self, wait: float, coming: Callable[[], int], metrics: Metrics) -> None:
@@ -64,18 +70,15 @@ class Batcher:
             oldest = min(self._running.values(), default=None)
         return self._alive and (oldest is None or time.monotonic() - oldest < STUCK)
 
-    def add(self, model: ServedModel, square: np.ndarray, deadline: float) -> Future[Inference]:
-        """Queue a picture of the network's size; the future fails with a `ServiceError`.
-
-        `deadline` is a time of `time.monotonic`: a picture that is still in the queue then costs no inference.
-        """
-        job = Job(model, square, deadline, time.monotonic(), Future())
+    def add(self, job: Job) -> None:
+        """Queue a picture of the network's size, from any thread; the future may fail with a `ServiceError`."""
         with self._changed:
-            if not self._alive:
-                raise _dead()
-            self._jobs.append(job)
-            self._changed.notify_all()
-        return job.future
+            if self._alive:
+                self._first()  # behind a network that hangs, those that gave up must not pile up
+                self._jobs.append(job)
+                self._changed.notify_all()
+                return
+        _fail(job, _dead())
 
     def stop(self) -> None:
         """End the thread; what is queued still gets its answer."""
@@ -93,8 +96,9 @@ class Batcher:
         batch: list[Job] = []
         try:
             self._alive = True
-            while (batch := self._next_batch()) != []:
+            while batch := self._next_batch():
                 self._start_batch(batch)
+                batch = []  # it would keep a model that has been replaced
         except BaseException as error:
             with self._changed:
                 self._alive = False
@@ -113,53 +117,64 @@ class Batcher:
                 first = self._first()
                 if first is None and self._stopping:
                     return []
-                if first is not None and len(self._running) <= first.model.parallel:
-                    break
-                self._changed.wait(timeout=None if first is None else 1.0)
-            until = time.monotonic() + self._wait
-            while self._count(first.model) < first.model.batch_size and self._coming() and not self._stopping:
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(left)
-            return self._take(first.model)
+                if first is None or len(self._running) > first.model.session.parallel:
+                    self._changed.wait(timeout=None if first is None else 1.0)
+                    continue
+                self._wait_for_company(first.model)
+                if batch := self._take(first.model):
+                    return batch
 
     def _first(self) -> Job | None:
         """The oldest picture that somebody still waits for; those before it are dropped."""
         while self._jobs:
             job = self._jobs[0]
-            if not job.future.cancelled() and job.deadline > time.monotonic():
+            if not self._drop(job):
                 return job
-            _fail(self._jobs.popleft(), late())
+            self._jobs.popleft()
         return None
 
-    def _count(self, model: ServedModel) -> int:
-        return sum(job.model is model for job in self._jobs)
+    def _drop(self, job: Job) -> bool:
+        """Whether nobody waits for a picture any more; who still does and is too late hears of it."""
+        if job.deadline <= time.monotonic() and not job.future.cancelled():
+            _fail(job, late())
+        return job.future.done()
+
+    def _wait_for_company(self, model: ServedModel) -> None:
+        """Give pictures that are being decoded a little time to come along."""
+        until = time.monotonic() + self._wait
+        while sum(job.model is model for job in self._jobs) < model.batch_size and self._coming():
+            left = until - time.monotonic()
+            if left <= 0 or self._stopping:
+                break
+            self._changed.wait(left)
 
     def _take(self, model: ServedModel) -> list[Job]:
         """The oldest pictures of a model, as many as go into a batch; the others keep their order."""
         batch: list[Job] = []
         others: deque[Job] = deque()
-        while self._jobs:
-            job = self._jobs.popleft()
+        for job in self._jobs:
             if job.model is not model or len(batch) == model.batch_size:
                 others.append(job)
-            elif job.deadline <= time.monotonic():
-                _fail(job, late())
-            elif job.future.set_running_or_notify_cancel():
+            elif not self._drop(job) and job.future.set_running_or_notify_cancel():
                 batch.append(job)
         self._jobs = others
-        return batch or self._next_batch()
+        return batch
 
     def _start_batch(self, batch: list[Job]) -> None:
         model, started = batch[0].model, time.monotonic()
         with self._changed:
             self._number += 1
             number = self._number
+            alone = None if self._running or self._jobs else model.alone
             self._running[number] = started
         self._metrics.batches.labels(model.name).observe(len(batch))
         try:
-            running = model.submit(np.stack([job.square for job in batch]))
+            pictures = np.stack([job.square for job in batch])
+            if alone is None:
+                running = model.session.submit(pictures)
+            else:
+                running = Future[Outputs]()
+                running.set_result(alone(pictures))
         except BaseException as error:
             with self._changed:
                 del self._running[number]
@@ -169,8 +184,8 @@ class Batcher:
             return
         running.add_done_callback(lambda done: self._finish(number, batch, started, done))
 
-    def _finish(self, number: int, batch: list[Job], started: float, done: Future[tuple[np.ndarray, ...]]) -> None:
-        """Hand the outputs on; called in a thread of the runtime."""
+    def _finish(self, number: int, batch: list[Job], started: float, done: Future[Outputs]) -> None:
+        """Hand the outputs on; called in a thread of the runtime, or in the inference thread."""
         now = time.monotonic()
         with self._changed:
             del self._running[number]

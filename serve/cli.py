@@ -30,7 +30,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "runtime": (str, "NAME", "openvino, onnxruntime or torch (auto: the fastest here)"),
     "device": (str, "NAME", "cpu, cuda, ... (auto)"),
     "precision": (str, "NAME", "f32, bf16 or int8 (auto)"),
-    "mode": (str, "NAME", "latency gives one picture all cores, throughput shares them (latency)"),
+    "mode": (str, "NAME", "latency gives one picture all cores, throughput shares them (auto: as many as wait)"),
     "cors_origins": (str, "A,B", "origins of other pages that may use it, such as https://example.org (none)"),
     "max_body_mb": (float, "MB", "largest body (10.0)"),
     "max_megapixels": (float, "N", "largest picture (25.0)"),

@@ -35,12 +35,12 @@ class Metrics:
         )
         self.queue = Gauge("pelee_queue_depth", "Pictures under way, from decoding to answer.", registry=registry)
         self.refused = Counter(
-            "pelee_refused", "Requests sent away: busy, not_ready, ...", ["reason"], registry=registry
+            "pelee_refused", "Requests sent away: busy, not_ready, ...", ["reason", "model"], registry=registry
         )
         self.dropped = Counter(
             "pelee_dropped",
             "Requests given up after they were taken: deadline, disconnect.",
-            ["reason"],
+            ["reason", "model"],
             registry=registry,
         )
         self.cut_off = Counter(

@@ -1,7 +1,6 @@
 """The models that the service runs: several at once, warmed up before they are asked, replaced while they are."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,11 +14,9 @@ from weights.card import Card
 from weights.store import resolve
 
 if TYPE_CHECKING:
-    from detection.runtime import Runtime
-    from pelee.runtime import Session
+    from pelee.runtime import Mode, Session
 
 TASKS = ("detection", "classification")
-Submit = Callable[[np.ndarray], Future[tuple[np.ndarray, ...]]]
 BATCH = 8  # pictures, in a runtime where a batch is faster than its pictures one by one
 
 
@@ -30,20 +27,16 @@ class ServedModel:
     Attributes:
         name: what requests call it.
         card: of the file that was loaded.
-        runtime: where it runs, in words.
-        input_size: side of its square input, pixels.
-        parallel: batches that run together.
+        session: what runs it, a classifier's `Session` or a detector's `Runtime`, which has the same methods.
         batch_size: most pictures in a batch.
-        submit: starts a batch, (N, S, S, 3) uint8 RGB; see `pelee.runtime.Session`.
+        alone: what runs a batch behind which nothing waits, in the thread that calls it; None: nothing is faster.
     """
 
     name: str
     card: Card
-    runtime: str
-    input_size: int
-    parallel: int
+    session: "Session"
     batch_size: int
-    submit: Submit
+    alone: "Session | None"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -51,9 +44,12 @@ class ServedModel:
         return tuple(self.card.class_names)
 
     def warm_up(self) -> None:
-        """Run it on nothing, once alone and once as the largest batch: the first time takes longer than the others."""
+        """Run it on nothing, in each way in which it will be: the first time takes longer than the others."""
         for count in dict.fromkeys((1, self.batch_size)):
-            self.submit(np.zeros((count, self.input_size, self.input_size, 3), np.uint8)).result()
+            black = np.zeros((count, *[self.session.input_size] * 2, 3), np.uint8)
+            self.session.submit(black).result()
+            if self.alone is not None:
+                self.alone(black)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +78,21 @@ def find_models(settings: ServeSettings) -> dict[str, Source]:
 
 def load_model(given: str, name: str, settings: ServeSettings) -> ServedModel:
     """Load what `resolve` finds now under `given`, to be called `name`; errors as of `Detector.load`."""
+    card, session = _open(given, settings, "throughput" if settings.mode == "auto" else settings.mode)
+    alone = session if session.parallel == 1 else None
+    if settings.mode == "auto" and session.parallel > 1:
+        _, alone = _open(given, settings, "latency")
+    batch = settings.batch_size or (1 if session.name.startswith("openvino") else BATCH)
+    return ServedModel(name, card, session, batch, alone)
+
+
+def _open(given: str, settings: ServeSettings, mode: "Mode") -> tuple[Card, "Session"]:
     from detection.detector import Detector
     from pelee.classification.classifier import Classifier
 
-    options = {key: getattr(settings, key) for key in ("runtime", "device", "precision", "mode")}
-    if resolve(given).card.task == "detection":
-        detector = Detector.load(given, **options)
-        session: Session | Runtime = detector.runtime
-        card = detector.card
-    else:
-        classifier = Classifier.load(given, **options)
-        session, card = classifier.session, classifier.card
-    batch = settings.batch_size or (1 if session.name.startswith("openvino") else BATCH)
-    submit = cast(Submit, session.submit)
-    return ServedModel(name, card, session.name, session.input_size, session.parallel, batch, submit)
+    load = Detector.load if resolve(given).card.task == "detection" else Classifier.load
+    opened = load(given, runtime=settings.runtime, device=settings.device, precision=settings.precision, mode=mode)
+    return opened.card, cast("Session", opened.runtime if isinstance(opened, Detector) else opened.session)
 
 
 class Models:
@@ -164,9 +161,9 @@ class Models:
                     "name": name,
                     "task": card.task,
                     "class_names": card.class_names,
-                    "input_size": model.input_size if model else card.input_size,
+                    "input_size": model.session.input_size if model else card.input_size,
                     "default_confidence": card.default_confidence if card.task == "detection" else None,
-                    "runtime": model.runtime if model else None,
+                    "runtime": model.session.name if model else None,
                     "ready": model is not None,
                 }
             )

@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
                 app,
                 http=guarded_protocol(settings, self.service.metrics),
                 ws="websockets-sansio",
-                ws_max_size=settings.max_body,
+                ws_max_size=settings.max_frame,
                 ws_per_message_deflate=False,  # JPEGs do not shrink, and what inflates is a danger
                 lifespan="on",
                 log_config=None,

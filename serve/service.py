@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,25 +18,35 @@ from detection.results import to_dict
 from pelee.classification.results import Classification
 from pelee.classification.results import to_dict as classes_to_dict
 from serve.admission import Admission
-from serve.batching import Batcher, late
-from serve.bodies import BodyReader, Receive
-from serve.errors import ClientGone
+from serve.batching import Batcher, Inference, Job, late
+from serve.bodies import BodyReader, Receive, files_in
+from serve.errors import ClientGone, ServiceError
 from serve.metrics import Metrics
 from serve.models import Models, ServedModel, Source
 from serve.pictures import encode_jpeg, open_picture
 from serve.settings import ServeSettings
 
 Result = TypeVar("Result")
+LARGE_FORM = 500_000  # bytes, of which a form takes the event loop's thread five milliseconds to take apart
+#: Refusals that say nothing against the request itself.
+REFUSALS = ("busy", "not_ready", "draining", "inference_failed")
 SOURCE = "upload"  # stands where a command's answer has the file's name: a stranger's is never used
 
 
-class Decoded(NamedTuple):
-    """A picture as the network takes it, and what is kept of the original: its size, and the seconds it took."""
+@dataclass(slots=True)
+class Picture:
+    """A picture on its way.
 
-    square: np.ndarray  # (S, S, 3) uint8 RGB
-    width: int
-    height: int
-    seconds: float
+    Attributes:
+        content: the file; None once nobody waits for it any more.
+        width, height: of the upright picture, once it is decoded.
+        seconds: that decoding took.
+    """
+
+    content: bytes | None
+    width: int = 0
+    height: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,9 @@ class Service:
         self.admission = Admission(settings.queue_size, settings.deadline_s)
         self.bodies = BodyReader(settings.max_body, int(settings.max_buffered_mb * 1e6), settings.body_timeout_s)
         self.metrics.queue.set_function(lambda: self.admission.pending)
-        self.batcher = Batcher(settings.batch_wait_ms / 1000, lambda: self._decoding, self.metrics)
+        self._decoding: set[Future[Inference]] = set()  # futures of what is on its way to the batcher
+        self.batcher = Batcher(settings.batch_wait_ms / 1000, lambda: len(self._decoding), self.metrics)
         self.open_sockets = 0
-        self._decoding = 0
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         # A thread of its own: what is nearly done does not wait behind what has only come.
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
@@ -93,10 +103,23 @@ class Service:
         """Load a model again, in a thread; errors as `Models.reload`."""
         return await self._in(self._loader, self.models.reload, name)
 
+    async def files(self, content_type: str, body: bytes, most: int) -> list[bytes]:
+        """`files_in`; a large form is taken apart in a decoder's thread."""
+        if len(body) < LARGE_FORM:
+            return files_in(content_type, body, most)
+        return await self._in(self._decoders, files_in, content_type, body, most)
+
+    def note(self, error: ServiceError, model: str) -> None:
+        """Count an error that is answered, where it says something of the server: a refusal, a deadline."""
+        if error.code in REFUSALS:
+            self.metrics.refused.labels(error.code, model).inc()
+        elif error.code == "deadline_exceeded":
+            self.metrics.dropped.labels("deadline", model).inc()
+
     async def detect(self, content: bytes, model: ServedModel, search: Search, annotated: bool = False) -> Answer:
         """Find what is in a picture. Raises `ServiceError`."""
 
-        def finish(outputs: tuple[np.ndarray, ...], picture: Decoded) -> tuple[dict[str, Any], Prediction]:
+        def finish(outputs: tuple[np.ndarray, ...], picture: Picture) -> tuple[dict[str, Any], Prediction]:
             scores, boxes = outputs  # (P, C), (P, 4)
             found = postprocess(
                 scores,
@@ -120,7 +143,7 @@ class Service:
     async def classify(self, content: bytes, model: ServedModel, top: int) -> Answer:
         """Say what a picture shows. Raises `ServiceError`."""
 
-        def finish(outputs: tuple[np.ndarray, ...], picture: Decoded) -> dict[str, Any]:
+        def finish(outputs: tuple[np.ndarray, ...], picture: Picture) -> dict[str, Any]:
             result = Classification(outputs[0], model.class_names)
             return classes_to_dict(SOURCE, picture.width, picture.height, result, top)
 
@@ -130,17 +153,23 @@ class Service:
         self,
         content: bytes,
         model: ServedModel,
-        finish: Callable[[tuple[np.ndarray, ...], Decoded], Result],
+        finish: Callable[[tuple[np.ndarray, ...], Picture], Result],
     ) -> tuple[Result, dict[str, float]]:
-        """Bytes -> decoded -> queue and network -> `finish`; and the seconds of each stage."""
+        """Bytes -> decoded -> queue and network -> `finish`; and the seconds of each stage.
+
+        From the decoder to the network a picture goes from thread to thread: the event loop, which may be busy, hears
+        of it when its outputs are there.
+        """
         start = time.monotonic()
-        self._decoding += 1
+        picture, inference = Picture(content), Future[Inference]()
+        self._decoding.add(inference)
         try:
-            picture = await self._in(self._decoders, self._decode, content, model.input_size)
-            inference = self.batcher.add(model, picture.square, start + self.settings.deadline_s)
+            self._decoders.submit(self._decode, picture, model, start + self.settings.deadline_s, inference)
+            outcome = await asyncio.wrap_future(inference)
         finally:
-            self._decoding -= 1
-        outcome = await asyncio.wrap_future(inference)
+            # Where nobody waits any more: the pool keeps what it was given until its turn comes.
+            picture.content = None
+            self._decoding.discard(inference)
         before = time.monotonic()
         result = await self._in(self._finisher, finish, outcome.outputs, picture)
         end = time.monotonic()
@@ -154,22 +183,40 @@ class Service:
             self.metrics.stages.labels(stage, model.name).observe(seconds)
         return result, timings | {"total": end - start}
 
-    def _decode(self, content: bytes, size: int) -> Decoded:
+    def _decode(self, picture: Picture, model: ServedModel, deadline: float, inference: Future[Inference]) -> None:
+        """Decode a picture, unless it is late or nobody waits for it, and queue it; an error goes to the future."""
         start = time.monotonic()
-        image = open_picture(content, self.settings.max_pixels)
-        height, width = image.shape[:2]
-        return Decoded(preprocess(image, size), width, height, time.monotonic() - start)
+        content = picture.content
+        if content is None or inference.cancelled():
+            return
+        try:
+            if start > deadline:
+                raise late()
+            image = open_picture(content, self.settings.max_pixels)
+            picture.height, picture.width = image.shape[:2]
+            square = preprocess(image, model.session.input_size)
+        except BaseException as error:
+            if inference.set_running_or_notify_cancel():
+                inference.set_exception(error)
+            return
+        added = time.monotonic()
+        picture.seconds = added - start
+        self._decoding.discard(inference)
+        self.batcher.add(Job(model, square, deadline, added, inference))
 
     @staticmethod
     async def _in(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
-    async def while_wanted(self, work: Coroutine[Any, Any, Result], gone: Coroutine[Any, Any, None]) -> Result:
+    async def while_wanted(
+        self, work: Coroutine[Any, Any, Result], gone: Coroutine[Any, Any, None], model: str
+    ) -> Result:
         """Do the work unless the deadline passes or the client goes: then it is cancelled, and leaves the queue.
 
         Args:
             work: ends within the deadline or never.
             gone: returns when the client has gone.
+            model: the name of the model that works, for the metrics.
 
         Raises:
             ServiceError: `deadline_exceeded`, or what the work raises.
@@ -180,8 +227,10 @@ class Service:
             await asyncio.wait({task, watch}, timeout=self.settings.deadline_s, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            self.metrics.dropped.labels("disconnect" if watch.done() else "deadline").inc()
-            raise ClientGone if watch.done() else late()
+            if not watch.done():
+                raise late()
+            self.metrics.dropped.labels("disconnect", model).inc()
+            raise ClientGone
         finally:
             for part in (task, watch):
                 part.cancel()

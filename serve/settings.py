@@ -26,7 +26,8 @@ class ServeSettings(BaseSettings):
     Attributes:
         host, port: where to listen; port 0 takes a free one.
         models: shipped names, folders or files; the first of a task is that task's default.
-        runtime, device, precision, mode: where and how the networks run, see `pelee.runtime.open_session`.
+        runtime, device, precision, mode: where and how the networks run, see `pelee.runtime.open_session`. In the mode
+            "auto" a model is opened twice where that differs: for a picture alone, and for many at a time.
         api_keys: where there are any, every request but those for the page and for health needs one of them. They
             come from the environment alone: a flag would show in the list of processes.
         cors_origins: origins of other pages that may use the service from a browser, such as https://example.org.
@@ -55,7 +56,7 @@ class ServeSettings(BaseSettings):
     runtime: RuntimeName = "auto"
     device: str = "auto"
     precision: Precision = "auto"
-    mode: Mode = "latency"
+    mode: Mode | Literal["auto"] = "auto"
     api_keys: Secrets = ()
     cors_origins: Names = ()
     max_body_mb: Annotated[float, Field(gt=0, le=1000)] = 10.0
@@ -85,6 +86,13 @@ class ServeSettings(BaseSettings):
     def max_body(self) -> int:
         """Largest body, bytes."""
         return int(self.max_body_mb * 1e6)
+
+    @property
+    def max_frame(self) -> int:
+        """Largest message of /ws, bytes: all sockets, each with one message at work and one read ahead, hold together
+        no more than bodies may.
+        """
+        return min(self.max_body, int(self.max_buffered_mb * 1e6 / max(2 * self.max_websockets, 1)))
 
     @property
     def max_pixels(self) -> int:

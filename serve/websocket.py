@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
@@ -36,19 +37,28 @@ def add_websocket(app: FastAPI) -> None:
             if service.open_sockets >= service.settings.max_websockets:
                 raise ServiceError("busy", f"{service.open_sockets} WebSockets are open; ask again later", 10)
         except ServiceError as error:
-            content = error.content(identity)
-            await socket.send_denial_response(
-                Response(content, error.status, error.headers(), media_type="application/json")
-            )
+            service.note(error, "")
+            service.metrics.requests.labels(ENDPOINT, "", str(error.status)).inc()
+            _log(socket, status=error.status)
+            headers = {**error.headers(), "x-request-id": identity}
+            answer = Response(error.content(identity), error.status, headers, media_type="application/json")
+            await socket.send_denial_response(answer)
             return
         service.open_sockets += 1
         service.metrics.websockets.set(service.open_sockets)
+        conversation, start = _Conversation(service, socket, identity), time.monotonic()
         try:
             await socket.accept()
-            await _Conversation(service, socket, identity).run()
+            await conversation.run()
         finally:
             service.open_sockets -= 1
             service.metrics.websockets.set(service.open_sockets)
+            _log(socket, status=101, frames=conversation.frame, seconds=round(time.monotonic() - start, 1))
+
+
+def _log(socket: WebSocket, **fields: Any) -> None:
+    client = socket.client.host if socket.client else None
+    log(logging.INFO, "websocket", request_id=socket.state.request_id, path=ENDPOINT, client=client, **fields)
 
 
 class _Conversation:
@@ -130,12 +140,15 @@ class _Conversation:
             model, search = self._search(self.settings)
             name = model.name
             with self.service.admission.enter():
-                answer = await self.service.while_wanted(self.service.detect(content, model, search), self._gone())
+                answer = await self.service.while_wanted(
+                    self.service.detect(content, model, search), self._gone(), name
+                )
             values = {key: answer.values[key] for key in ("width", "height", "detections")}
             timings = {stage: round(1000 * seconds, 2) for stage, seconds in answer.timings.items()}
             return {"type": "detections", **values, "timings_ms": timings}
         except ServiceError as error:
             status = error.status
+            self.service.note(error, name)
             return self._error(error)
         except ClientGone:
             status = GONE

@@ -6,11 +6,10 @@ import { Live } from "./live.js";
 import { Meter } from "./meter.js";
 import { Overlay } from "./overlay.js";
 import { describe, Panel } from "./panel.js";
-import { firstPicture, shrink } from "./photo.js";
+import { askPatiently, firstPicture } from "./photo.js";
 
 const SETTLE = 150; // ms that the threshold rests before the server is asked anew
 const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes follow at once, text may not
-const BUSY_TRIES = 3;
 const SERVER_TRY_EVERY = 3_000; // ms, while the server is not there or not ready
 
 const $ = (id) => document.getElementById(id);
@@ -173,7 +172,7 @@ async function detectPhoto() {
   setBusy(true);
   try {
     const conf = threshold;
-    const answer = await askPatiently(shown, conf, mine.signal);
+    const answer = await askPatiently(shown, { model: model?.name ?? "", conf: conf.toFixed(2), signal: mine.signal });
     if (mine !== asking) return;
     result = answer.result;
     askedFor = conf;
@@ -191,26 +190,6 @@ async function detectPhoto() {
     if (mine === asking) {
       asking = null;
       setBusy(false);
-    }
-  }
-}
-
-// A busy server is asked again when it said so, and one that finds a photo too large gets it smaller.
-async function askPatiently(shown, conf, signal) {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await api.detect(shown.file, { model: model?.name ?? "", conf: conf.toFixed(2), signal });
-    } catch (error) {
-      const tooLarge = error.status === 413 || /pixel/.test(error.code);
-      if (tooLarge && !shown.shrunk) {
-        shown.shrunk = true;
-        shown.file = await shrink(shown.file, shown.name).catch(() => Promise.reject(error));
-      } else if (error.status === 429 && attempt <= BUSY_TRIES) {
-        await new Promise((resolve) => setTimeout(resolve, 1000 * Math.max(error.retryAfter, 0.5)));
-        if (signal.aborted) throw new DOMException("replaced by another photo", "AbortError");
-      } else {
-        throw error;
-      }
     }
   }
 }

@@ -32,11 +32,13 @@ class FakeNetwork:
         seen: the mean of each picture that it was given, batch by batch.
         seconds: how long a batch takes.
         gate: nothing comes out while it is cleared.
-        error: raised by `submit`, once, where it is set.
+        error: raised instead of a start, once, where it is set.
         invalid: gives NaN.
+        called: how often it was run in the caller's thread.
     """
 
     def __init__(self, classification: bool = False, seconds: float = 0.0) -> None:
+        self.name, self.input_size, self.parallel, self.batch = "fake", SIZE, 1, 1
         self.classification = classification
         self.seconds = seconds
         self.seen: list[list[float]] = []
@@ -44,7 +46,12 @@ class FakeNetwork:
         self.gate.set()
         self.error: BaseException | None = None
         self.invalid = False
+        self.called = 0
         self._pool = ThreadPoolExecutor(1)
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.called += 1
+        return self.submit(images).result()
 
     def submit(self, images: np.ndarray) -> "Future[tuple[np.ndarray, ...]]":
         assert images.dtype == np.uint8 and images.shape[1:] == (SIZE, SIZE, 3)
@@ -78,7 +85,7 @@ class FakeNetwork:
             name, "classification" if self.classification else "detection", "fake", list(CLASSES), SIZE,
             default_confidence=0.5,
         )  # fmt: skip
-        return Source(card, lambda: ServedModel(name, card, "fake", SIZE, 1, batch_size, self.submit))
+        return Source(card, lambda: ServedModel(name, card, self, batch_size, self))
 
 
 class Running:

@@ -1,12 +1,11 @@
 """How long it takes from a camera's frame to its boxes on the screen, in headless Chromium with a film as its camera.
 
-Run it on a quiet machine: `.venv/bin/python tests/serve/page_latency.py [--seconds 20] [--film FILE] [--json]`.
+Run it on a quiet machine: `.venv/bin/python tests/serve/page_latency.py [--seconds 20] [--film FILE]`.
 The page says when each frame was captured, sent, answered and painted (its event `pelee:frame`); capture is the
 browser's own time of the camera's frame where it gives one, and painting the end of the screen's refresh.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -76,22 +75,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure (default %(default)s)")
     parser.add_argument("--film", type=Path, default=ROOT / "data/samples/bikes.mp4", help="what the camera sees")
-    parser.add_argument("--json", action="store_true", help="a line of JSON instead of a table")
     options = parser.parse_args()
     from browser import write_camera
-    from stand_in import running
 
-    from serve.app import create_app
-    from serve.settings import ServeSettings
+    from serve.figures import Figure, report
+    from serve.load import show, started
 
-    with tempfile.TemporaryDirectory() as folder, running(create_app(ServeSettings(log_level="error"))) as address:
+    with tempfile.TemporaryDirectory() as folder, started(["--model", "pelee-voc"]) as port:
         camera = write_camera(Path(folder) / "camera.mjpeg", film_frames(options.film))
-        figures = measure(address, camera, options.seconds)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        print("\n".join(f"{name:20} {value}" for name, value in figures.items()))
-    return int(figures["frame_to_box_median"] > LIMIT)
+        figures = measure(f"http://127.0.0.1:{port}", camera, options.seconds)
+    show(**figures)
+    return 0 if report([Figure("camera frame to box, median, ms", figures["frame_to_box_median"], LIMIT)]) else 1
 
 
 if __name__ == "__main__":

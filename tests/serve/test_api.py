@@ -309,7 +309,7 @@ def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
         refused = server.client.post("/detect", content=encoded())
         assert error(refused) == (503, "not_ready") and refused.headers["retry-after"] == "1"
         assert json.loads(server.client.get("/models").text)["models"][0]["ready"] is False
-        assert server.metric("pelee_refused_total", reason="not_ready") == 2
+        assert server.metric("pelee_refused_total", reason="not_ready", model="") == 2
         gate.set()
         from fakes import wait_until
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import SIZE, FakeNetwork, wait_until
 
-from serve.batching import Batcher, Inference
+from serve.batching import Batcher, Inference, Job
 from serve.errors import ServiceError
 from serve.metrics import Metrics
 from serve.models import ServedModel
@@ -25,16 +25,16 @@ class Queue:
         self.model = self.network.source(batch_size=4).load()
 
     def add(self, level: int = 100, seconds: float = 30.0, model: ServedModel | None = None) -> "Future[Inference]":
-        square = np.full((SIZE, SIZE, 3), level, np.uint8)
-        return self.batcher.add(model or self.model, square, time.monotonic() + seconds)
+        square, now = np.full((SIZE, SIZE, 3), level, np.uint8), time.monotonic()
+        job = Job(model or self.model, square, now + seconds, now, Future())
+        self.batcher.add(job)
+        return job.future
 
     def hold(self) -> "list[Future[Inference]]":
-        """Fill the network, so that what is added now stays in the queue."""
+        """Keep the network busy, so that what is added now stays in the queue."""
         self.network.gate.clear()
-        held = []
-        for count in (1, 2):  # one runs, and one waits in the runtime
-            held.append(self.add(1))
-            wait_until(lambda count=count: len(self.batcher._running) == count)
+        held = [self.add(1)]
+        wait_until(lambda: self.batcher._running)
         return held
 
 
@@ -64,8 +64,18 @@ def test_what_waits_goes_together_and_in_order(queue: Queue) -> None:
     futures = [queue.add(level) for level in range(10, 20)]
     queue.network.gate.set()
     wait(futures, 20)
-    assert queue.network.seen[2:] == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
-    assert queue.metrics.registry.get_sample_value("pelee_batch_pictures_sum", {"model": "fake"}) == 12
+    assert queue.network.seen[1:] == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
+    assert queue.metrics.registry.get_sample_value("pelee_batch_pictures_sum", {"model": "fake"}) == 11
+
+
+def test_one_alone_is_run_by_the_inference_thread_and_others_by_the_runtime(queue: Queue) -> None:
+    queue.add().result(20)
+    assert queue.network.called == 1
+    held = queue.hold()
+    futures = [queue.add(level) for level in range(10, 20)]
+    queue.network.gate.set()
+    wait([*held, *futures], 20)
+    assert len(queue.network.seen) == 5 and queue.network.called <= 3  # behind the last one there is nothing
 
 
 def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
@@ -75,7 +85,7 @@ def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
     futures = [queue.add(level, model=second if level % 2 else None) for level in range(10, 18)]
     queue.network.gate.set()
     wait(futures, 20)
-    assert queue.network.seen[2:] == [[10, 12, 14, 16]] and other.seen == [[11, 13, 15, 17]]
+    assert queue.network.seen[1:] == [[10, 12, 14, 16]] and other.seen == [[11, 13, 15, 17]]
 
 
 @pytest.mark.parametrize("queue", [20.0], indirect=True)
@@ -112,6 +122,14 @@ def test_the_gone_and_the_late_cost_nothing(queue: Queue) -> None:
     assert [70.0] in queue.network.seen and all(level in (1, 70) for batch in queue.network.seen for level in batch)
 
 
+def test_behind_a_network_that_hangs_the_queue_does_not_grow(queue: Queue) -> None:
+    queue.hold()
+    for _ in range(5):
+        assert queue.add(10).cancel()
+    queue.add(20)
+    assert [job.square.mean() for job in queue.batcher._jobs] == [20]
+
+
 def test_nan_is_an_error_and_no_empty_list(queue: Queue) -> None:
     queue.network.invalid = True
     assert error(queue.add()).code == "model_invalid"
@@ -140,8 +158,7 @@ def test_a_thread_that_dies_is_started_again(queue: Queue, monkeypatch: pytest.M
     assert {error(future).code for future in waiting} == {"inference_failed"}
     wait(held, 20)
     wait_until(lambda: not queue.batcher.well)
-    with pytest.raises(ServiceError, match="died"):
-        queue.add()
+    assert "died" in error(queue.add()).message
     wait_until(lambda: queue.batcher.well)
     queue.add().result(20)
     assert queue.metrics.registry.get_sample_value("pelee_inference_restarts_total") == 1

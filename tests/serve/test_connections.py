@@ -143,6 +143,17 @@ def test_requests_sent_ahead_are_answered_in_order(live: Running) -> None:
     assert answers.count(b"HTTP/1.1 200") == 4 and answers.endswith(b'{"status": "ok"}')
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_NODELAY"), reason="nothing to set")
+def test_an_answer_is_sent_at_once(live: Running) -> None:
+    """Otherwise its body waits until the client has acknowledged its head, which takes 40 ms."""
+    connection = connect(live)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    sockets = [one.transport.get_extra_info("socket") for one in live.server.server_state.connections]  # type: ignore[union-attr]
+    assert sockets and all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets)
+    connection.close()
+
+
 def test_crowds() -> None:
     with running({"fake": FakeNetwork().source()}, max_connections=5) as server:
         held = [connect(server) for _ in range(5)]

@@ -1,9 +1,11 @@
-"""The tool that measures: its client, its sums, and that it tells a leak from none."""
+"""The tools that measure: their client, their sums, and that a leak is told from none."""
 
 import argparse
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fakes import FakeNetwork, Running, encoded, running
@@ -11,6 +13,11 @@ from fakes import FakeNetwork, Running, encoded, running
 from data.errors import SettingsError
 from serve import load
 from serve.client import Connection, get, post
+from serve.figures import Figure, report
+from serve.soak import growth, resident, soak
+from serve.wrk import Load, wrk
+
+MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +29,10 @@ def live() -> Iterator[Running]:
 
 
 @pytest.fixture
-def own_server(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def started(flags: object, leak: bool = False) -> Iterator[int]:
-        yield live.port
-
-    monkeypatch.setattr(load, "started", started)
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a b.jpg"
+    path.write_bytes(encoded())
+    return path
 
 
 def test_the_client(live: Running) -> None:
@@ -43,42 +48,88 @@ def test_the_client(live: Running) -> None:
     asyncio.run(ask())
 
 
-def test_saturation(live: Running) -> None:
-    rate, times = asyncio.run(load.saturate(live.port, [post("/detect", encoded())], 4, 0.5))
-    assert len(times) >= 4 and rate == pytest.approx(len(times) / 0.5, rel=0.9)
-    with pytest.raises(SettingsError, match="status 415"):
-        asyncio.run(load.saturate(live.port, [post("/detect", b"x")], 1, 0.5))
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_wrk_posts_pictures(live: Running, picture: Path) -> None:
+    def answers(status: str) -> float:
+        return live.metric("pelee_requests_total", endpoint="/detect", model="fake", status=status)
+
+    before = answers("200")
+    told = wrk(live.port, [picture, picture], 4, 1.0)
+    assert 0 <= answers("200") - before - told.rate <= 0.25 * told.rate + 4  # those of a second, and four that it left
+    assert 2 <= told.median < 1000
+    picture.write_bytes(b"none")
+    with pytest.raises(SettingsError, match="were errors"):
+        wrk(live.port, [picture], 1, 1.0)
 
 
-@pytest.mark.parametrize(("step", "leaks"), [(0, False), (10_000_000, True)])
-def test_a_leak_is_told_from_none(
-    own_server: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, step: int, leaks: bool
-) -> None:
-    memory = [200_000_000]
+def test_without_wrk_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SettingsError, match="apt-get install wrk"):
+        wrk(1, [], 1, 1.0)
 
-    async def resident(_: object) -> int:
-        memory[0] += step
-        return memory[0]
 
-    monkeypatch.setattr(load, "resident", resident)
-    args = argparse.Namespace(seconds=1.5, flags=[], leak=False)
-    assert load.soak(args, [encoded()]) is not leaks
-    assert f'"leaks": {str(leaks).lower()}' in capsys.readouterr().out
+def samples(leak: float, noise: float = 0.0) -> list[tuple[float, int]]:
+    """900 s of 200 MB: a warm-up of 100 MB, peaks, and MB a minute that are never given back."""
+    sizes = [200 * MB + leak * MB * at / 60 + (at % 7) * noise * MB for at in range(900)]
+    return [(float(at), int(size - (100 * MB if at < 100 else 0))) for at, size in enumerate(sizes)][::5]
+
+
+@pytest.mark.parametrize(("leak", "noise", "expected"), [(0, 0, 0), (0, 3, 0), (1, 0, 5.9), (1, 3, 5.6), (-1, 0, -6.1)])
+def test_growth_is_the_slope_after_the_warm_up(leak: float, noise: float, expected: float) -> None:
+    assert growth(samples(leak, noise)) == pytest.approx(expected, abs=0.2)
+
+
+def test_a_single_peak_is_no_growth() -> None:
+    memory = samples(0)
+    memory[-3:] = [(at, 10 * size) for at, size in memory[-3:]]
+    assert growth(memory) == 0
+
+
+def test_the_mixture_reaches_everything(live: Running) -> None:
+    answers, memory = asyncio.run(soak(live.port, [encoded()], 1.5))
+    assert set(answers) == {200, 400, 415, 422} and min(answers.values()) > 0
+    assert len(memory) > 5 and min(size for _, size in memory) > 10 * MB
+    for endpoint in ("/detect", "/detect/batch", "/classify", "/ws", "/models", "/metrics"):
+        assert f'pelee_requests_total{{endpoint="{endpoint}"' in live.client.get("/metrics").text
 
 
 def test_the_memory_is_read(live: Running) -> None:
     async def read() -> int:
         async with Connection(live.port) as connection:
-            return await load.resident(connection)
+            return await resident(connection)
 
-    assert asyncio.run(read()) > 10_000_000
+    assert asyncio.run(read()) > 10 * MB
 
 
-def test_overload(own_server: None, capsys: pytest.CaptureFixture) -> None:
-    args = argparse.Namespace(seconds=1.0, flags=[], concurrency=4, deadline=20.0)
-    load.overload(args, [encoded()])
-    out = capsys.readouterr().out
-    assert '"other_statuses": []' in out and "carried_per_s" in out
+def test_overload(live: Running, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    @contextmanager
+    def started(flags: object, leak: bool = False) -> Iterator[int]:
+        yield live.port
+
+    monkeypatch.setattr(load, "started", started)
+    monkeypatch.setattr(load, "wrk", lambda *_: Load(50.0, 20.0))
+    args = argparse.Namespace(seconds=1.0, flags=["--deadline-s=20"], concurrency=4, pictures=[picture])
+    figures = {figure.name: figure for figure in load.overload(args)}
+    assert '"offered_per_s": 100.0' in capsys.readouterr().out
+    assert figures["answers other than 200 and 429"].value == 0
+    assert 2 < figures["accepted, p99, ms"].value < figures["accepted, p99, ms"].bound == 20_000
+
+
+def test_a_server_that_does_not_start_says_why() -> None:
+    message = "did not start: error: 'ghost' is neither"
+    with pytest.raises(SettingsError, match=message), load.started(["--model", "ghost"]):
+        pass
+
+
+def test_a_figure_stands_beside_its_bound(capsys: pytest.CaptureFixture) -> None:
+    assert report([Figure("a, ms", 1.5, 2), Figure("b, %", 90.0, 90, at_least=True)])
+    assert not report([Figure("c, ms", 2.5, 2), Figure("d, %", 95.0, 90, at_least=True)])
+    assert capsys.readouterr().out.splitlines() == [
+        "pass  a, ms: 1.5 (<= 2)",
+        "pass  b, %: 90 (>= 90)",
+        "FAIL  c, ms: 2.5 (<= 2)",
+        "pass  d, %: 95 (>= 90)",
+    ]
 
 
 def test_shares() -> None:

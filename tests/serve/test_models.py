@@ -1,19 +1,25 @@
 """The models that are served: found by name, the shipped one as `Detector` gives it, replaced while it is asked."""
 
 import dataclasses
+import gc
 import subprocess
 import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fakes import FakeNetwork, running, settings
+from fakes import FakeNetwork, running, settings, wait_until
 
 from data.errors import SettingsError, WeightsError
 from data.images import read_image
 from detection.detector import Detector
 from detection.results import to_dict
+from pelee.classification.classifier import Classifier
 from serve.errors import ServiceError
-from serve.models import Models, Source, find_models
+from serve.models import Models, Source, find_models, load_model
+from serve.settings import ServeSettings, load_settings
+from weights.card import Card
 from weights.store import find_exports, resolve
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,13 +71,56 @@ def test_the_shipped_model_answers_as_the_detector_does() -> None:
     assert len(answer["detections"]) > 0
 
 
-@pytest.mark.skipif(not find_exports(resolve("pelee-voc")), reason="the model has no export")
-def test_the_shipped_detector_is_served_without_torch() -> None:
+@pytest.mark.parametrize(
+    ("mode", "streams", "opened"),
+    [("auto", 2, ["throughput", "latency"]), ("auto", 1, ["throughput"]), ("latency", 2, ["latency"])],
+)
+def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
+    monkeypatch: pytest.MonkeyPatch, mode: str, streams: int, opened: list[str]
+) -> None:
+    """In the mode for many at a time, one picture alone would leave the other cores idle."""
+    sessions = {name: FakeNetwork() for name in ("latency", "throughput")}
+    sessions["throughput"].parallel = streams
+    asked = []
+
+    def open_one(given: str, chosen: ServeSettings, mode: str) -> tuple[Card, FakeNetwork]:
+        asked.append(mode)
+        return FakeNetwork().source().card, sessions[mode]
+
+    monkeypatch.setattr("serve.models._open", open_one)
+    model = load_model("x", "x", settings(mode=mode))
+    assert asked == opened
+    assert (model.session, model.alone) == (sessions[opened[0]], sessions[opened[-1]])
+
+
+def test_a_model_that_was_replaced_is_let_go() -> None:
+    with running(find_models(settings(models=["pelee-voc"])), deadline_s=60) as server:
+        models, content = server.service.models, EXAMPLE.read_bytes()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: server.client.post("/detect", content=content), range(8)))
+        old = weakref.ref(models.get(None, "detection").session)
+        models.reload("pelee-voc")
+        wait_until(lambda: gc.collect() is not None and old() is None, 10)
+
+
+@pytest.mark.parametrize("name", load_settings().models)
+def test_the_shipped_models_are_served_without_torch(name: str) -> None:
+    """As `pip install 'pelee[serve]'` has them: torch cannot be imported at all."""
+    if not find_exports(resolve(name)):
+        pytest.skip(f"{name} has no export")
     code = (
-        "import sys\nfrom serve.models import Models, find_models\nfrom serve.settings import load_settings\n"
-        "import serve.server\n"
-        "Models(find_models(load_settings(models=['pelee-voc']))).load_all()\n"
-        "print(sorted({'torch', 'torchvision', 'supervision'} & set(sys.modules)))"
+        "import sys\nsys.modules['torch'] = sys.modules['supervision'] = None\n"
+        "import serve.server\nfrom serve.models import Models, find_models\nfrom serve.settings import load_settings\n"
+        f"models = Models(find_models(load_settings(models=[{name!r}])))\nmodels.load_all()\n"
+        "print(models.describe()['models'][0]['runtime'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "[]", done.stderr
+    assert done.stdout.startswith("openvino"), done.stderr
+
+
+def test_the_shipped_classifier_answers_as_itself() -> None:
+    with running(find_models(settings(models=["peleenet-tiny-imagenet"])), deadline_s=60) as server:
+        answer = server.client.post("/classify?top=3", content=EXAMPLE.read_bytes()).json()
+    expected = [(name, score) for name, _, score in Classifier.load("peleenet-tiny-imagenet")(EXAMPLE).top(3)]
+    assert [found["label"] for found in answer["classes"]] == [name for name, _ in expected]
+    assert [found["score"] for found in answer["classes"]] == pytest.approx([score for _, score in expected], abs=1e-3)

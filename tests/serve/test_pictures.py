@@ -2,10 +2,13 @@
 
 import io
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from PIL import Image
 from serve.errors import ServiceError
 from serve.pictures import MAX_SCANS, count_scans, open_picture, picture_format, stored_size
 
+ROOT = Path(__file__).parent.parent.parent
 PIXELS = 25_000_000
 
 
@@ -101,6 +105,23 @@ def test_too_many_pixels_are_refused_by_the_header(content: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss")
+def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
+    """What decoders take for themselves, tracemalloc does not see."""
+    (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
+    (tmp_path / "good").write_bytes(encoded(form="PNG"))
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom serve.pictures import open_picture\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "open_picture(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
+        "try: open_picture(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
+        "except Exception as error: print(error.code, (peak() - before) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    code, grown = done.stdout.split()
+    assert code == "too_many_pixels" and int(grown) < 2  # MiB
 
 
 def test_the_limit_itself_is_allowed() -> None:

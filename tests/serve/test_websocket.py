@@ -1,6 +1,7 @@
 """/ws: settings and frames, errors that end nothing, one frame in flight, who may open it."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from fakes import FakeNetwork, Running, encoded, image, running, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from serve.logs import JsonFormatter
 
 KEY = "a-key-of-some-length"
 
@@ -120,7 +123,7 @@ def test_a_client_that_leaves_is_dropped(live: Running, network: FakeNetwork) ->
         socket.send(encoded())
         wait_until(lambda: live.service.admission.pending == 1)
     wait_until(lambda: live.service.admission.pending == 0)
-    assert live.metric("pelee_dropped_total", reason="disconnect") == 1
+    assert live.metric("pelee_dropped_total", reason="disconnect", model="fake") == 1
     wait_until(lambda: live.metric("pelee_websockets") == 0)
 
 
@@ -132,9 +135,32 @@ def test_a_full_queue(live: Running, network: FakeNetwork) -> None:
         wait_until(lambda: live.service.admission.pending == 1)
         answer = ask(second, encoded())
         assert (answer["code"], answer["retry_after"]) == ("busy", 1)
+        assert live.metric("pelee_refused_total", reason="busy", model="fake") == 1
         network.gate.set()
         assert json.loads(first.recv(20))["type"] == "detections"
         assert ask(second, encoded())["type"] == "detections"
+
+
+def test_the_log_has_a_line_for_each_and_no_key(live: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="pelee.serve"):
+        with open_socket(live, "?key=a-secret", additional_headers={"X-Request-ID": "one"}) as socket:
+            ask(socket, encoded())
+            ask(socket, encoded())
+        wait_until(lambda: any(record.getMessage() == "websocket" for record in caplog.records))
+    (line,) = (JsonFormatter().format(record) for record in caplog.records if record.getMessage() == "websocket")
+    told = json.loads(line)
+    assert (told["request_id"], told["status"], told["frames"], told["client"]) == ("one", 101, 2, "127.0.0.1")
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("live", [{"max_buffered_mb": 1.0, "max_websockets": 5}], indirect=True)
+def test_all_of_them_together_hold_no_more_than_bodies_may(live: Running) -> None:
+    with open_socket(live) as socket:
+        assert ask(socket, bytes(100_000))["code"] == "unsupported_picture"
+        socket.send(bytes(100_001))
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(20)
+        assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
 
 
 def test_a_frame_over_the_cap_closes_it(live: Running) -> None:
@@ -158,6 +184,8 @@ def denied(server: Running, query: str = "", **options: Any) -> tuple[int, str]:
     with pytest.raises(InvalidStatus) as caught:
         open_socket(server, query, **options)
     response = caught.value.response
+    assert json.loads(response.body)["request_id"] == response.headers["x-request-id"]
+    assert server.metric("pelee_requests_total", endpoint="/ws", model="", status=str(response.status_code)) >= 1
     assert response.headers["content-type"] == "application/json"
     return response.status_code, json.loads(response.body)["code"]
 
@@ -183,6 +211,7 @@ def test_origins(live: Running) -> None:
 def test_a_crowd(live: Running) -> None:
     with open_socket(live), open_socket(live):
         assert denied(live) == (429, "busy")
+        assert live.metric("pelee_refused_total", reason="busy", model="") == 1
         assert live.metric("pelee_websockets") == 2
     wait_until(lambda: live.service.open_sockets == 0)
     with open_socket(live) as socket:

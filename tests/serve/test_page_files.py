@@ -1,0 +1,63 @@
+"""The live page's files: what is served, and under which policy."""
+
+import json
+import re
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from detection.annotate import COLOURS
+from serve.page import STATIC, add_page, load_assets
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    app = FastAPI()
+    add_page(app)
+    return TestClient(app)
+
+
+def test_the_page_and_its_files_are_served_with_their_types_under_a_strict_policy(client: TestClient) -> None:
+    names = load_assets()
+    types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    assert {"index.html", "style.css", "app.js", "colours.js"} <= names.keys()
+    for path in ("", *(f"static/{name}" for name in names)):
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(types[path.rpartition(".")[2] or "html"])
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == "'self'"
+        assert policy["connect-src"] == "'self'" and policy["frame-ancestors"] == "'none'"
+        assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    etag = client.get("/static/app.js").headers["etag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        answer = client.get("/static/app.js", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    assert client.get("/static/app.js", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert client.head("/").content == b""
+
+
+@pytest.mark.parametrize("name", ["none.js", "../page.py", "%2e%2e/page.py", "..%2fpage.py", "sub/app.js"])
+def test_nothing_else_is_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
+    for path in STATIC.iterdir():
+        text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        text = text.replace("https:// and localhost pages", "")  # words of a message
+        assert not re.search(r"(https?:)?//[\w-]+\.\w", text), path.name
+        assert not re.search(r"\b(eval|innerHTML|insertAdjacentHTML|document\.write)\b", text), path.name
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page)
+
+
+def test_boxes_have_the_colours_of_annotated_pictures() -> None:
+    content = load_assets()["colours.js"].content.decode()
+    assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLOURS
