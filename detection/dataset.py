@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from data.augment import Mosaic, SSDAugmentation
 from data.images import read_image
+from data.mixing import mix, paste
 from data.preprocess import preprocess
 from data.records import Record
 from detection.loss import Target
@@ -44,7 +45,7 @@ class TrainPictures(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
 
     def __init__(self, records: Sequence[Record], settings: TrainSettings) -> None:
         self.records = records
-        self.mosaic = settings.mosaic
+        self.mosaic, self.mixup, self.copy_paste = settings.mosaic, settings.mixup, settings.copy_paste
         self.augment = SSDAugmentation(settings.input_size)
         self.join = Mosaic(settings.input_size)
 
@@ -59,12 +60,20 @@ class TrainPictures(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
 
     def __getitem__(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(sample.seed)
+        self.augment.size = self.join.size = sample.size
+        picture = self.augmented(sample.picture, rng)
+        if self.copy_paste and rng.random() < self.copy_paste:
+            picture = paste(picture, self.augmented(int(rng.integers(len(self.records))), rng), rng)
+        if self.mixup and rng.random() < self.mixup:
+            picture = mix(picture, self.augmented(int(rng.integers(len(self.records))), rng), rng)
+        return picture
+
+    def augmented(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A picture by itself, or in a mosaic with three others."""
         if self.mosaic and rng.random() < self.mosaic:
             others = rng.integers(len(self.records), size=3)
-            self.join.size = sample.size
-            return self.join([self.read(i) for i in (sample.picture, *map(int, others))], rng)
-        self.augment.size = sample.size
-        return self.augment(*self.read(sample.picture), rng)
+            return self.join([self.read(i) for i in (index, *map(int, others))], rng)
+        return self.augment(*self.read(index), rng)
 
 
 def collate(samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:

@@ -76,6 +76,7 @@ class Detector:
         precision: str = "auto",
         mode: str = "latency",
         compile: bool = False,
+        size: int | None = None,
     ) -> Self:
         """Load a shipped model by name, or one's own or an export by its folder or file, in the fastest runtime here.
 
@@ -83,6 +84,8 @@ class Detector:
             name_or_path: the model.
             runtime, device, precision, compile: where and how the network runs, see `pelee.runtime.open_session`.
             mode: "latency" for one picture at a time, "throughput" for many through `submit`.
+            size: side of the network's input, a multiple of 16 of at least 64 pixels; None for the card's. Weights
+                run at any, an export at its own only.
 
         Raises:
             WeightsError: there is no such model, or it is damaged.
@@ -96,7 +99,9 @@ class Detector:
             raise WeightsError(
                 f"{name_or_path}: a model for {model.card.task}, expected one for detection; see pelee-models"
             )
-        loaded = load_runtime(model, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile)
+        loaded = load_runtime(
+            model, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile, size=size
+        )
         return cls(loaded, model.card)
 
     @property

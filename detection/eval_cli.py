@@ -18,6 +18,7 @@ from pelee.options import add_runtime_options
 if TYPE_CHECKING:
     import numpy as np
 
+    from data.records import Dataset
     from detection.evaluate import Evaluation
     from detection.postprocess import Prediction
 
@@ -49,7 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write precision_recall.png and confusion_matrix.png"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write plots of the curves, the confusions and the errors, and pages of the best and worst pictures",
+    )
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="side of the network's input, a multiple of 16 (default: the card's)"
+    )
+    parser.add_argument(
+        "--set-confidence",
+        action="store_true",
+        help="write the confidence of the best F1 into the model's card as its default; not from a split to report on",
     )
     add_runtime_options(parser)
     return parser
@@ -71,7 +83,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.postprocess import CONFIDENCE, IOU, KEEP
 
     detector = Detector.load(
-        arguments.weights, runtime=arguments.runtime, device=arguments.device, precision=arguments.precision
+        arguments.weights,
+        runtime=arguments.runtime,
+        device=arguments.device,
+        precision=arguments.precision,
+        size=arguments.size,
     )
     dataset = open_dataset(arguments.dataset, arguments.root, arguments.split or USUAL_SPLITS[arguments.dataset][1])
     mapping = label_map(detector.class_names, dataset.class_names)
@@ -88,11 +104,21 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for line in first_few(evaluation.warnings, "--json lists them all"):
         print(f"warning: {line}", file=sys.stderr)
     to_stdout = arguments.json == "-"
-    print(f"{detector.card.name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
-    settings = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
-    settings["runtime"] = detector.runtime.name
+    name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
+    print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
+    settings: dict[str, Any] = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
+    settings |= {"runtime": detector.runtime.name, "size": detector.input_size}
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
     _write(evaluation, evaluation.to_json(model, settings), arguments)
+    if arguments.output is not None:
+        _draw(evaluation, dataset, arguments.output)
+    if arguments.set_confidence:
+        from detection.thresholds import write_confidence
+        from weights.store import resolve
+
+        model_file, best = resolve(arguments.weights), evaluation.best_f1.confidence
+        write_confidence(model_file, best)
+        print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
 
 
@@ -103,12 +129,17 @@ def _write(evaluation: Evaluation, content: dict[str, Any], arguments: argparse.
     elif arguments.json is not None:
         with atomic_path(arguments.json) as aside:
             aside.write_text(text, encoding="utf-8")
-    if arguments.output is not None:
-        from detection.plots import plot_confusion_matrix, plot_precision_recall
 
-        plot_precision_recall(evaluation.voc, arguments.output / "precision_recall.png")
-        names = evaluation.voc.class_names
-        plot_confusion_matrix(evaluation.confusion, names, arguments.output / "confusion_matrix.png")
+
+def _draw(evaluation: Evaluation, dataset: Dataset, folder: Path) -> None:
+    from detection.picture_page import write_pages
+    from detection.plots import plot_confusion_matrix, plot_errors, plot_precision_recall
+
+    names = dataset.class_names
+    plot_precision_recall(evaluation.voc, folder / "precision_recall.png")
+    plot_confusion_matrix(evaluation.confusion, names, folder / "confusion_matrix.png")
+    plot_errors(evaluation.errors, folder / "errors.png")
+    write_pages(evaluation.diagnosis, dataset.records, names, evaluation.confidence, folder)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from data.images import read_image
 from data.progress import progress_bar
 from data.reading import read_ahead
 from data.records import Dataset, Record
+from detection.errors import KINDS, Diagnosis, Errors, count_errors, diagnose
 from detection.metrics import CocoResult, VocResult, confusion_matrix, evaluate_coco, evaluate_voc
 from detection.postprocess import Prediction
+from detection.thresholds import BestF1, best_f1
 
 Detect = Callable[[list[np.ndarray]], list[Prediction]]
 """What finds the objects of a list of (H, W, 3) uint8 RGB pictures, as many predictions, labels as the data set's."""
@@ -32,7 +34,10 @@ class Evaluation:
         pictures: how many were measured: all of the split.
         voc, coco: the two ways of counting.
         confusion: (C + 1, C + 1) int64, see `metrics.confusion_matrix`, at `confidence` and at the IoU of `voc`.
-        confidence: the least score that counts in `confusion`; the APs take every detection.
+        diagnosis: what every detection is, at the IoU of `voc`.
+        errors: the errors by kind, at `confidence`.
+        best_f1: the confidence that serves best.
+        confidence: the least score that counts in `confusion` and `errors`; the APs take every detection.
         seconds: wall clock of reading and detecting.
         seconds_detecting: the part of it spent in `detect`.
         warnings: what was odd and tolerated, a line each, the data set's own first.
@@ -44,6 +49,9 @@ class Evaluation:
     voc: VocResult
     coco: CocoResult
     confusion: np.ndarray
+    diagnosis: Diagnosis
+    errors: Errors
+    best_f1: BestF1
     confidence: float
     seconds: float
     seconds_detecting: float
@@ -57,11 +65,16 @@ class Evaluation:
             {"model": {...}, "settings": {...}, "dataset": str, "split": str, "pictures": int,
              "voc": {"iou": 0.5, "map_11point": 0..1, "map_allpoint": 0..1},
              "coco": {"AP": 0..1, "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"},
-             "classes": [{"name", "objects", "ap_11point", "ap_allpoint", "ap50", "ap50_95"}, ...],
+             "classes": [{"name", "objects", "ap_11point", "ap_allpoint", "ap50", "ap50_95",
+                          "best_f1": {"confidence", "f1"}, "errors": {kind: {"count", "gain"}, ...}}, ...],
+             "best_f1": {"confidence", "f1"},
+             "errors": {"confidence", "kinds": {kind: {"count", "gain"}, ...},
+                        "recall_by_size": [{"size", "objects", "found", "found_by_all"}, ...]},
              "confusion_matrix": {"confidence", "iou", "counts": C + 1 rows (objects) of C + 1 (detected as)},
              "seconds": float, "seconds_detecting": float, "warnings": [str, ...]}
 
-        "objects" counts neither difficult nor crowd ones; "ap50" and "ap50_95" are COCO's, the others VOC's.
+        "objects" counts neither difficult nor crowd ones; "ap50" and "ap50_95" are COCO's, the others VOC's. The kinds
+        are `errors.KINDS`, and a gain is what all-point AP or mAP would gain without that kind.
         """
         columns = (self.voc.ap_11point, self.voc.ap_allpoint, self.coco.ap50, self.coco.ap)
         return {
@@ -82,8 +95,18 @@ class Evaluation:
                     key: _number(float(column[label]))
                     for key, column in zip(("ap_11point", "ap_allpoint", "ap50", "ap50_95"), columns, strict=True)
                 }
+                | {
+                    "best_f1": _best(self.best_f1.class_confidence[label], self.best_f1.class_f1[label]),
+                    "errors": _by_kind(self.errors.counts[:, label], self.errors.gains[:, label]),
+                }
                 for label, name in enumerate(self.voc.class_names)
             ],
+            "best_f1": _best(self.best_f1.confidence, self.best_f1.f1),
+            "errors": {
+                "confidence": self.confidence,
+                "kinds": _by_kind(self.errors.counts.sum(axis=1), self.errors.map_gains),
+                "recall_by_size": [size._asdict() for size in self.errors.sizes],
+            },
             "confusion_matrix": {
                 "confidence": self.confidence,
                 "iou": self.voc.iou,
@@ -111,7 +134,7 @@ def evaluate(
         dataset: with at least one object; its class names are those that `detect`'s labels mean.
         batch: pictures a call.
         workers: threads that read pictures ahead; at most two batches wait in memory.
-        confidence: the least score of a detection in the confusion matrix.
+        confidence: the least score of a detection in the confusion matrix and among the errors.
         progress: a bar on stderr, where that is a terminal.
 
     Raises:
@@ -145,6 +168,7 @@ def evaluate(
     if odd_sizes:  # boxes of another size than the picture's lie in the wrong place, and no number would show why
         warnings.append(f"{len(odd_sizes)} pictures have not the size that is annotated; the first is {odd_sizes[0]}")
     voc = evaluate_voc(predictions, records, dataset.class_names)
+    diagnosis = diagnose(predictions, records, dataset.class_names, voc.iou)
     return Evaluation(
         dataset=dataset.name,
         split=dataset.split,
@@ -152,6 +176,9 @@ def evaluate(
         voc=voc,
         coco=evaluate_coco(predictions, records, dataset.class_names),
         confusion=confusion_matrix(predictions, records, dataset.class_names, confidence, voc.iou),
+        diagnosis=diagnosis,
+        errors=count_errors(diagnosis, records, confidence),
+        best_f1=best_f1(voc),
         confidence=confidence,
         seconds=seconds,
         seconds_detecting=detecting,
@@ -185,15 +212,28 @@ def report(evaluation: Evaluation) -> str:
         numbers.add_column(name, justify="right")
     numbers.add_row(*_percents(coco.numbers.values()))
 
-    rate = evaluation.pictures / max(evaluation.seconds_detecting, 1e-9)
+    errors = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    errors.add_column("")
+    for name in KINDS:
+        errors.add_column(name, justify="right")
+    errors.add_row("number", *(f"{count:,}" for count in evaluation.errors.counts.sum(axis=1).tolist()))
+    errors.add_row("mAP without them", *(_gain(gain) for gain in evaluation.errors.map_gains.tolist()))
+
+    each = max(evaluation.seconds_detecting, 1e-9) / evaluation.pictures
     lines = [
         f"VOC at IoU {voc.iou:g}: mAP {_percent(voc.map_11point)} (11-point), {_percent(voc.map_allpoint)} (all-point)",
-        f"{evaluation.pictures} pictures in {evaluation.seconds:.1f} s, detection alone {rate:.1f} pictures/s",
+        f"{evaluation.pictures} pictures in {evaluation.seconds:.1f} s, detection alone {1000 * each:.1f} ms "
+        f"a picture, {1 / each:.1f} pictures/s",
     ]
+    found = [f"{size.size} {_share(size.found, size.objects)} of {size.objects:,}" for size in evaluation.errors.sizes]
+    lines.insert(1, f"recall by size from confidence {evaluation.confidence:g} on: {', '.join(found)}")
+    best = evaluation.best_f1
+    lines.insert(1, f"best F1 {best.f1:.2f} (mean over classes) at confidence {best.confidence:.2f}")
     if voc.absent:
         lines.append(f"without an object, left out of the means: {', '.join(voc.absent)}")
     console = Console(file=io.StringIO(), width=100, color_system=None, highlight=False)
     console.print(Text(f"{evaluation.dataset} {evaluation.split}"), classes, Text("COCO, per cent"), numbers, sep="\n")
+    console.print(Text(f"errors from confidence {evaluation.confidence:g} on"), errors, sep="\n")
     console.print(Text("\n".join(lines)), soft_wrap=True)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
@@ -263,6 +303,25 @@ def _batches(records: Sequence[Record], batch: int, workers: int) -> Iterator[tu
             part, images = [], []
     if part:
         yield part, images
+
+
+def _best(confidence: float, f1: float) -> dict[str, float | None]:
+    return {"confidence": _number(float(confidence)), "f1": _number(float(f1))}
+
+
+def _by_kind(counts: np.ndarray, gains: np.ndarray) -> dict[str, dict[str, float | None]]:
+    return {
+        kind: {"count": int(count), "gain": _number(float(gain))}
+        for kind, count, gain in zip(KINDS, counts, gains, strict=True)
+    }
+
+
+def _gain(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
 def _number(value: float) -> float | None:

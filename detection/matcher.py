@@ -1,8 +1,14 @@
-"""Which prior answers for which object (Liu et al. 2016, section 2.2, "Matching strategy")."""
+"""Which prior answers for which object (Liu et al. 2016, section 2.2, "Matching strategy"; Zhang et al. 2020)."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
+
+from detection.priors import PRIORS_PER_CELL
+
+NEAREST = 9  # cells of every map that an object looks at: k of ATSS
 
 
 def match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
@@ -21,21 +27,64 @@ def match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_thres
     Returns:
         (N, P) int64, the index of each prior's object in `boxes`, or -1 for background.
     """
-    matched = torch.full((count, len(priors)), -1, dtype=torch.int64, device=priors.device)
-    total = len(boxes)
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
+    return _share_priors(iou.where(iou >= iou_threshold, 0.0), iou, pictures, count)
+
+
+def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, map_sizes: Sequence[int]) -> Tensor:
+    """Assign as ATSS does (Zhang et al., CVPR 2020, algorithm 1): every object sets its own threshold.
+
+    An object's candidates are the priors of the `NEAREST` cells of every map, by the distance of the centres. It takes
+    those that it overlaps by the mean and the standard deviation of all of them at least and whose centre lies in it;
+    a prior that several take goes to the one that it overlaps most. Other than there, no object goes without: as in
+    `match`, each has the prior that it overlaps best.
+
+    Args:
+        map_sizes: cells a side of each head's map, in the order of the priors; the rest as in `match`.
+    """
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
+    if not len(boxes):
+        return _share_priors(iou, iou, pictures, count)
+    distance = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, priors[:, :2])
+    candidates, start = [], 0
+    for cells in map_sizes:
+        of_map = cells * cells * PRIORS_PER_CELL
+        near = distance[:, start : start + of_map].topk(min(NEAREST * PRIORS_PER_CELL, of_map), largest=False).indices
+        candidates.append(near + start)
+        start += of_map
+    chosen = torch.cat(candidates, 1)  # (T, K)
+    overlap = iou.gather(1, chosen)
+    centre = priors[chosen, :2]
+    inside = ((centre > boxes[:, None, :2]) & (centre < boxes[:, None, 2:])).all(-1)
+    threshold = overlap.mean(1, keepdim=True) + overlap.std(1, keepdim=True)
+    wanted = torch.zeros_like(iou).scatter_(1, chosen, overlap.where((overlap >= threshold) & inside, 0.0))
+    return _share_priors(wanted, iou, pictures, count)
+
+
+def _share_priors(wanted: Tensor, iou: Tensor, pictures: Tensor, count: int) -> Tensor:
+    """Give every prior to the object of its picture that wants it most, and every object its best prior first.
+
+    Args:
+        wanted: (T, P), how much an object wants a prior; 0 for not at all.
+        iou: (T, P), by which each has its own; pictures, count: as in `match`.
+
+    Returns:
+        (N, P) int64, an index of an object or -1.
+    """
+    total, priors = iou.shape
+    matched = torch.full((count, priors), -1, dtype=torch.int64, device=iou.device)
     if total == 0:
         return matched
-    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
     rows = pictures[:, None].expand_as(iou)
-    best = torch.zeros(count, len(priors), device=priors.device).scatter_reduce_(0, rows, iou, "amax")
-    # Of the objects that overlap a prior equally, the first one of the picture.
-    number = torch.arange(total, device=priors.device)[:, None].expand_as(iou)
-    own = torch.where(iou == best[pictures], number, total)
+    best = torch.zeros(count, priors, device=iou.device).scatter_reduce_(0, rows, wanted, "amax")
+    # Of the objects that want a prior equally, the first one of the picture.
+    number = torch.arange(total, device=iou.device)[:, None].expand_as(iou)
+    own = torch.where((wanted == best[pictures]) & (wanted > 0), number, total)
     first = torch.full_like(matched, total).scatter_reduce_(0, rows, own, "amin")
-    matched = torch.where((best >= iou_threshold) & (first < total), first, matched)
+    matched = torch.where(first < total, first, matched)
 
     forced = iou.argmax(1)  # (T,) each object's own prior
-    for picture in contested(forced, pictures, len(priors)):
+    for picture in contested(forced, pictures, priors):
         objects = torch.nonzero(pictures == picture).flatten()
         forced[objects] = share_out(iou[objects])
     held = forced >= 0

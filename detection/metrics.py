@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from data.records import Record
+from detection.overlaps import Boxes, box_iou, check_fit, gather, match
 
 if TYPE_CHECKING:
     from detection.postprocess import Prediction
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The names of COCO's twelve numbers, in the order in which pycocotools gives them."""
+
+
+Method = Literal["11-point", "all-point"]
 
 
 class Curve(NamedTuple):
@@ -86,7 +90,7 @@ class CocoResult:
     ap50: np.ndarray
 
 
-def voc_ap(recall: np.ndarray, precision: np.ndarray, method: Literal["11-point", "all-point"]) -> float:
+def voc_ap(recall: np.ndarray, precision: np.ndarray, method: Method) -> float:
     """Average precision of a curve: `recall` (k,) rising, `precision` (k,), both 0..1, by falling score.
 
     "11-point" is VOC2007's mean of the best precision at recalls of at least 0, 0.1, ..., 1; "all-point" the exact
@@ -118,33 +122,42 @@ def evaluate_voc(
         ValueError: predictions and records differ in number, or a label lies outside of the class names.
     """
     names = tuple(class_names)
-    found, objects = _gather(predictions, records, len(names))
+    found, objects = gather(predictions, records, len(names))
     counted = np.bincount(objects.labels[~objects.ignored], minlength=len(names))
-    order = np.lexsort((-found.scores, found.labels))  # by class, then by score; stable
-    edges = np.searchsorted(found.labels[order], np.arange(len(names) + 1))
+    matches = match(found, objects, iou)
+    kept = ~matches.ignored
+    curves = precision_recall(found.labels[kept], found.scores[kept], matches.right[kept], counted)
+    return VocResult(
+        names, iou, counted, class_aps(curves, counted, "11-point"), class_aps(curves, counted, "all-point"), curves
+    )
 
-    curves, aps = [], np.full((2, len(names)), np.nan)
-    for label in range(len(names)):
-        rows = order[edges[label] : edges[label + 1]]
-        if counted[label] == 0:
-            curves.append(Curve(np.zeros(0), np.zeros(0), np.zeros(0)))
-            continue
-        ours = np.flatnonzero(objects.labels == label)
-        best, overlap = _best_object(
-            found.boxes[rows], found.pictures[rows], objects.boxes[ours], objects.pictures[ours]
-        )
-        hits = np.flatnonzero(overlap >= iou)
-        dropped = hits[objects.ignored[ours[best[hits]]]]
-        hits = np.setdiff1d(hits, dropped, assume_unique=True)
-        _, first = np.unique(best[hits], return_index=True)  # `hits` rises, so the first is the one of highest score
-        positive = np.zeros(len(rows), dtype=bool)
-        positive[hits[first]] = True
-        kept = np.delete(np.arange(len(rows)), dropped)
-        true_positives = np.cumsum(positive[kept])
-        recall, precision = true_positives / counted[label], true_positives / np.arange(1, len(kept) + 1)
-        curves.append(Curve(recall, precision, found.scores[rows[kept]]))
-        aps[:, label] = voc_ap(recall, precision, "11-point"), voc_ap(recall, precision, "all-point")
-    return VocResult(names, iou, counted, aps[0], aps[1], tuple(curves))
+
+def precision_recall(
+    labels: np.ndarray, scores: np.ndarray, right: np.ndarray, counted: np.ndarray
+) -> tuple[Curve, ...]:
+    """The curve of every class, empty for one without an object.
+
+    Args:
+        labels, scores, right: (m,) of every detection; equal scores stay in their order.
+        counted: (C,) objects to find.
+    """
+    order = np.lexsort((-scores, labels))  # by class, then by score; stable
+    edges = np.searchsorted(labels[order], np.arange(len(counted) + 1))
+    curves = []
+    for label, total in enumerate(counted.tolist()):
+        rows = order[edges[label] : edges[label + 1]] if total else order[:0]
+        positives = np.cumsum(right[rows])
+        curves.append(Curve(positives / max(total, 1), positives / np.arange(1, len(rows) + 1), scores[rows]))
+    return tuple(curves)
+
+
+def class_aps(curves: Sequence[Curve], counted: np.ndarray, method: Method) -> np.ndarray:
+    """(C,) float64, the AP of every class; NaN for one without an object."""
+    aps = [
+        voc_ap(curve.recall, curve.precision, method) if total else float("nan")
+        for curve, total in zip(curves, counted.tolist(), strict=True)
+    ]
+    return np.array(aps, dtype=np.float64)
 
 
 def evaluate_coco(
@@ -171,7 +184,7 @@ def evaluate_coco(
                     truth["ignore"] = truth["iscrowd"] or truth["difficult"]
 
     names = tuple(class_names)
-    found, objects = _gather(predictions, records, len(names))
+    found, objects = gather(predictions, records, len(names))
     truths = _annotations(objects)
     areas = np.concatenate([np.zeros(0), *(record.areas for record in records)])
     crowd = np.concatenate([np.zeros(0, bool), *(record.crowd for record in records)])
@@ -226,13 +239,13 @@ def confusion_matrix(
         ValueError: as `evaluate_voc`.
     """
     background = len(class_names)
-    _check(predictions, records, background)
+    check_fit(predictions, records, background)
     matrix = np.zeros((background + 1, background + 1), dtype=np.int64)
     for prediction, record in zip(predictions, records, strict=True):
         kept = prediction.scores >= confidence
         boxes, said = prediction.boxes[kept].astype(np.float64), prediction.labels[kept]
         ignored = record.difficult | record.crowd
-        overlaps = _iou(boxes[:, None], record.boxes[None].astype(np.float64), record.crowd[None])  # (k, n)
+        overlaps = box_iou(boxes[:, None], record.boxes[None].astype(np.float64), record.crowd[None])  # (k, n)
         there, pairs = record.labels[~ignored], overlaps[:, ~ignored]
 
         rows, columns = np.nonzero(pairs >= iou)
@@ -249,87 +262,7 @@ def confusion_matrix(
     return matrix
 
 
-class _Boxes(NamedTuple):
-    """Boxes of all pictures in a row: pictures (m,) rising, boxes (m, 4) float64, labels (m,)."""
-
-    pictures: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray  # (m,) float64; ones for objects
-    ignored: np.ndarray  # (m,) bool; false for detections
-
-
-def _gather(predictions: Sequence[Prediction], records: Sequence[Record], classes: int) -> tuple[_Boxes, _Boxes]:
-    """All detections and all objects, each in one set of arrays."""
-    _check(predictions, records, classes)
-
-    def join(parts: list[np.ndarray], empty: np.ndarray) -> np.ndarray:
-        return np.concatenate([empty, *parts]).astype(empty.dtype, copy=False)
-
-    no_boxes, no_numbers, no_labels, no_flags = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool)
-    index = np.arange(len(records))
-    labels = join([prediction.labels for prediction in predictions], no_labels)
-    found = _Boxes(
-        np.repeat(index, [len(prediction.labels) for prediction in predictions]),
-        join([prediction.boxes for prediction in predictions], no_boxes),
-        labels,
-        join([prediction.scores for prediction in predictions], no_numbers),
-        np.zeros(len(labels), dtype=bool),
-    )
-    labels = join([record.labels for record in records], no_labels)
-    objects = _Boxes(
-        np.repeat(index, [len(record.labels) for record in records]),
-        join([record.boxes for record in records], no_boxes),
-        labels,
-        np.ones(len(labels)),
-        join([record.difficult | record.crowd for record in records], no_flags),
-    )
-    return found, objects
-
-
-def _check(predictions: Sequence[Prediction], records: Sequence[Record], classes: int) -> None:
-    """Raise ValueError where predictions and records do not fit each other or the classes."""
-    if len(predictions) != len(records):
-        raise ValueError(f"{len(predictions)} predictions for {len(records)} records; there must be one for each")
-    for name, labels in (("prediction", [p.labels for p in predictions]), ("record", [r.labels for r in records])):
-        for number, values in enumerate(labels):
-            if len(values) and not 0 <= values.min() <= values.max() < classes:
-                raise ValueError(f"{name} {number} has labels {values.min()}..{values.max()}, but there are {classes}")
-
-
-def _best_object(
-    boxes: np.ndarray, pictures: np.ndarray, object_boxes: np.ndarray, object_pictures: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each of m boxes the object of its picture that it overlaps most, the first of equals.
-
-    `object_pictures` must rise. Returns (m,) indices into the objects, -1 for none, and the (m,) IoUs.
-    """
-    start = np.searchsorted(object_pictures, pictures, side="left")
-    count = np.searchsorted(object_pictures, pictures, side="right") - start
-    best, overlap = np.full(len(boxes), -1), np.zeros(len(boxes))
-    # one round for the first object of every picture, one for the second...: as many as the fullest picture has
-    for nth in range(int(count.max(initial=0))):
-        rows = np.flatnonzero(count > nth)
-        candidate = start[rows] + nth
-        ious = _iou(boxes[rows], object_boxes[candidate])
-        better = ious > overlap[rows]
-        best[rows[better]], overlap[rows[better]] = candidate[better], ious[better]
-    return best, overlap
-
-
-def _iou(a: np.ndarray, b: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """IoU of (..., 4) xyxy boxes that broadcast; where `crowd` is set, the share of `a` that `b` covers instead."""
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
-    area_a, area_b = (np.prod(np.clip(box[..., 2:] - box[..., :2], 0.0, None), axis=-1) for box in (a, b))
-    whole = area_a + area_b - shared
-    if crowd is not None:
-        whole = np.where(crowd, area_a, whole)
-    ious: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-    return ious
-
-
-def _annotations(boxes: _Boxes) -> list[dict[str, Any]]:
+def _annotations(boxes: Boxes) -> list[dict[str, Any]]:
     """COCO's annotations; the ids start at 1, because pycocotools takes a match with id 0 for none."""
     xywh = np.concatenate([boxes.boxes[:, :2], boxes.boxes[:, 2:] - boxes.boxes[:, :2]], axis=1).tolist()
     rows = zip(boxes.pictures.tolist(), boxes.labels.tolist(), xywh, strict=True)

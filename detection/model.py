@@ -117,10 +117,17 @@ class Pelee(nn.Module):
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
 
-    def priors(self, input_size: int | None = None) -> Tensor:
-        """(P, 4) priors, cxcywh, relative to the input, for an input of `input_size` or of the configured size."""
+    def priors(self, input_size: int | None = None, in_pixels: bool = False) -> Tensor:
+        """(P, 4) priors, cxcywh, relative to the input, for an input of `input_size` or of the configured size.
+
+        At another size than the configured one they keep their share of the input, or, `in_pixels`, their size in
+        pixels: what a convolution has learnt to tell is how many pixels an object has, whatever the input's size.
+        """
         size = check_input_size(input_size or self.config.input_size)
-        return make_priors(head_map_sizes(size, self.config.use_38x38), self.config.prior_sizes)
+        sizes = self.config.prior_sizes
+        if in_pixels:
+            sizes = tuple(share * self.config.input_size / size for share in sizes)
+        return make_priors(head_map_sizes(size, self.config.use_38x38), sizes)
 
     def predict(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What `forward` returns, from the backbone's maps, as `backbone.features` gives them."""
@@ -143,13 +150,13 @@ class DetectionGraph(nn.Module):
     """A network with its decoding, as runtimes run it: what training never needs and every user does.
 
     Shapes: (N, S, S, 3) uint8 RGB -> scores (N, P, C) of the objects' classes, 0 to 1, background left out, and boxes
-    (N, P, 4) xyxy relative to the input, unclipped.
+    (N, P, 4) xyxy relative to the input, unclipped. For `input_size` and `in_pixels` see `Pelee.priors`.
     """
 
-    def __init__(self, network: Pelee, input_size: int | None = None) -> None:
+    def __init__(self, network: Pelee, input_size: int | None = None, in_pixels: bool = False) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("priors", network.priors(input_size), persistent=False)
+        self.register_buffer("priors", network.priors(input_size, in_pixels), persistent=False)
         self.priors: Tensor
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

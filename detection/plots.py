@@ -1,4 +1,4 @@
-"""Pictures of a measurement: precision over recall of every class, and the confusion matrix."""
+"""Pictures of a measurement: precision over recall of every class, the confusion matrix, and the errors by kind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detection.errors import KINDS
 from pelee.plots import BLUE, FAINT, INK, plot_matrix, save, short
 
 if TYPE_CHECKING:
+    from detection.errors import Errors
     from detection.metrics import VocResult
 
 
@@ -82,6 +84,35 @@ def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: 
         columns="detected as (background: missed)",
         apart=1,
     )
+
+
+def plot_errors(errors: Errors, path: Path | str) -> None:
+    """Write two rows of bars, a pair a kind of error: what mAP would gain without it, and how many there are.
+
+    `path`'s suffix chooses the format.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 2.6), layout="constrained")
+    gains, counts = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(KINDS))
+    worth = 100 * np.nan_to_num(errors.map_gains)
+    number = errors.counts.sum(axis=1)
+    for panel, values, texts, title in (
+        (gains, worth, [f"{value:.1f}" for value in worth], "points of mAP (all-point) gained without them"),
+        (counts, number, [f"{value:,}" for value in number], f"errors from confidence {errors.confidence:g} on"),
+    ):
+        bars = panel.barh(places, values, color=BLUE, height=0.65)
+        panel.bar_label(bars, texts, fontsize=7, color=INK, padding=3)
+        panel.set_title(title, fontsize=8, color=INK, loc="left")
+        panel.margins(x=0.15)
+        panel.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=INK)
+        panel.tick_params(axis="y", length=0, labelsize=8)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.spines["bottom"].set_color(FAINT)
+    gains.set_yticks(places, KINDS)
+    gains.set_ylim(len(KINDS) - 0.5, -0.5)
+    save(figure, path)
 
 
 def _outline(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

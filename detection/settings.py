@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data.datasets import USUAL_SPLITS
+from detection.loss import LossSettings
 from detection.model import PeleeConfig, check_input_size
 from detection.priors import COCO_SIZES, VOC_SIZES
 from pelee.settings import resolve
@@ -19,15 +20,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(kw_only=True)
-class TrainSettings(OptimizationSettings):
+class TrainSettings(OptimizationSettings, LossSettings):
     """Everything that decides what a run of `pelee-train` gives, but where its data lie.
 
     Attributes:
         train_split, val_split: splits, as `data.datasets.open_dataset` names them.
         multi_scale: each batch's size is drawn from the multiples of 32 px within this share around the phase's.
+        pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels, not their share of it.
         prior_sizes: "voc" or "coco", the paper's two sets.
         res_blocks, head_kernel, use_38x38: the paper's design choices (see `detection.model.PeleeConfig`).
         mosaic: probability that a training picture is a mosaic of four.
+        mixup: probability that a training picture is the mean of two, with the objects of both.
+        copy_paste: probability that a training picture has objects of another one pasted in.
         balanced: draw pictures of rare classes more often.
         backbone_lr: the backbone's learning rate as a share of `lr`.
         imitation: weight of the distance to the teacher's maps, where there is a teacher.
@@ -36,11 +40,14 @@ class TrainSettings(OptimizationSettings):
     train_split: str = "train"
     val_split: str = "val"
     multi_scale: Share = 0.0
+    pixel_priors: bool = False
     prior_sizes: Literal["voc", "coco"] = "voc"
     res_blocks: bool = True
     head_kernel: Literal[1, 3] = 1
     use_38x38: bool = False
     mosaic: Share = 0.0
+    mixup: Share = 0.0
+    copy_paste: Share = 0.0
     balanced: bool = False
     backbone_lr: Share = 1.0
     imitation: Annotated[float, Field(ge=0)] = 3.0

@@ -19,7 +19,7 @@ from detection.distillation import Imitation, MobileNetTeacher
 from detection.evaluate import merge_predictions
 from detection.loss import multibox_loss
 from detection.metrics import evaluate_voc
-from detection.model import DetectionGraph, Pelee
+from detection.model import DetectionGraph, Pelee, head_map_sizes
 from detection.postprocess import Prediction, postprocess
 from detection.settings import TrainSettings
 from pelee.settings import check_resumed, to_plain
@@ -93,8 +93,10 @@ class DetectorTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         maps = self.features(batch.images)
         logits, offsets = self.predict(maps)
-        priors = self.network.priors(batch.images.shape[-1]).to(logits.device)
-        losses = multibox_loss(logits, offsets, batch.targets, priors)
+        input_size = batch.images.shape[-1]
+        priors = self.network.priors(input_size, self.settings.pixel_priors).to(logits.device)
+        cells = head_map_sizes(input_size, self.settings.use_38x38)
+        losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, cells)
         loss = losses.classification + losses.localization
         size = len(batch.targets)
         if self.imitation is not None:
@@ -141,6 +143,9 @@ class DetectorTraining(pl.LightningModule):
         check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
         if checkpoint["class_names"] != list(self.train_set.class_names):
             raise SettingsError("the run was begun with other classes than the data set has; begin another")
+        if (self.imitation is not None) != any(name.startswith("imitation.") for name in checkpoint["state_dict"]):
+            begun = "without a teacher" if self.imitation is not None else "with a --teacher"
+            raise SettingsError(f"the run was begun {begun}; resume it so")
 
     # Optimisation
 

@@ -69,6 +69,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
 
     from data.datasets import open_dataset
     from detection.distillation import load_teacher
+    from detection.loss import expect_background
     from detection.model import Pelee
     from detection.model_file import check_design, make_card, to_config
     from detection.train import train
@@ -88,6 +89,8 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
     network = Pelee(settings.network(len(train_set.class_names)))
+    if settings.class_loss == "focal":
+        expect_background(network.heads)
     start = None
     if options.weights or options.backbone:
         model = resolve(options.weights or options.backbone)

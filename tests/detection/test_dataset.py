@@ -192,6 +192,23 @@ def test_a_sample_decides_a_training_picture(voc_root: Path, mosaic: float) -> N
     assert not np.array_equal(image, pictures[Sample(1, 96, (0, 4, 7))][0])
 
 
+@pytest.mark.parametrize("ingredient", ["mixup", "copy_paste"])
+def test_mixing_adds_objects_and_is_decided_by_the_sample(voc_root: Path, ingredient: str) -> None:
+    dataset = open_dataset("voc", voc_root, "trainval")
+    plain = TrainPictures(dataset.records, TrainSettings())
+    mixing = TrainPictures(dataset.records, TrainSettings(**{ingredient: 1.0}))
+    more = 0
+    for number in range(8):
+        sample = Sample(number, 96, (0, 0, number))
+        (image, boxes, labels), (before, own, _) = mixing[sample], plain[sample]
+        assert image.shape == (96, 96, 3) and len(boxes) == len(labels)
+        np.testing.assert_array_equal(boxes[: len(own)], own)  # off, it changes no random number
+        more += len(boxes) > len(own)
+        assert len(boxes) == len(own) or not np.array_equal(image, before)
+        np.testing.assert_array_equal(image, mixing[sample][0])
+    assert more > 0
+
+
 def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> None:
     record = open_dataset("voc", voc_root, "trainval").records[1]
     assert len(record.labels) == 2

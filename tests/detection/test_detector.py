@@ -207,14 +207,16 @@ def test_load_hands_on_where_and_how_to_run(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
     monkeypatch.setattr("detection.runtime.load_runtime", lambda found, **options: given.update(options))
     Detector.load("m")
-    assert given == {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "latency", "compile": False}
-    Detector.load("m", runtime="torch", device="cuda:1", precision="bf16", mode="throughput", compile=True)
+    usual = {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "latency", "compile": False}
+    assert given == usual | {"size": None}
+    Detector.load("m", runtime="torch", device="cuda:1", precision="bf16", mode="throughput", compile=True, size=224)
     assert given == {
         "runtime": "torch",
         "device": "cuda:1",
         "precision": "bf16",
         "mode": "throughput",
         "compile": True,
+        "size": 224,
     }
 
 

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_model import save_small
 
 from data.images import write_image
 from detection.detector import Detector
 from detection.eval_cli import main
 from detection.postprocess import Prediction
+from weights.card import Card as WeightsCard
 
 BOX = (16.0, 12.0, 48.0, 36.0)  # what "0.5 0.5 0.5 0.5" is in a picture of 64 x 48
 
@@ -31,6 +33,7 @@ class KnowingDetector:
     class_names = ("cow", "cat", "dog")
     card = Card()
     runtime = SimpleNamespace(name="knowing f32 CPU")
+    input_size = 304
 
     def predict_batch(
         self, images: list[np.ndarray], confidence: float, iou: float, max_detections: int
@@ -68,10 +71,12 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
         "max_detections": 200,
         "batch": 1,
         "runtime": "knowing f32 CPU",
+        "size": 304,
     }
     assert content["confusion_matrix"]["counts"] == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert content["split"] == "val"
-    assert {path.name for path in plots.iterdir()} == {"precision_recall.png", "confusion_matrix.png"}
+    names = ("precision_recall", "confusion_matrix", "errors", "best_pictures", "worst_pictures")
+    assert {path.name for path in plots.iterdir()} == {f"{name}.png" for name in names}
     output = capsys.readouterr()
     assert "mAP 50.0 (11-point), 50.0 (all-point)" in output.out
     assert output.err == ""
@@ -82,7 +87,11 @@ def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Detector, "load", lambda name, **options: (given.append(options), KnowingDetector())[1])
     options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy"]
     assert main([*options, "--runtime", "torch", "--device", "cpu", "--precision", "f32"]) == 0
-    assert given == [{"runtime": "torch", "device": "cpu", "precision": "f32"}]
+    assert main([*options, "--size", "224"]) == 0
+    assert given == [
+        {"runtime": "torch", "device": "cpu", "precision": "f32", "size": None},
+        {"runtime": "auto", "device": "auto", "precision": "auto", "size": 224},
+    ]
 
 
 def test_json_alone_goes_to_stdout(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,6 +137,14 @@ def test_warnings_are_few_lines(root: Path, capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6
     assert lines[-1] == "warning: 2 more; --json lists them all"
+
+
+def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> None:
+    # dog: right, and wrong in the other picture, 2 · 1 / (2 + 1); cat: nothing; best at every confidence to 0.9
+    model = save_small(tmp_path / "m")
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--set-confidence"]) == 0
+    card = WeightsCard.load(tmp_path / "m")
+    assert (card.default_confidence, card.sha256) == (0.45, model.card.sha256)
 
 
 def test_yolo_needs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,11 +138,37 @@ def test_json_holds_the_numbers_and_null_for_what_is_not_defined(tmp_path: Path)
     assert content["voc"] == {"iou": 0.5, "map_11point": 1, "map_allpoint": 1}
     assert content["coco"]["AP"] == pytest.approx(1)
     assert content["coco"]["APl"] is None
-    assert content["classes"][2] == {
+    cow = content["classes"][2]
+    assert cow.pop("errors")["missed"] == {"count": 0, "gain": None}
+    assert cow.pop("best_f1") == {"confidence": None, "f1": None}
+    assert cow == {
         "name": "cow", "objects": 0, "ap_11point": None, "ap_allpoint": None, "ap50": None, "ap50_95": None
     }  # fmt: skip
     assert content["confusion_matrix"]["confidence"] == 0.25
     assert content["confusion_matrix"]["counts"][0] == [4, 0, 0, 0]
+
+
+def test_errors_and_the_best_confidence_are_told(tmp_path: Path) -> None:
+    """Every dog is taken for a cat, and found again beside that, with less confidence."""
+
+    def detect(images: list[np.ndarray]) -> list[Prediction]:
+        boxes = np.array([[[n, 5, n + 20, 40]] * 2 for n in (int(image[0, 0, 0]) for image in images)], np.float32)
+        return [Prediction(box, np.array([0.9, 0.25], np.float32), np.array([1, 0])) for box in boxes]
+
+    evaluation = evaluate(detect, dataset(tmp_path), confidence=0.5)
+    content = evaluation.to_json({}, {})
+    assert content["errors"]["kinds"]["class"]["count"] == 4
+    assert content["errors"]["kinds"]["missed"]["count"] == 0
+    assert content["classes"][1]["errors"]["class"]["count"] == 4
+    assert content["errors"]["recall_by_size"][0] == {"size": "small", "objects": 7, "found": 3, "found_by_all": 7}
+    # At most 0.25: dogs 2 · 4 / (7 + 4), cats 2 · 3 / (7 + 3); above it the dogs have none.
+    assert content["best_f1"] == {"confidence": 0.13, "f1": pytest.approx((8 / 11 + 6 / 10) / 2)}
+    assert content["classes"][1]["best_f1"]["f1"] == pytest.approx(6 / 10)
+    text = report(evaluation)
+    assert "best F1 0.66 (mean over classes) at confidence 0.13" in text
+    assert "recall by size from confidence 0.5 on: small 43 % of 7, medium - of 0, large - of 0" in text
+    assert ["number", "0", "4", "0", "0", "0", "0"] in [line.split() for line in text.splitlines()]
+    assert max(len(line) for line in text.splitlines()) <= 100
 
 
 def test_merging_drops_what_a_distributed_sampler_pads() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detection.errors import KINDS, Errors
 from detection.metrics import Curve, VocResult
-from detection.plots import _outline, plot_confusion_matrix, plot_precision_recall
+from detection.plots import _outline, plot_confusion_matrix, plot_errors, plot_precision_recall
 
 
 def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:
@@ -83,3 +84,18 @@ def test_a_matrix_of_another_size_is_refused_and_leaves_no_file(tmp_path: Path) 
     with pytest.raises(ValueError, match="expected \\(3, 3\\)"):
         plot_confusion_matrix(np.zeros((2, 2), int), ["dog", "cat"], tmp_path / "cm.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_show_their_number_and_their_worth(tmp_path: Path) -> None:
+    counts = np.arange(12).reshape(6, 2) * 1000
+    gains = np.array([[k / 100, np.nan] for k in range(6)])
+    plot_errors(Errors(0.3, counts, gains, ()), tmp_path / "errors.svg")
+    text = (tmp_path / "errors.svg").read_text()
+    for kind, (first, second), gain in zip(KINDS, counts.tolist(), range(6), strict=True):
+        for word in (kind, f"{first + second:,}", f"{gain}.0"):
+            assert f"<!-- {word} -->" in text
+
+
+def test_errors_of_a_split_without_objects(tmp_path: Path) -> None:
+    plot_errors(Errors(0.3, np.zeros((6, 1), int), np.full((6, 1), np.nan), ()), tmp_path / "errors.svg")
+    assert "nan" not in (tmp_path / "errors.svg").read_text().lower()

@@ -1,0 +1,57 @@
+"""Two augmented training pictures in one: mixup, and objects of one pasted into the other."""
+
+import cv2
+import numpy as np
+
+from data.augment import Sample
+
+ALPHA = 1.5  # of mixup's Beta(alpha, alpha): mostly near a half (Zhang et al. 2019)
+HIDDEN = 0.3  # an object may be covered by what is pasted up to this share of its box
+LARGEST = 0.25  # share of the picture that a pasted box covers at most: what is larger hides all else
+
+
+def mix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
+    """The weighted mean of two pictures, with the objects of both.
+
+    Zhang et al., "Bag of Freebies for Training Object Detection Neural Networks", 2019, section 3.1: the share is drawn
+    from Beta(1.5, 1.5), and every object counts in full.
+    """
+    share = float(rng.beta(ALPHA, ALPHA))
+    image = cv2.addWeighted(first[0], share, second[0], 1 - share, 0)
+    return image, np.concatenate([first[1], second[1]]), np.concatenate([first[2], second[2]])
+
+
+def paste(onto: Sample, source: Sample, rng: np.random.Generator) -> Sample:
+    """Copy the boxes of one picture's objects, each at a half chance, to random places of another.
+
+    After Ghiasi et al., "Simple Copy-Paste", CVPR 2021; boxes, because there are no masks, so that some of an object's
+    surroundings come with it. A box that would cover more than 30 % of another object's, that is larger than a
+    quarter of the picture, or that overlaps others in its own picture (the pixels would show them, too, without their
+    boxes) is left out. `onto` itself is not changed.
+    """
+    image, boxes, labels = onto[0].copy(), onto[1], onto[2]
+    height, width = image.shape[:2]
+    scale = np.array([width, height, width, height], np.float32)
+    pixels = np.rint(source[1] * scale).astype(int)
+    for index, (x0, y0, x1, y1) in enumerate(pixels.tolist()):
+        across, down = x1 - x0, y1 - y0
+        if rng.random() < 0.5 or min(across, down) < 1 or across * down > LARGEST * width * height:
+            continue
+        if (_covered(pixels[index], np.delete(pixels, index, axis=0)) > 0).any():
+            continue
+        left, top = int(rng.integers(0, width - across + 1)), int(rng.integers(0, height - down + 1))
+        place = np.array([left, top, left + across, top + down])
+        if (_covered(place, boxes * scale) > HIDDEN).any():
+            continue
+        image[top : top + down, left : left + across] = source[0][y0:y1, x0:x1]
+        boxes = np.concatenate([boxes, (place / scale)[None].astype(np.float32)])
+        labels = np.concatenate([labels, source[2][index : index + 1]])
+    return image, boxes, labels
+
+
+def _covered(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(4,), (n, 4) xyxy -> (n,) the share of each box that lies in the window."""
+    sides = np.minimum(boxes[:, 2:], window[2:]) - np.maximum(boxes[:, :2], window[:2])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    shared: np.ndarray = sides.clip(0, None).prod(axis=1) / np.maximum(areas, 1e-9)
+    return shared

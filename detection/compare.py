@@ -1,0 +1,232 @@
+"""Compare ways to train at one equal budget: a run of pelee-train each, and a table.
+
+    python -m detection.compare design --root VOCdevkit --backbone peleenet-tiny-imagenet --output runs/design
+
+A comparison is a YAML file: `recipe`, what all runs start from; `settings` over it, the budget among them; and
+`variants`, a name and its settings each, of which the first is what the others are held against. Each run is a process
+of its own. Started again, the command skips the runs that are done and resumes the one that was not; the table is
+written anew after every run.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command import run
+from data.errors import SettingsError
+from data.files import atomic_path
+
+if TYPE_CHECKING:
+    from detection.settings import TrainSettings
+
+COMPARISONS = files("detection") / "comparisons"
+EPILOG = """\
+What this command does not know is handed to every run's pelee-train: --backbone, --devices, --max-steps 2000, ...
+A variant whose `imitation` is above 0 has the --teacher, and is left out where none is given; the others have none.
+
+exit codes: 0 done, 2 an error, told in one line; 130 interrupted
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared: `settings` over `recipe` for all, and over them those of each of the `variants`, by name."""
+
+    recipe: str | None
+    settings: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One variant's run.
+
+    Attributes:
+        name: the variant's; changed: its settings, as the file has them.
+        settings: all of them, resolved.
+        words: the arguments of pelee-train.
+        folder: its output.
+    """
+
+    name: str
+    changed: Mapping[str, Any]
+    settings: "TrainSettings"
+    words: list[str]
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The model's folder, there when the run is done."""
+        return self.folder / "model"
+
+    @property
+    def seconds_file(self) -> Path:
+        """Where the run's time is kept."""
+        return self.folder / "seconds.json"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detection.compare",
+        description="Train variants at one equal budget and write a table of what each gives and costs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("comparison", help="a shipped comparison (design, ingredients) or a YAML file")
+    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), default="voc", help="layout of the data (voc)")
+    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--output", type=Path, required=True, help="a folder a run, compare.md and compare.json")
+    parser.add_argument("--only", metavar="A,B", help="these variants only; the first of the file is always one")
+    parser.add_argument("--teacher", metavar="FILE", help="for the variants with imitation: see pelee-train")
+    parser.add_argument("--table", action="store_true", help="train nothing: time and write the table of what is done")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options, words = build_parser().parse_known_args(argv)
+    return run(lambda: _main(options, words))
+
+
+def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
+    from detection.compare_table import write_table
+
+    comparison = read_comparison(options.comparison)
+    runs = plan(comparison, options, words)
+    for one in runs:
+        if is_done(one):
+            print(f"{one.name}: done")
+        elif not options.table:
+            print(f"{one.name}: {shlex.join(['pelee-train', *one.words])}", flush=True)
+            train(one)
+            write_table([done for done in runs if is_done(done)], options.output, times=False)
+    done = [one for one in runs if is_done(one)]
+    if not done:
+        raise SettingsError(f"{options.output} holds no finished run; leave --table away to train")
+    print(write_table(done, options.output, times=True), end="")
+    return 0
+
+
+def read_comparison(name_or_path: str) -> Comparison:
+    """Read a shipped comparison, by its name, or a YAML file.
+
+    Raises:
+        SettingsError: there is none, or it is not made as it should be.
+    """
+    import yaml
+
+    from pelee.settings import recipe_names
+
+    names = recipe_names(COMPARISONS)
+    if name_or_path in names:
+        text = (COMPARISONS / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    elif Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    else:
+        raise SettingsError(f"no comparison {name_or_path!r}: it is neither a file nor one of {', '.join(names)}")
+    try:
+        keys = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name_or_path} is no YAML: {' '.join(str(error).split())}") from None
+    known = {field.name for field in fields(Comparison)}
+    if not isinstance(keys, dict) or not keys.keys() <= known or not isinstance(keys.get("variants"), dict):
+        raise SettingsError(f"{name_or_path}: expected the keys recipe, settings and variants, a mapping")
+    variants = {str(name): settings or {} for name, settings in keys["variants"].items()}
+    if not variants or not all(isinstance(settings, dict) for settings in variants.values()):
+        raise SettingsError(f"{name_or_path}: expected of each variant a name and its settings")
+    return Comparison(keys.get("recipe"), keys.get("settings") or {}, variants)
+
+
+def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[str]) -> list[Run]:
+    """The runs, the one that the others are held against first; every setting is checked before any run begins.
+
+    Args:
+        options: the command's own; words: what goes to every pelee-train.
+    """
+    from detection.settings import resolve_settings
+    from detection.train_cli import build_parser as train_parser
+    from pelee.settings import parse_overrides
+
+    _, settings_words = train_parser().parse_known_args(list(words))
+    chosen = list(comparison.variants)
+    if options.only is not None:
+        wanted = options.only.split(",")
+        for name in wanted:
+            if name not in comparison.variants:
+                raise SettingsError(f"no variant {name!r}; there are {', '.join(comparison.variants)}")
+        chosen = [name for name in chosen if name in wanted or name == chosen[0]]
+    runs = []
+    for name in chosen:
+        changed = comparison.variants[name]
+        given = {**comparison.settings, **parse_overrides(settings_words), **changed}
+        settings = resolve_settings(comparison.recipe, given, options.dataset)
+        folder = options.output / name
+        command = ["--dataset", options.dataset, "--root", str(options.root), "--output", str(folder)]
+        command += ["--recipe", comparison.recipe] if comparison.recipe else []
+        # in this order, because the last of two flags counts
+        command += [*to_words(comparison.settings), *words, *to_words(changed)]
+        if changed.get("imitation"):
+            if options.teacher is None:
+                print(f"{name}: left out, it needs a --teacher", file=sys.stderr)
+                continue
+            command += ["--teacher", options.teacher]
+        runs.append(Run(name, changed, settings, command, folder))
+    return runs
+
+
+def to_words(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as flags of pelee-train, which reads their values as YAML."""
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+    return [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
+
+
+def is_done(one: Run) -> bool:
+    """Whether a run's model is there.
+
+    Raises:
+        SettingsError: it was made with other settings.
+    """
+    from pelee.settings import check_resumed
+    from pelee.training import RESUMABLE
+    from weights.card import CARD_NAME, Card
+
+    if not (one.model / CARD_NAME).is_file():
+        return False
+    try:
+        check_resumed(Card.load(one.model).training["settings"], one.settings, RESUMABLE)
+    except SettingsError as error:
+        raise SettingsError(f"{one.folder}: {error}") from None
+    return True
+
+
+def train(one: Run) -> None:
+    """Train a variant in a process of its own, or go on with it.
+
+    Raises:
+        SettingsError: pelee-train did not end well; it has said why.
+    """
+    begun = (one.folder / "last.ckpt").is_file()
+    command = [sys.executable, "-m", "detection.train_cli", *one.words, *(["--resume"] if begun else [])]
+    started = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise SettingsError(f"the run of {one.name} ended with exit code {code}; mend it and start this command again")
+    if not begun:  # the time of half a run says nothing
+        with atomic_path(one.seconds_file) as aside:
+            aside.write_text(json.dumps({"seconds": round(time.perf_counter() - started, 1)}) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
