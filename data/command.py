@@ -18,6 +18,7 @@ EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "yaml": "train",
+    "trackers": "track",
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",

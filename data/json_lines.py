@@ -1,9 +1,11 @@
 """JSON Lines that grow while a command runs."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from data.errors import SettingsError
 from data.files import atomic_path
@@ -13,7 +15,8 @@ from data.files import atomic_path
 def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
     """Yield what takes one line after the other: a file, stdout for "-", nothing for None.
 
-    A file is written aside and renamed at the end. Ctrl-C keeps what was written and goes on; an error drops it.
+    A file is written aside and renamed at the end. Ctrl-C and a full disk, the file's own or another's, keep what was
+    written, whole lines, and go on; any other error drops it.
 
     A path that is no regular file (a pipe, /dev/null) is written to directly: nothing may be renamed onto it.
     """
@@ -27,11 +30,33 @@ def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
         with Path(target).open("w", encoding="utf-8") as file:
             yield lambda line: print(line, flush=True, file=file)
     else:
-        interrupt: KeyboardInterrupt | None = None
-        with atomic_path(target) as aside, aside.open("w", encoding="utf-8") as file:
+        end: KeyboardInterrupt | OSError | None = None
+        with atomic_path(target) as aside, aside.open("wb", buffering=0) as file:
+            lines = _Lines(file, target)
             try:
-                yield lambda line: print(line, file=file)
-            except KeyboardInterrupt as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+                yield lines.write
+            except (KeyboardInterrupt, OSError) as error:
+                if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                    raise
+                file.truncate(lines.size)
+                end = error
+        if end is not None:
+            raise end
+
+
+class _Lines:
+    """Writes whole lines; errors name the path that the user knows."""
+
+    def __init__(self, file: BinaryIO, target: str) -> None:
+        self._file, self._target = file, target
+        self.size = 0
+
+    def write(self, line: str) -> None:
+        data = memoryview(f"{line}\n".encode())
+        size = self.size + len(data)
+        try:
+            while data:  # a disk takes what still fits, and refuses the rest
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._target) from None
+        self.size = size

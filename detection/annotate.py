@@ -40,7 +40,8 @@ def draw(
     Args:
         scene: (H, W, 3) uint8 RGB, C-contiguous.
         boxes: (k, 4) xyxy in its pixels.
-        scores, class_ids: (k,).
+        scores: (k,).
+        class_ids: (k,) ints, which choose the colours; -1 is grey.
         names: of each of the k.
     """
     if len(boxes) == 0:
@@ -48,27 +49,61 @@ def draw(
     height, width = scene.shape[:2]
     order = np.argsort(scores, kind="stable")
     labels = [label_text(names[index], scores[index]) for index in order]
-    colours = [_rgb(COLOURS[class_id % len(COLOURS)]) for class_id in class_ids[order].tolist()]
+    colours = [colour_of(class_id) for class_id in class_ids[order].tolist()]
     boxes = boxes[order]
 
-    line = -(-min(width, height) // 240)  # 2 pixels at 480, rounded up
+    line = line_width(scene)
     # Edges on the last pixels at the most, so that a box that fills the picture shows all four lines.
     limits = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
     for (x1, y1, x2, y2), colour in zip(np.clip(boxes, 0, limits).astype(int).tolist(), colours, strict=True):
         cv2.rectangle(scene, (x1, y1), (x2, y2), colour, line)
 
-    scale, thickness, padding = text_style(width, height, labels)
+    style = text_style(width, height, labels)
     for (x1, y1), label, colour in zip(boxes[:, :2].tolist(), labels, colours, strict=True):
-        text_width, text_height = _text_size(label, scale, thickness)
-        box_width, box_height = text_width + 2 * padding, text_height + 2 * padding
-        left = int(min(max(x1, 0), max(width - 1 - box_width, 0)))
-        bottom = int(min(max(y1, min(box_height, height - 1)), height - 1))
-        top = bottom - box_height
-        cv2.rectangle(scene, (left, top), (left + box_width, bottom), colour, cv2.FILLED)
-        ink = (0, 0, 0) if _is_light(colour) else (255, 255, 255)
-        place = (left + padding, top + padding + text_height)
-        cv2.putText(scene, label, place, FONT, scale, ink, thickness, cv2.LINE_AA)
+        draw_label(scene, label, (x1, y1), colour, style)
     return scene
+
+
+def draw_label(
+    scene: np.ndarray,
+    label: str,
+    corner: tuple[float, float],
+    colour: tuple[int, int, int],
+    style: tuple[float, int, int],
+) -> None:
+    """Write on a filled box whose lower left corner is there, or as near as it takes to be inside the picture.
+
+    style: as `text_style` returns it.
+    """
+    height, width = scene.shape[:2]
+    scale, thickness, padding = style
+    text_width, text_height = _text_size(label, scale, thickness)
+    box_width, box_height = text_width + 2 * padding, text_height + 2 * padding
+    left = int(min(max(corner[0], 0), max(width - 1 - box_width, 0)))
+    bottom = int(min(max(corner[1], min(box_height, height - 1)), height - 1))
+    top = bottom - box_height
+    cv2.rectangle(scene, (left, top), (left + box_width, bottom), colour, cv2.FILLED)
+    ink = (0, 0, 0) if _is_light(colour) else (255, 255, 255)
+    place = (left + padding, top + padding + text_height)
+    cv2.putText(scene, label, place, FONT, scale, ink, thickness, cv2.LINE_AA)
+
+
+def draw_path(scene: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], *, closed: bool = False) -> None:
+    """Draw straight lines from point to point, (n, 2) in pixels, with a dark edge that shows on any picture."""
+    corners = [np.asarray(points).round().astype(np.int32)]
+    width = line_width(scene)
+    cv2.polylines(scene, corners, closed, (0, 0, 0), width + 2, cv2.LINE_AA)
+    cv2.polylines(scene, corners, closed, colour, width, cv2.LINE_AA)
+
+
+def line_width(scene: np.ndarray) -> int:
+    """Return how many pixels wide a line is in a picture of that size: 2 at 480, rounded up."""
+    return -(-min(scene.shape[:2]) // 240)
+
+
+def colour_of(number: int) -> tuple[int, int, int]:
+    """Return the colour, RGB, of a class or track."""
+    return _rgb(COLOURS[number % len(COLOURS)])
 
 
 def label_text(name: object, score: float) -> str:

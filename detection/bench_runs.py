@@ -52,6 +52,9 @@ class Silent:
         """Keep it."""
         self.problems.append(line)
 
+    def note(self, line: str) -> None:
+        """Say nothing."""
+
 
 def run_command(arguments: Sequence[str]) -> dict[str, float]:
     """Run `pelee-detect` in a new process: seconds to its first line and to its end, and peak memory.
@@ -106,7 +109,7 @@ def time_video(video: str, weights: str, rounds: int, seconds: float) -> dict[st
     """
     detector = Detector.load(weights, mode="throughput")
     model = openvino_model(weights) if detector.runtime.name.startswith("openvino") else None
-    (item,), _ = collect([video], None, None)
+    (item,), _ = collect([video], [], None)
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         output, json = Path(folder), str(Path(folder) / "found.jsonl")

@@ -18,6 +18,7 @@ from detection.timing import StageTimer
 from weights.store import ModelFile, find_exports, resolve
 
 WARM_UP = 5  # calls before the first that counts
+PAUSE = 0.3  # seconds between contenders: threads of the one before wait for more work at full speed for up to 0.2
 AGAIN = 2  # calls that do not count at the begin of each round: another network was in the caches
 ROUNDS = 5
 SECONDS = 2.0  # of full load a round
@@ -118,6 +119,7 @@ def time_calls(contenders: Sequence[Contender], images: Sequence[np.ndarray], re
             contender.detector.timer = StageTimer()
     for number in range(ROUNDS):
         for contender in contenders:
+            time.sleep(PAUSE)
             detector = contender.detector
             timer = detector.timer if detector is not None else None
             for call in range(-AGAIN, _share(repeats, number)):
@@ -135,20 +137,22 @@ def time_in_flight(contenders: Sequence[Contender], seconds: float) -> None:
     loaded = [(one, one.load("throughput")) for one in contenders if one.choice is not None and one.batch == 1]
     for _ in range(ROUNDS):
         for contender, detector in loaded:
+            time.sleep(PAUSE)
             contender.rates.append(submit_rate(detector, seconds))
 
 
 def submit_rate(detector: Detector, seconds: float) -> float:
-    """Pictures a second of a detector's bare network, kept full."""
+    """Pictures a second of a detector's bare network, kept full with as many a call as it takes best."""
     runtime = detector.runtime
-    images = np.random.default_rng(0).integers(0, 256, (1, runtime.input_size, runtime.input_size, 3), np.uint8)
+    shape = (runtime.batch, runtime.input_size, runtime.input_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     flying: deque[Future[Any]] = deque()
     for _ in range(runtime.parallel + 1):
         runtime.submit(images).result()
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         flying.append(runtime.submit(images))
-        count += 1
+        count += runtime.batch
         if len(flying) > runtime.parallel:
             flying.popleft().result()
     for future in flying:

@@ -1,4 +1,4 @@
-"""What a command line names, told apart: pictures, folders, patterns, videos, cameras; and where results go."""
+"""What a command line names, told apart: pictures, folders, patterns, videos, live sources; and where results go."""
 
 import glob
 import os
@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from data.errors import ImageError, SettingsError
 from data.images import PICTURE_SUFFIXES, find_pictures
-from detection.video.sources import VIDEO_SUFFIXES, display_name, is_camera
+from detection.video.sources import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Item:
     """One thing to look at.
 
     Attributes:
-        source: a path, or a camera's address.
+        source: a path, an address, a camera, the test pattern, or - for pictures on stdin.
         video: whether it is one, rather than a picture.
         given: the command line's argument that it came from.
         target: its annotated copy, relative to the output folder.
@@ -34,24 +33,29 @@ class Item:
         """What to call it in results: an address without its password."""
         return display_name(self.source)
 
+    @property
+    def live(self) -> bool:
+        """Whether it does not wait: a camera, a stream, the test pattern."""
+        return self.video and is_live(self.source)
 
-def collect(inputs: Sequence[str], video: str | None, output: Path | None) -> tuple[list[Item], list[str]]:
+
+def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[Item], list[str]]:
     """Return what to look at, each thing once, and a line for each input that names nothing.
+
+    What stands in `videos` may also be live, and a file there is a video whatever its suffix.
 
     Inside a folder its annotated copies of earlier runs (the output folder) are left out. A picture of a folder keeps
     its subfolder in `target`, and names that would meet there get a number.
     """
     items: dict[str, Item] = {}
     problems: list[str] = []
-    for given in inputs:
+    for given, as_video in [*((given, False) for given in inputs), *((given, True) for given in videos)]:
         try:
-            for item in _items(given, output):
-                items.setdefault(os.path.realpath(item.source), item)
+            for item in _items(given, output, as_video):
+                remote = item.live or item.source == STDIN or is_address(item.source)
+                items.setdefault(item.source if remote else os.path.realpath(item.source), item)
         except ImageError as error:
             problems.append(str(error))
-    if video is not None:
-        key = video if is_camera(video) else os.path.realpath(video)
-        items.setdefault(key, Item(video, True, display_name(video), _video_target(video)))
     return _numbered(list(items.values())), problems
 
 
@@ -65,8 +69,14 @@ def check_targets(items: Sequence[Item], output: Path) -> None:
             raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
 
 
-def _items(given: str, output: Path | None) -> list[Item]:
+def _items(given: str, output: Path | None, as_video: bool) -> list[Item]:
     """Return what one argument names; `ImageError` where that is nothing."""
+    if given == STDIN:
+        return [Item(given, True, given, Path("stdin-000000.jpg"))]
+    if as_video and (is_live(given) or is_address(given)):
+        return [Item(given, True, display_name(given), _video_target(given))]
+    if as_video and Path(given).is_file() and Path(given).suffix.lower() not in PICTURE_SUFFIXES:
+        return [Item(given, True, given, _video_target(given))]
     if not Path(given).exists():
         # glob as the shell does it: absolute patterns too, which pathlib's refuses
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
@@ -78,7 +88,7 @@ def _items(given: str, output: Path | None) -> list[Item]:
             for item in _items_at(match, output, empty_allowed=True)
         ]
         if not items:
-            camera = "; a camera or an address goes after --video" if is_camera(given) else ""
+            camera = "; a camera or an address goes after --video" if is_live(given) or is_address(given) else ""
             kind = "nothing matches" if glob.has_magic(given) else "no such file or folder"
             raise ImageError(f"{display_name(given)}: {kind}{camera}")
         return items
@@ -109,9 +119,10 @@ def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> li
 
 def _video_target(source: str) -> Path:
     """Name a video's annotated copy: clip.mp4 for clip.avi, host-path.mp4 for an address."""
-    if "://" in source:
-        parts = urlsplit(display_name(source))
-        return Path(re.sub(r"[^\w.-]+", "-", parts.netloc + parts.path).strip("-") + ".mp4")
+    if is_address(source):
+        return Path(re.sub(r"[^\w.-]+", "-", display_name(source).partition("://")[2]).strip("-") + ".mp4")
+    if is_live(source):
+        return Path(re.sub(r"[^\w.-]+", "-", source).strip("-") + ".mp4")
     return Path(Path(source).stem + ".mp4")
 
 

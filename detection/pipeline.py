@@ -2,113 +2,48 @@
 
 A thread decodes, preprocesses and hands to the network; the network works on several pictures in threads of its own; a
 thread draws, where that is wanted; the caller's thread writes. Between them only so many pictures wait, so that memory
-does not grow with the input, and each keeps its place in the order.
+does not grow with the input, and each keeps its place in the order. What does not wait, cameras and streams, goes
+through `detection.live`.
 """
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol, Self
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from data.errors import ImageError
 from data.images import write_image
 from data.reading import read_ahead
-from detection.annotate import draw
-from detection.detector import Detecting, Detector, Search
+from detection.detector import Detecting
 from detection.inputs import Item
-from detection.postprocess import Prediction
-from detection.results import to_json_line
+from detection.outputs import Look, Outputs, Summary
 from detection.stages import Done, Stages
-from detection.video.sinks import VideoWriter, video_writer
-from detection.video.sources import VideoSource, open_source
-from detection.video.window import Window
+from detection.video.files import SMALL
+from detection.video.sinks import video_writer
+from detection.video.sources import STDIN, VideoSource, open_source
+from detection.video.stdin import PictureStream
+
+if TYPE_CHECKING:
+    from detection.tracking import Tracker
 
 READERS = 2  # threads that decode pictures
 WAITING = 4  # pictures beyond those that the network works on: one for it to go on with, and what evens out the rest
+STAYING = frozenset("s+-")  # keys that do not ask for the next picture
+SMOOTH = 0.03  # seconds: no longer wait in a window without a look at its keys
 
 
 @dataclass(slots=True)
-class Summary:
-    """What an item came to: how many pictures or frames were read, and how often each class was found in them."""
-
-    item: Item
-    frames: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-
-
-class Progress(Protocol):
-    """What is told while it runs, in the caller's thread."""
-
-    def start(self, name: str, total: int | None) -> None:
-        """Begin with `total` pictures or frames; None where their number is not known."""
-
-    def advance(self) -> None:
-        """One picture or frame further."""
-
-    def problem(self, line: str) -> None:
-        """Something could not be read."""
-
-
-@dataclass(slots=True)
-class _Look:
-    """A picture on its way: what it is, the network's work on it, and what that found.
-
-    problem: why it could not be read; there is no more to it then.
-    """
-
-    item: Item
-    problem: str | None = None
-    index: int = 0
-    time: Fraction | None = None
-    image: np.ndarray | None = None
-    width: int = 0
-    height: int = 0
-    detecting: Detecting | None = None
-    prediction: Prediction | None = None
-
-    def result(self) -> Self:
-        """Wait for the network."""
-        if self.detecting is not None:
-            (self.prediction,) = self.detecting.result()
-            self.detecting = None
-        return self
-
-
-@dataclass(slots=True)
-class Pipeline:
-    """What is done with every picture.
-
-    Attributes:
-        detector: finds.
-        search: what is looked for.
-        output: folder of annotated copies; None for none.
-        write_line: takes each line of JSON; None for none.
-        window: shows each annotated picture; None for none.
-        progress: is told.
-        summaries: grows by one for each item that could be read, at least in part.
-        failed: how many items could not be read, or not to their end.
-        seconds: how long `run` has taken.
-    """
-
-    detector: Detector
-    search: Search
-    output: Path | None
-    write_line: Callable[[str], None] | None
-    window: Window | None
-    progress: Progress
-    summaries: list[Summary] = field(default_factory=list)
-    failed: int = 0
-    seconds: float = 0.0
+class Pipeline(Outputs):
+    """The way of pictures and videos; its settings are those of `Outputs`."""
 
     def run(self, items: Sequence[Item]) -> None:
         """Look at every item until the user quits; one that cannot be read is told and passed over.
+
+        Pictures come first, then videos one after the other, then all live sources at once.
 
         Raises what ends the whole run, once all threads are gone: errors of the file system while writing,
         `KeyboardInterrupt`, a bug. What was written before is whole.
@@ -125,13 +60,18 @@ class Pipeline:
             self.progress.start("pictures", len(pictures))
             if not self._pictures(pictures):
                 return
+        live = [item for item in items if item.live]
         for item in items:
-            if item.video:
+            if item.video and not item.live:
                 try:
-                    if not self._video(item):
+                    if not (self._stdin(item) if item.source == STDIN else self._video(item)):
                         return
                 except ImageError as error:  # it does not open
-                    self._problem(str(error))
+                    self.problem(str(error))
+        if live:
+            from detection.live import LiveRun
+
+            LiveRun(self, live).run()
 
     def _pictures(self, items: Sequence[Item]) -> bool:
         """Return whether to go on."""
@@ -139,61 +79,141 @@ class Pipeline:
             for look in self._looks(stages, self._read(items)):
                 self.progress.advance()
                 if look.problem is not None:
-                    self._problem(look.problem)
+                    self.problem(look.problem)
                     continue
                 summary = Summary(look.item)
                 self.summaries.append(summary)
-                self._tell(summary, look)
+                self.tell(summary, look)
                 if self.output is not None and look.image is not None:
                     with self.detector.timer.stage("encode"):
                         write_image(self.output / look.item.target, look.image)
-                if not self._show(look, wait=True):
+                if not self._leaf(look):
                     return False
+        return True
+
+    def _leaf(self, look: Look) -> bool:
+        """Show a picture until a key asks for the next one; return whether to go on."""
+        while self.show(look.image, wait=True):
+            if not STAYING.intersection(self.press(look.image)):
+                return True
+        return False
+
+    def _stdin(self, item: Item) -> bool:
+        """Pictures on stdin, each told before the next must come; return whether to go on."""
+        self.progress.start("stdin", None)
+        summary = Summary(item)
+        self.summaries.append(summary)
+        pictures = PictureStream()
+        with Stages() as stages, closing(pictures):
+            for look in self._looks(stages, self._piped(item, pictures)):
+                if look.problem is not None:
+                    self.problem(look.problem)
+                    continue
+                self.tell(summary, look)
+                if self.output is not None and look.image is not None:
+                    with self.detector.timer.stage("encode"):
+                        write_image(self.output / f"stdin-{look.index:06}.jpg", look.image)
+                self.progress.advance()
+                if not self.show(look.image):
+                    return False
+                self.press(look.image)
         return True
 
     def _video(self, item: Item) -> bool:
         """Return whether to go on; a video that fails on its way keeps what came before."""
         with open_source(item.source) as source:
+            if not self.wanted and hasattr(source, "every"):
+                source.every = self.every
             self.progress.start(source.name, source.frames)
             summary = Summary(item)
             self.summaries.append(summary)
+            tracker = self.tracker(source.rate)
             opened = (
                 nullcontext(None)
                 if self.output is None
                 else video_writer(self.output / item.target, source.size, source.rate, source.time_base)
             )
+            last = -1
+            begin = time.monotonic()
+            # Larger frames cost more to decode than to look at, and a group of them much memory.
+            small = self.every == 1 and source.size[0] * source.size[1] <= SMALL
+            group = self.detector.runtime.batch if small else 1
             with opened as writer, Stages() as stages:
-                for look in self._looks(stages, self._frames(item, source)):
+                for look in self._looks(stages, self._frames(item, source), tracker, group):
                     if look.problem is not None:
-                        self._problem(look.problem)
+                        self.problem(look.problem)
                         continue
-                    self._tell(summary, look)
-                    self._encode(writer, look)
+                    if look.index % self.every == 0:
+                        self.tell(summary, look)
+                    self.encode(writer, look)
+                    last = self.snapshot(look, last)
                     self.progress.advance()
-                    if not self._show(look, wait=False):
-                        return False
+                    if self.window is not None:
+                        if not self._play(look, begin):
+                            return False
+                        begin = max(begin, time.monotonic() - float(look.time or 0))  # a pause, or a slow machine
         return True
 
-    def _looks(self, stages: Stages, pictures: Iterator[_Look]) -> Iterator[_Look]:
-        """Yield the pictures with what was found in them; with that drawn on them, where they are wanted."""
-        found = stages.ahead(pictures, self._start, self.detector.runtime.parallel + WAITING, "decode")
-        if not self._wanted:
+    def _play(self, look: Look, begin: float) -> bool:
+        """Show a frame until its time has passed, as a player does; return whether to go on."""
+        assert look.image is not None
+        while self.show(look.image):
+            if " " in self.press(look.image):
+                return self.hold(look.image)
+            rest = begin + float(look.time or 0) - time.monotonic()
+            if rest <= 0:
+                return True
+            time.sleep(min(rest, SMOOTH))
+        return False
+
+    def _looks(
+        self, stages: Stages, pictures: Generator[Look], tracker: "Tracker | None" = None, group: int = 1
+    ) -> Iterator[Look]:
+        """Yield the pictures with what was found in them; with that drawn on them, where they are wanted.
+
+        `group` of them go through the network together.
+        """
+        depth = self.detector.runtime.parallel + max(1, WAITING // group)
+        found = chain.from_iterable(stages.ahead(_grouped(pictures, group), self._start, depth, "decode"))
+        if not self.wanted and tracker is None:
             return found
-        return stages.ahead(found, lambda look: Done(self._draw(look)), WAITING, "draw")
+        return stages.ahead(found, self._drawer(tracker), WAITING, "draw")
 
-    @property
-    def _wanted(self) -> bool:
-        """Whether anyone wants the pictures themselves."""
-        return self.output is not None or self.window is not None
+    def _drawer(self, tracker: "Tracker | None") -> Callable[[Look], Done[Look]]:
+        """What draws in the order of the frames: on those that were not looked at, what the last one had."""
+        last: Look | None = None
 
-    def _read(self, items: Sequence[Item]) -> Iterator[_Look]:
+        def finish(look: Look) -> Done[Look]:
+            nonlocal last
+            if look.prediction is not None:
+                self.track(look, tracker)
+                last = replace(look, image=None)
+            elif last is not None and look.problem is None:
+                look.prediction, look.tracked = last.prediction, last.tracked
+            self.draw(look, tracker)
+            return Done(look)
+
+        return finish
+
+    def _read(self, items: Sequence[Item]) -> Generator[Look]:
         """Yield pictures, read ahead."""
         images = read_ahead(items, lambda item: self.detector.read(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
-                yield _Look(item, str(image)) if isinstance(image, ImageError) else _Look(item, image=image)
+                yield Look(item, str(image)) if isinstance(image, ImageError) else Look(item, image=image)
 
-    def _frames(self, item: Item, source: VideoSource) -> Iterator[_Look]:
+    def _piped(self, item: Item, pictures: PictureStream) -> Generator[Look]:
+        """Yield what comes on stdin; a failure that ends it is the last."""
+        try:
+            for frame in pictures:
+                if isinstance(frame, ImageError):
+                    yield Look(item, str(frame))
+                elif frame.index % self.every == 0:
+                    yield Look(item, index=frame.index, time=frame.time, image=frame.image)
+        except ImageError as error:
+            yield Look(item, str(error))
+
+    def _frames(self, item: Item, source: VideoSource) -> Generator[Look]:
         """Yield a video's frames, timed; a failure on the way is the last."""
         frames = iter(source)
         while True:
@@ -201,52 +221,49 @@ class Pipeline:
                 with self.detector.timer.stage("decode"):
                     frame = next(frames, None)
             except ImageError as error:
-                yield _Look(item, str(error))
+                yield Look(item, str(error))
                 return
             if frame is None:
                 return
-            yield _Look(item, index=frame.index, time=frame.time, image=frame.image)
+            yield Look(item, index=frame.index, time=frame.time, image=frame.image)
 
-    def _start(self, look: _Look) -> _Look:
-        """Hand a picture to the network."""
-        if look.image is not None:
-            look.height, look.width = look.image.shape[:2]
-            look.detecting = self.detector.submit([look.image], self.search)
-            if not self._wanted:
+    def _start(self, looks: list[Look]) -> "_Group":
+        """Hand pictures to the network, but for those between the ones that are looked at."""
+        wanted = []
+        for look in looks:
+            if look.image is not None:
+                look.height, look.width = look.image.shape[:2]
+                if look.index % self.every == 0:
+                    wanted.append(look)
+        images = [look.image for look in wanted if look.image is not None]
+        group = _Group(looks, wanted, self.detector.submit(images, self.looking) if images else None)
+        if not self.wanted:
+            for look in wanted:
                 look.image = None
-        return look
+        return group
 
-    def _draw(self, look: _Look) -> _Look:
-        if look.image is not None and look.prediction is not None:
-            boxes, scores, labels = look.prediction
-            names = [self.detector.class_names[label] for label in labels]
-            with self.detector.timer.stage("draw"):
-                look.image = draw(look.image, boxes, scores, labels, names)
-        return look
 
-    def _tell(self, summary: Summary, look: _Look) -> None:
-        """Count what was found, and write its line."""
-        assert look.prediction is not None
-        names = self.detector.class_names
-        summary.frames += 1
-        summary.counts.update([names[label] for label in look.prediction.labels])
-        if self.write_line is not None:
-            name = summary.item.name
-            self.write_line(to_json_line(name, look.index, look.width, look.height, look.prediction, names))
+@dataclass(slots=True)
+class _Group:
+    """Pictures that go through the network together, and those between them."""
 
-    def _encode(self, writer: VideoWriter | None, look: _Look) -> None:
-        if writer is not None and look.image is not None:
-            with self.detector.timer.stage("encode"):
-                writer.write(look.image, look.time)
+    looks: list[Look]
+    wanted: list[Look]
+    detecting: Detecting | None
 
-    def _show(self, look: _Look, wait: bool) -> bool:
-        """Return whether to go on."""
-        return self.window is None or look.image is None or self.window.show(look.image, wait=wait)
+    def result(self) -> list[Look]:
+        """Wait for the network."""
+        if self.detecting is not None:
+            for look, prediction in zip(self.wanted, self.detecting.result(), strict=True):
+                look.prediction = prediction
+        return self.looks
 
-    def _problem(self, line: str) -> None:
-        """Tell what could not be read, and count it."""
-        self.failed += 1
-        self.progress.problem(line)
+
+def _grouped(looks: Generator[Look], size: int) -> Generator[list[Look]]:
+    """Yield them in groups of `size`, the last of which may be smaller."""
+    with closing(looks):
+        while group := list(islice(looks, size)):
+            yield group
 
 
 def prepare_output(output: Path) -> None:

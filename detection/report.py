@@ -1,17 +1,19 @@
 """What `pelee-detect` tells a person: bars while it works, a table at the end."""
 
+import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from detection.pipeline import Summary
+    from detection.outputs import Summary
     from detection.timing import StageTimer
+    from detection.video.figures import Figures
 
 ROWS = 40  # more pictures than that are told by the argument that they came from
 REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as a picture
@@ -40,11 +42,15 @@ class Bars:
             self._tell()
 
     def problem(self, line: str) -> None:
-        """Print one line."""
+        """Print one line: an error."""
+        self.note(f"error: {line}")
+
+    def note(self, line: str) -> None:
+        """Print one line, above the bars."""
         if self._progress is None:
-            print(f"error: {line}", file=sys.stderr)
+            print(line, file=sys.stderr, flush=True)
         else:
-            self._progress.console.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _tell(self) -> None:
         """Let the bar catch up."""
@@ -118,7 +124,22 @@ def print_report(
         lines = [f"{frames} pictures in {seconds:.2f} s: {frames / max(seconds, 1e-9):.1f} pictures/s on {runtime}"]
         stages = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in timer.medians().items())
         lines.append(f"ms per picture (median; the stages overlap, and the network's is with its queue): {stages}")
+        lines += [_live_line(summary.item.name, summary.figures) for summary in summaries if summary.figures]
+        lines += [f"{summary.item.name}: {_tracks_line(summary.tracks)}" for summary in summaries if summary.tracks]
         console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _live_line(name: str, figures: "Figures") -> str:
+    """Return what a live source came to, in words."""
+    return (
+        f"{name}: {figures.captured.count} frames came, {figures.captured.overall():.1f}/s; looked at "
+        f"{figures.looked_at.count}, {figures.looked_at.overall():.1f}/s; dropped {figures.dropped}; age when shown "
+        f"{figures.age(50):.0f} ms (p50), {figures.age(99):.0f} ms (p99); reconnected {figures.reconnects} times"
+    )
+
+
+def _tracks_line(counts: dict[str, Any]) -> str:
+    return "tracks " + json.dumps(counts)
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from detection.postprocess import Prediction
 
 if TYPE_CHECKING:
     from supervision import Detections
+
+    from detection.tracking import Tracked
 
 
 def to_detections(prediction: Prediction, class_names: Sequence[str]) -> "Detections":
@@ -25,12 +28,23 @@ def to_detections(prediction: Prediction, class_names: Sequence[str]) -> "Detect
 
 
 def to_dict(
-    source: str, frame: int, width: int, height: int, prediction: Prediction, class_names: Sequence[str]
+    source: str,
+    frame: int,
+    width: int,
+    height: int,
+    prediction: Prediction,
+    class_names: Sequence[str],
+    *,
+    time: Fraction | float | None = None,
 ) -> dict[str, Any]:
-    """Return one picture's result as plain values: boxes rounded to 0.1 pixel, scores to 4 digits."""
-    return {
-        "source": source,
-        "frame": frame,
+    """Return one picture's result as plain values: boxes rounded to 0.1 pixel, scores to 4 digits.
+
+    `time` is in seconds from the start of a video; the result of a picture, None, has none.
+    """
+    result: dict[str, Any] = {"source": source, "frame": frame}
+    if time is not None:
+        result["time"] = round(float(time), 3)
+    result |= {
         "width": width,
         "height": height,
         "detections": [
@@ -43,10 +57,29 @@ def to_dict(
             for box, score, label in zip(*(part.tolist() for part in prediction), strict=True)
         ],
     }
+    return result
 
 
 def to_json_line(
-    source: str, frame: int, width: int, height: int, prediction: Prediction, class_names: Sequence[str]
+    source: str,
+    frame: int,
+    width: int,
+    height: int,
+    prediction: Prediction,
+    class_names: Sequence[str],
+    *,
+    time: Fraction | float | None = None,
+    tracked: "Tracked | None" = None,
 ) -> str:
-    """Return one picture's result as a line of JSON without its newline, in ASCII: any file name survives any pipe."""
-    return json.dumps(to_dict(source, frame, width, height, prediction, class_names), allow_nan=False)
+    """Return what `to_dict` does as a line of JSON without its newline, in ASCII: any file name survives any pipe.
+
+    With tracks, their prediction takes the place of `prediction`, and the line has "track_id" and "counts".
+    """
+    if tracked is None:
+        result = to_dict(source, frame, width, height, prediction, class_names, time=time)
+    else:
+        from detection.tracking import with_tracks
+
+        found = to_dict(source, frame, width, height, tracked.prediction, class_names, time=time)
+        result = with_tracks(found, tracked)
+    return json.dumps(result, allow_nan=False)

@@ -1,15 +1,21 @@
 """Where annotated frames go: an mp4 that every browser plays."""
 
+import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
 from data.errors import ImageError
 from data.files import atomic_path
 
+ROOM = 8 * 2**20  # bytes that a disk must have left: what the encoder holds back, other files' last lines
+ROOM_A_FRAME = 32  # bytes of a frame in the index, at the most
+ROOM_LOOKS = 0.5  # seconds between two looks at the disk
 BT709 = 1  # the code of ITU-T H.273 for its primaries, its transfer and its matrix alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 
@@ -20,8 +26,8 @@ def video_writer(
 ) -> Iterator["VideoWriter"]:
     """Yield a writer of an H.264 mp4 without sound, written aside and renamed when the block ends.
 
-    Ctrl-C in the block finishes the file as far as it got, and then goes on; any other error removes it and leaves
-    what stood at `path` before.
+    Ctrl-C in the block and a full disk, the file's own or another's, finish it as far as it got, and then go on; any
+    other error removes it and leaves what stood at `path` before.
 
     Args:
         path: where to; its folder is made.
@@ -30,17 +36,17 @@ def video_writer(
         time_base: the unit of the frames' times in seconds; None is one frame's time.
 
     Raises:
-        OSError: the file system's, such as a full disk.
+        OSError: the file system's. A disk that is nearly full is one as long as there is room to finish the file.
         ImageError: not one frame was written.
     """
-    interrupt: KeyboardInterrupt | None = None
+    interrupt: KeyboardInterrupt | OSError | None = None
     with atomic_path(path) as aside:
         writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate)
         try:
             try:
                 yield writer
-            except KeyboardInterrupt as error:
-                if writer.frames == 0:
+            except (KeyboardInterrupt, OSError) as error:
+                if writer.frames == 0 or writer.broken or not _keeps(error):
                     raise
                 interrupt = error
             writer.finish()
@@ -51,11 +57,17 @@ def video_writer(
         raise interrupt
 
 
+def _keeps(error: BaseException) -> bool:
+    """Whether what was written before it is worth keeping."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+
+
 class VideoWriter:
     """What `video_writer` yields.
 
     Attributes:
         frames: how many were written.
+        broken: the file system refused a part of it, so that what lies there is no video.
     """
 
     def __init__(self, aside: Path, path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> None:
@@ -64,6 +76,8 @@ class VideoWriter:
         from av.video.reformatter import VideoReformatter
 
         self.frames = 0
+        self.broken = False
+        self._looked_at = 0.0
         self._reformatter = VideoReformatter()  # one for all frames: each would set up the conversion anew
         self._path = path
         self._time_base = time_base
@@ -94,6 +108,7 @@ class VideoWriter:
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
+        self._check_room()
         place = self._last + self._step if time is None else round(time / self._time_base)
         self._last = max(place, self._last + 1, 0)  # an encoder takes only times that grow
         height, width = image.shape[:2]
@@ -107,6 +122,15 @@ class VideoWriter:
         with self._named_errors():
             self._container.mux(self._stream.encode(frame))
         self.frames += 1
+
+    def _check_room(self) -> None:
+        """Raise ENOSPC while the index, and what else is being written on that disk, still has room."""
+        now = monotonic()
+        if now - self._looked_at < ROOM_LOOKS:
+            return
+        self._looked_at = now
+        if shutil.disk_usage(self._path.parent).free < ROOM + ROOM_A_FRAME * self.frames:
+            raise OSError(errno.ENOSPC, "the disk is full, and the video ends there", str(self._path))
 
     def finish(self) -> None:
         """Write what the encoder holds back, and the index."""
@@ -131,4 +155,5 @@ class VideoWriter:
         try:
             yield
         except av.FFmpegError as error:
+            self.broken = True
             raise OSError(error.errno, error.strerror, str(self._path)) from error

@@ -11,7 +11,10 @@ import numpy as np
 from data.errors import SettingsError
 
 INSTEAD = "write files with --output DIR instead"
+LARGEST = 1280  # pixels: a window's longer side, until the user makes it larger
 QUIT_KEYS = (ord("q"), 27)  # and Esc
+KEYS = {ord(" "): " ", ord("s"): "s", ord("+"): "+", ord("="): "+", ord("-"): "-"}  # + stands on the key of =
+NUMBER_PAD = {0xAB: "+", 0xAD: "-"}  # of GTK, in its low byte
 
 
 class Window:
@@ -19,22 +22,41 @@ class Window:
 
     def __init__(self, title: str) -> None:
         """Check that windows work here at all; `SettingsError` where they do not."""
+        # OpenCV's Qt has no fonts, needs none, and complains at every start.
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         check_display()
         self._title = title
+        self._keys: list[str] = []
+        self._open = False
 
     def show(self, image: np.ndarray, wait: bool) -> bool:
         """Show an (H, W, 3) uint8 RGB picture, with `wait` until a key is pressed; False once the user quits."""
         import cv2
 
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        if not self._open:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            share = min(1.0, LARGEST / max(image.shape[:2]))
+            cv2.resizeWindow(self._title, round(image.shape[1] * share), round(image.shape[0] * share))
+            self._open = True
         cv2.imshow(self._title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         while True:
             key = cv2.waitKey(50 if wait else 1) & 0xFF
             closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
             if key in QUIT_KEYS or closed:
                 return False
+            name = (KEYS | NUMBER_PAD).get(key)
+            if name is not None:
+                self._keys.append(name)
             if not wait or key != 0xFF:
                 return True
+
+    def tell(self, numbers: str) -> None:
+        """Show nothing: numbers stand on the picture."""
+
+    def keys(self) -> list[str]:
+        """The keys that were pressed since the last call, as `detection.video.view.View` has them."""
+        keys, self._keys = self._keys, []
+        return keys
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -193,7 +193,8 @@ def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
     assert cli.main(["photos", "--output", "out", "--json", "found.jsonl"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: No space left on device: out/sub/a.jpg") and len(err.splitlines()) == 1
-    assert tree("out") == ["a.jpg"] and Path("found.jsonl").read_text() == "old"
+    assert tree("out") == ["a.jpg"]
+    assert [line["source"] for line in lines(Path("found.jsonl").read_text())] == ["photos/a.jpg", "photos/sub/a.png"]
 
 
 def test_json_to_something_that_is_no_file_is_not_replaced(photos: Path) -> None:
@@ -216,6 +217,8 @@ def test_many_pictures_are_told_by_folder(photos: Path, capsys: pytest.CaptureFi
         (["photos"], "throughput"),
         (["clip.mp4"], "throughput"),
         (["--video", "cam0"], "latency"),
+        (["--video", "cam0", "--video", "cam1"], "throughput"),
+        (["-"], "latency"),
     ],
 )
 def test_flags_of_the_runtime_and_the_mode_that_fits(
@@ -239,19 +242,19 @@ def test_the_first_line_waits_for_no_import_that_it_does_not_need(photos: Path) 
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from detection import cli, detector, pipeline
+from detection import cli, detector, outputs
 
 def load(*names, **options):
     from rectangle_runtime import RectangleRuntime, make_card
     return detector.Detector(RectangleRuntime(), make_card())
 
-plain = pipeline.to_json_line
+plain = outputs.to_json_line
 
-def line(*arguments):
+def line(*arguments, **options):
     print(*sorted({{"av", "rich", "supervision", "torch", "pydantic", "safetensors"}} & set(sys.modules)))
-    return plain(*arguments)
+    return plain(*arguments, **options)
 
-detector.Detector.load, pipeline.to_json_line = load, line
+detector.Detector.load, outputs.to_json_line = load, line
 sys.exit(cli.main(["photos/a.jpg", "--json", "found.jsonl"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,9 +16,9 @@ from detect_runs import make_photos
 from PIL import Image
 from rectangle_runtime import RectangleRuntime, clip, make_detector, picture
 
-from detection import pipeline
+from detection import outputs, pipeline
 from detection.detector import Detector, Search
-from detection.inputs import collect
+from detection.inputs import Item, collect
 from detection.pipeline import WAITING, Pipeline
 from detection.results import to_json_line
 from detection.video.sinks import VideoWriter
@@ -39,6 +39,7 @@ class UnevenRuntime(RectangleRuntime):
     """Works on three batches at once and is done with them in any order."""
 
     parallel = PARALLEL
+    batch = 1
 
     def __init__(self, slowest: float = 0.006) -> None:
         super().__init__()
@@ -78,6 +79,9 @@ class Quiet:
     def problem(self, line: str) -> None:
         self.problems.append(line)
 
+    def note(self, line: str) -> None:
+        self.problems.append(f"note: {line}")
+
 
 def make(detector: Detector, write_line: Callable[[str], Any] | None, output: Path | None = None) -> Pipeline:
     return Pipeline(
@@ -97,13 +101,13 @@ def one_by_one(*paths: str) -> list[str]:
     for path in paths:
         if path.endswith(".mp4"):
             with open_source(path) as source:
-                frames = [(frame.index, frame.image.copy()) for frame in source]
+                frames = [(frame.index, frame.time, frame.image.copy()) for frame in source]
         else:
-            frames = [(0, detector.read(path))]
-        for index, image in frames:
+            frames = [(0, None, detector.read(path))]
+        for index, moment, image in frames:
             (found,) = detector.predict_batch([image], 0.3)
             height, width = image.shape[:2]
-            lines.append(to_json_line(path, index, width, height, found, detector.class_names))
+            lines.append(to_json_line(path, index, width, height, found, detector.class_names, time=moment))
     return lines
 
 
@@ -131,13 +135,40 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_video_gives_what_it_gives_frame_by_frame(film: str, detector: Detector, drawn: bool) -> None:
     lines: list[str] = []
     run = make(detector, lines.append, Path("out") if drawn else None)
-    run.run(collect([film], None, None)[0])
+    run.run(collect([film], [], None)[0])
     assert lines == one_by_one(film)
     assert len({json.dumps(json.loads(line)["detections"]) for line in lines}) > 5  # an order can be told from them
     assert run.progress.steps == 60 and run.summaries[0].frames == 60  # type: ignore[attr-defined]
     assert run.seconds > 0
     stages = ["decode", "preprocess", "network", "postprocess", *(["draw", "encode"] if drawn else [])]
     assert sorted(detector.timer.medians()) == sorted(stages)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
+    """The lines are those of every frame's run; the annotated video keeps all frames, with the last boxes on them."""
+    lines: list[str] = []
+    run = make(detector, lines.append, Path("out") if drawn else None)
+    run.every = 3
+    run.run(collect([film], [], None)[0])
+    assert lines == one_by_one(film)[::3] and len(lines) == 20
+    assert run.summaries[0].frames == 20
+    if drawn:
+        with open_source("out/film.mp4") as copies, open_source(film) as originals:
+            changed = [
+                (np.abs(a.image.astype(int) - b.image) > 40).any() for a, b in zip(copies, originals, strict=True)
+            ]
+        assert all(changed) and len(changed) == 60
+
+
+def test_snapshots_by_the_videos_own_time(film: str, detector: Detector) -> None:
+    run = make(detector, None, Path("out"))
+    run.snapshot_every = 0.8  # 20 frames of 25 a second
+    run.run(collect([film], [], None)[0])
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        *(f"film-{index:06}.jpg" for index in (0, 20, 40)),
+        "film.mp4",
+    ]
 
 
 def test_pictures_give_what_they_give_one_by_one(
@@ -147,7 +178,7 @@ def test_pictures_give_what_they_give_one_by_one(
     for index in range(20):
         Image.fromarray(picture(60 + index, 50, (5, 5, 30 + index, 40))).save(f"photos/{index:02}.png")
     lines: list[str] = []
-    items = collect(["photos"], None, None)[0]
+    items = collect(["photos"], [], None)[0]
     make(detector, lines.append).run(items)
     assert lines == one_by_one(*(item.source for item in items)) and len(lines) == 23
 
@@ -155,7 +186,7 @@ def test_pictures_give_what_they_give_one_by_one(
 def test_what_is_drawn_does_not_reach_the_network(film: str, detector: Detector) -> None:
     """Drawing is on the frame itself, while the network may still be at work on others: the lines are the same."""
     with_copies: list[str] = []
-    make(detector, with_copies.append, Path("out")).run(collect([film], None, None)[0])
+    make(detector, with_copies.append, Path("out")).run(collect([film], [], None)[0])
     assert with_copies == one_by_one(film)
     with open_source("out/film.mp4") as copies, open_source(film) as originals:
         changed = [(np.abs(a.image.astype(int) - b.image) > 40).any() for a, b in zip(copies, originals, strict=True)]
@@ -194,7 +225,7 @@ def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Film:
     return film
 
 
-ENDLESS = collect([], "cam0", None)[0]
+ENDLESS = [Item("film.mp4", True, "film.mp4", Path("film.mp4"))]
 
 
 @pytest.mark.parametrize("drawn", [False, True])
@@ -218,7 +249,7 @@ def test_what_waits_is_bounded_whatever_the_input_and_the_writer(
     assert 2 <= runtime.most_flying <= PARALLEL + WAITING
     assert endless.closed
     if drawn:  # whole as far as it got: the frame of the line that was interrupted is not in it
-        with open_source("out/cam0.mp4") as source:
+        with open_source("out/film.mp4") as source:
             assert len(list(source)) == 39
 
 
@@ -242,7 +273,7 @@ def test_an_error_of_any_stage_ends_the_run_with_itself(
     stage: str, endless: Film, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("out").mkdir()
-    Path("out/cam0.mp4").write_bytes(b"old")
+    Path("out/film.mp4").write_bytes(b"old")
     calls = 0
 
     def fail(*args: object, **options: object) -> Any:
@@ -264,7 +295,7 @@ def test_an_error_of_any_stage_ends_the_run_with_itself(
     elif stage == "preprocess":
         failing(detector, "_batch")
     elif stage == "draw":
-        failing(pipeline, "draw")
+        failing(outputs, "draw")
     elif stage == "encode":
         failing(VideoWriter, "write")
     run = make(detector, fail if stage == "line" else None, Path("out"))
@@ -272,5 +303,5 @@ def test_an_error_of_any_stage_ends_the_run_with_itself(
         run.run(ENDLESS)
     assert endless.closed
     assert 0 < run.summaries[0].frames < 8
-    assert [path.name for path in Path("out").iterdir()] == ["cam0.mp4"]
-    assert Path("out/cam0.mp4").read_bytes() == b"old"
+    assert [path.name for path in Path("out").iterdir()] == ["film.mp4"]
+    assert Path("out/film.mp4").read_bytes() == b"old"

@@ -1,8 +1,12 @@
+import errno
 import subprocess
 import sys
-import time
+import threading
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -10,9 +14,10 @@ import pytest
 from rectangle_runtime import DARK, RED, clip, picture
 
 from data.errors import ImageError, SettingsError
-from detection.video import sources, window
+from detection.video import sinks, window
+from detection.video.files import VideoFile
 from detection.video.sinks import video_writer
-from detection.video.sources import Camera, VideoFile, display_name, is_camera, open_source
+from detection.video.sources import display_name, is_address, is_live, open_source
 
 
 def facts(path: Path) -> tuple[int, int, int, Fraction | None, str, str | None]:
@@ -123,6 +128,23 @@ def test_an_error_keeps_the_old_file_and_no_half_one(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+def test_a_disk_that_gets_full_ends_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"old")
+    left = iter([sinks.ROOM + 1000] * 4)
+    monkeypatch.setattr(sinks, "ROOM_LOOKS", 0)
+    monkeypatch.setattr(sinks.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(left, 0)))
+    with (
+        pytest.raises(OSError, match="the disk is full") as error,
+        video_writer(path, (128, 96), Fraction(25)) as writer,
+    ):
+        for _ in range(7):
+            writer.write(picture(128, 96))
+    assert error.value.errno == errno.ENOSPC and error.value.filename == str(path)
+    assert facts(path)[0] == 4
+    assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_full_disk_is_an_error_of_the_file_system(tmp_path: Path) -> None:
     """A limit on the size of files fails in the middle of a write, as a full disk does."""
@@ -204,61 +226,71 @@ def test_a_name_that_ffmpeg_would_take_for_a_protocol(tmp_path: Path) -> None:
         assert len(list(source)) == 3
 
 
-def test_files_are_told_from_cameras(tmp_path: Path) -> None:
-    assert all(is_camera(text) for text in ("cam0", "cam12", "rtsp://host/x", "http://host/x.mjpg", "rtsps://h/x"))
-    assert not any(is_camera(text) for text in ("cam", "cam0.mp4", "webcam0", "clip.mp4", "/cam0", "rtsp:/x"))
+@pytest.mark.parametrize(
+    ("text", "live", "address"),
+    [
+        ("cam0", True, False),
+        ("cam12", True, False),
+        ("/dev/video3", True, False),
+        ("test", True, False),
+        ("test:1280x720@60", True, False),
+        ("rtsp://host/x", True, True),
+        ("rtsps://h/x", True, True),
+        ("rtmp://h/x", True, True),
+        ("tcp://h:1", True, True),
+        ("udp://@:1234", True, True),
+        ("http://host/x.mjpg", True, True),
+        ("HTTPS://host/live/index.m3u8?key=a.mp4", True, True),
+        ("http://host/clip.MP4?key=1", False, True),
+        ("rtsp://host/clip.mp4", True, True),
+        *(
+            (text, False, False)
+            for text in ("cam", "cam0.mp4", "webcam0", "clip.mp4", "/cam0", "rtsp:/x", "-", "tests")
+        ),
+    ],
+)
+def test_what_waits_is_told_from_what_does_not(text: str, live: bool, address: bool) -> None:
+    assert (is_live(text), is_address(text)) == (live, address)
+
+
+def test_a_file_is_opened_as_one(tmp_path: Path) -> None:
     with open_source(str(clip(tmp_path / "clip.mp4"))) as source:
         assert isinstance(source, VideoFile)
 
 
-def test_passwords_stay_out_of_names() -> None:
-    assert display_name("rtsp://user:secret@host:554/live?key=abc#x") == "rtsp://host:554/live"
-    assert display_name("photos/a@b?c.jpg") == "photos/a@b?c.jpg"
+def test_a_recording_at_an_address_is_read_like_a_file(tmp_path: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    clip(tmp_path / "clip.mp4", frames=9)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            address = f"http://user:secret@127.0.0.1:{server.server_port}"
+            with open_source(f"{address}/clip.mp4?key=secret") as source:
+                assert source.name == f"http://127.0.0.1:{server.server_port}/clip.mp4"
+                assert [frame.index for frame in source] == list(range(9))
+            with pytest.raises(ImageError, match="is no video that can be read") as error:
+                open_source(f"{address}/gone.mp4?key=secret")
+            assert "secret" not in str(error.value)
+        finally:
+            server.shutdown()
 
 
-@pytest.mark.parametrize("address", ["cam97", "rtsp://user:secret@127.0.0.1:9/live", "http://127.0.0.1:9/x.mjpg"])
-def test_a_camera_that_does_not_open_is_one_line(address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImageError, match="does not open") as error:
-        open_source(address)
-    assert "secret" not in str(error.value) and "\n" not in str(error.value)
-    assert capfd.readouterr().err == ""
-
-
-class FakeCapture:
-    """OpenCV's capture of a camera that gives five frames, BGR, and then stops."""
-
-    def __init__(self, *_: object) -> None:
-        self.left = 5
-        self.released = False
-
-    def isOpened(self) -> bool:
-        return True
-
-    def get(self, _: int) -> float:
-        return 0.0  # as many cameras answer when asked for their rate
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        self.left -= 1
-        time.sleep(0.01)
-        return (True, picture(64, 48, (0, 0, 64, 48))[..., ::-1].copy()) if self.left >= 0 else (False, None)
-
-    def release(self) -> None:
-        self.released = True
-
-
-def test_a_camera_yields_rgb_at_growing_times_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cv2.VideoCapture", FakeCapture)
-    with Camera("cam0") as camera:
-        assert (camera.size, camera.rate, camera.frames) == ((64, 48), sources.FALLBACK_RATE, None)
-        frames = []
-        with pytest.raises(ImageError, match="stopped after 5 frames"):
-            for frame in camera:
-                frames.append(frame)
-    assert isinstance(camera._capture, FakeCapture) and camera._capture.released
-    assert [frame.index for frame in frames] == list(range(5))
-    assert all(frame.image[20, 20].tolist() == list(RED) for frame in frames)
-    times = [frame.time for frame in frames]
-    assert times == sorted(set(times))
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://user:secret@host:554/live?key=abc#x", "rtsp://host:554/live"),
+        ("rtsp://host/live/1?user=a&password=secret", "rtsp://host/live/1"),
+        ("rtsp://user:p@ss/w?rd#@host:8554/live", "rtsp://host:8554/live"),
+        ("http://user:secret@host/x?mail=a@b&key=secret", "http://b"),
+        ("udp://@239.0.0.1:1234", "udp://239.0.0.1:1234"),
+        ("photos/a@b?c.jpg", "photos/a@b?c.jpg"),
+    ],
+)
+def test_passwords_stay_out_of_names(address: str, name: str) -> None:
+    assert display_name(address) == name
 
 
 def test_without_a_screen_a_window_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

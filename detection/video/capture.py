@@ -1,0 +1,238 @@
+"""Cameras and streams as they come: a blocking read of one frame after the other, for a grabber's thread."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from data.errors import ImageError
+from detection.video.sources import display_name, reason_of
+
+if TYPE_CHECKING:
+    import av
+
+OPEN_TIMEOUT = 5.0  # seconds: what does not answer until then is given up
+READ_TIMEOUT = 20.0  # the watchdog gives a stream up long before; this ends the thread that it leaves behind
+ANALYSE = 1_000_000  # microseconds of a stream that FFmpeg may look at before the first frame; 5 s by itself
+BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds that decoding lags behind the stream: then only key frames, until
+PATIENCE = 5.0  # seconds: what key frames have not caught up by then is no lag, but stamps that jumped
+DRIFT = 1e-4  # by how much a camera's clock may run slower than ours: 100 ppm
+JUMP = 10.0  # seconds: stamps that differ by more have begun anew
+# MPEG-TS and RTSP bring whole pictures; FFmpeg's parser would still hold each back until the next one begins.
+WHOLE = frozenset({"mpegts", "rtsp"})
+UNPARSED = ("tcp", "udp", "rtsp", "rtsps")
+# Those whose frames bear times that are the camera's; others' are made up from a rate that is made up.
+STAMPED = frozenset({"mpegts", "rtsp", "flv", "live_flv", "hls", "dash", "matroska", "webm", "mov", "mp4"})
+BURSTS = frozenset({"hls", "dash"})  # come in parts of some seconds at once: shown by their own clock
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame of a live source.
+
+    captured: when it was taken, `time.monotonic()`, as far as that is known; picture: its (H, W, 3) uint8 RGB, which
+    costs time that a frame which nobody looks at need not take.
+    """
+
+    captured: float
+    picture: Callable[[], np.ndarray]
+
+
+class Capture(Protocol):
+    """An open camera or stream, read by one thread."""
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second that it claims; None where it claims nothing."""
+
+    @property
+    def recording(self) -> bool:
+        """Whether its end is an end, and no loss of the signal."""
+
+    def read(self) -> Shot | None:
+        """Wait for the next frame; None at the end, `ImageError` where it fails."""
+        ...
+
+    def close(self) -> None:
+        """Let the source go; called by the reading thread, once."""
+        ...
+
+
+def open_capture(address: str) -> Capture:
+    """Open cam0, a device path, a test pattern or an address on the network; `ImageError` where it does not open."""
+    from detection.video.pattern import Pattern, is_pattern
+
+    if is_pattern(address):
+        return Pattern(address)
+    return Stream(address) if "://" in address else Camera(address)
+
+
+class Camera:
+    """A camera by number or device path, opened by OpenCV."""
+
+    recording = False
+
+    def __init__(self, address: str) -> None:
+        """Open it; `ImageError` where it is absent, busy or forbidden."""
+        # OpenCV and its FFmpeg speak on stderr by themselves about what becomes one line here.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        self._name = display_name(address)
+        number = re.fullmatch(r"cam(\d+)", address)
+        self._capture = cv2.VideoCapture(int(number[1])) if number else cv2.VideoCapture(address, cv2.CAP_V4L2)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise ImageError(
+                f"{self._name}: the camera does not open; is it plugged in, free, and are you allowed to use it? "
+                "cam0 is the first camera"
+            )
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        claimed = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(claimed).limit_denominator(1001) if 1 <= claimed <= 240 else None
+
+    def read(self) -> Shot | None:
+        """Wait for the next frame."""
+        import cv2
+
+        there = self._capture.grab()
+        captured = time.monotonic()
+        there, image = self._capture.retrieve() if there else (False, None)
+        if not there or image is None or image.size == 0:
+            raise ImageError(f"{self._name}: the camera gives no pictures; is another program using it?")
+        return Shot(captured, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self._capture.release()
+
+
+class Stream:
+    """An address on the network, opened by FFmpeg through PyAV."""
+
+    def __init__(self, address: str) -> None:
+        """Connect and find the stream's pictures; `ImageError`, without the password, where there are none."""
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._name = display_name(address)
+        scheme = address.partition("://")[0].lower()
+        options = {"analyzeduration": str(ANALYSE), "fpsprobesize": "0", "rtsp_flags": "prefer_tcp"}
+        if scheme in UNPARSED:
+            options["fflags"] = "noparse+nofillin"
+        try:
+            self._container = av.open(address, timeout=(OPEN_TIMEOUT, READ_TIMEOUT), options=options)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            empty = isinstance(error, (av.InvalidDataError, av.EOFError))
+            reason = "nothing comes that can be read; is it busy?" if empty else reason_of(error)
+            raise ImageError(
+                f"{self._name}: the stream does not open ({reason}); check the address, and that a player on this "
+                "machine can open it"
+            ) from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise ImageError(f"{self._name}: the stream has no pictures")
+        stream = self._container.streams.video[0]
+        # Threads that decode a frame each hold as many frames back as there are threads.
+        stream.thread_type = "SLICE"
+        stream.codec_context.thread_count = 1
+        self.rate = stream.average_rate or stream.guessed_rate
+        self.recording = self._container.duration is not None
+        names = self._container.format.name.split(",")
+        self._stamped = not STAMPED.isdisjoint(names)
+        self._paced = self.recording or not BURSTS.isdisjoint(names)
+        self._raw = scheme in UNPARSED and WHOLE.isdisjoint(names)
+        self._reformatter = VideoReformatter()  # one for all frames: each would set up the conversion anew
+        self._stream = stream
+        self._clock = Clock()
+        self._frames = self._decode()
+        self._closed = threading.Event()
+
+    def read(self) -> Shot | None:
+        """Wait for the next frame."""
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        stamp = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+        now = time.monotonic()
+        if self._paced and stamp is not None:
+            self._closed.wait(self._clock.early(stamp, now))
+            return Shot(time.monotonic(), lambda: self._rgb(frame))
+        captured = self._clock.captured(stamp if self._stamped else None, now)
+        self._catch_up(now - captured, now)
+        return Shot(captured, lambda: self._rgb(frame))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._closed.set()
+        self._container.close()
+
+    def _decode(self) -> "Iterator[av.VideoFrame]":
+        """Yield frames; a damaged packet is passed over, an error of the network is the end."""
+        import av
+
+        context = self._stream.codec_context
+        try:
+            for packet in self._container.demux(self._stream):
+                for part in context.parse(bytes(packet)) if self._raw else [packet]:
+                    try:
+                        yield from context.decode(part)
+                    except av.EOFError:
+                        return
+                    except av.FFmpegError:  # one joins in the middle, and networks lose packets
+                        continue
+        except (av.FFmpegError, OSError) as error:
+            raise ImageError(f"{self._name}: {reason_of(error)}") from None
+
+    def _catch_up(self, lag: float, now: float) -> None:
+        """Decode key frames only while decoding is slower than the stream, so that nothing queues up unseen."""
+        context = self._stream.codec_context
+        if context.skip_frame != "NONKEY":
+            if lag > BEHIND:
+                context.skip_frame = "NONKEY"
+                self._behind_since = now
+        elif lag < CAUGHT_UP:
+            context.skip_frame = "DEFAULT"
+        elif now - self._behind_since > PATIENCE:
+            context.skip_frame = "DEFAULT"
+            self._clock = Clock()
+
+    def _rgb(self, frame: "av.VideoFrame") -> np.ndarray:
+        return self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+
+
+class Clock:
+    """When frames were taken, by their stamps: the least time that any of them took to come is taken for all.
+
+    What a frame took longer it spent waiting somewhere on its way, and that counts for its age.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the first frame."""
+        self._offset: float | None = None
+        self._last = 0.0
+
+    def captured(self, stamp: float | None, now: float) -> float:
+        """Return the time at which a frame was taken that comes `now`; both in seconds."""
+        if stamp is None:
+            return now
+        offset = now - stamp
+        if self._offset is None or offset - self._offset > JUMP:
+            self._offset = offset
+        else:
+            self._offset = min(offset, self._offset + DRIFT * (now - self._last))
+        self._last = now
+        return stamp + self._offset
+
+    def early(self, stamp: float, now: float) -> float:
+        """Return how many seconds a frame comes too soon, where frames come in bursts; 0 begins the clock anew."""
+        if self._offset is None or abs(stamp + self._offset - now) > JUMP or stamp + self._offset < now - 1:
+            self._offset = now - stamp
+        return max(0.0, stamp + self._offset - now)
