@@ -83,6 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="IOU",
         help="boxes of a class that overlap more are one (%(default)s)",
     )
+    parser.add_argument(
+        "--size",
+        type=_positive,
+        metavar="PIXELS",
+        help="side of the network's input, a multiple of 16 (the model's own); at another than its own torch runs it",
+    )
     parser.add_argument("--classes", metavar="A,B", help="look only for these: names or ids, with commas between")
     parser.add_argument(
         "--max-detections", type=_positive, default=200, metavar="N", help="most objects a picture (%(default)s)"
@@ -162,6 +168,8 @@ def _detect(args: argparse.Namespace) -> int:
     items, problems = collect(args.inputs, args.video, args.output)
     counting = None
     if args.track or args.line or args.zone:
+        import trackers  # noqa: F401  where it is missing, that is told before the work begins
+
         from detection.counting import Counting
 
         counting = Counting.parse(args.line, args.zone)
@@ -183,6 +191,7 @@ def _detect(args: argparse.Namespace) -> int:
                 runtime=args.runtime,
                 device=args.device,
                 precision=args.precision,
+                size=args.size,
                 mode="latency" if _soon(items) else "throughput",
             )
         bars = Bars(shown=not (to_stdout and sys.stdout.isatty()))

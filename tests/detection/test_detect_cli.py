@@ -226,15 +226,16 @@ def test_flags_of_the_runtime_and_the_mode_that_fits(
 ) -> None:
     given: list[object] = []
 
-    def load(name: str, **options: str) -> None:
+    def load(name: str, **options: object) -> None:
         given.extend((name, options))
         raise WeightsError("seen enough")
 
     monkeypatch.setattr("detection.detector.Detector.load", load)
     clip(Path("clip.mp4"), frames=1)
-    flags = ["--weights", "mine", "--runtime", "onnxruntime", "--device", "cuda", "--precision", "bf16"]
+    flags = ["--weights", "mine", "--runtime", "onnxruntime", "--device", "cuda", "--precision", "bf16", "--size=160"]
     assert cli.main([*inputs, *flags]) == 2
-    assert given == ["mine", {"runtime": "onnxruntime", "device": "cuda", "precision": "bf16", "mode": mode}]
+    choice = {"runtime": "onnxruntime", "device": "cuda", "precision": "bf16", "size": 160}
+    assert given == ["mine", {**choice, "mode": mode}]
 
 
 def test_the_first_line_waits_for_no_import_that_it_does_not_need(photos: Path) -> None:
