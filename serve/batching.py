@@ -14,6 +14,7 @@ from serve.errors import ServiceError
 from serve.logs import log
 from serve.metrics import Metrics
 from serve.models import ServedModel
+from serve.threads import step_back
 
 Outputs = tuple[np.ndarray, ...]
 RESTART_DELAY = 0.5  # seconds from a thread's death to the next one's start: one that dies at once must not spin
@@ -92,6 +93,7 @@ class Batcher:
 
     def _live(self, delay: float) -> None:
         """The thread. Whatever ends it but `stop` ends in another thread; what was queued hears of it at once."""
+        step_back()
         time.sleep(delay)
         batch: list[Job] = []
         try:

@@ -25,6 +25,7 @@ from serve.models import Source
 from serve.protocol import guarded_protocol
 from serve.service import Service
 from serve.settings import ServeSettings
+from serve.threads import switch_often
 
 BACKLOG = 2048  # connections that wait to be accepted: a thousand at once are a burst, no error
 
@@ -43,6 +44,7 @@ class Server(uvicorn.Server):
         self.service: Service = app.state.service
         self.settings = settings
         self.stop_at: float | None = None  # time.monotonic; None while nobody has told it to stop
+        switch_often()
         super().__init__(
             uvicorn.Config(
                 app,

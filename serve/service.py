@@ -25,6 +25,7 @@ from serve.metrics import Metrics
 from serve.models import Models, ServedModel, Source
 from serve.pictures import encode_jpeg, open_picture
 from serve.settings import ServeSettings
+from serve.threads import step_back
 
 Result = TypeVar("Result")
 LARGE_FORM = 500_000  # bytes, of which a form takes the event loop's thread five milliseconds to take apart
@@ -78,11 +79,12 @@ class Service:
         self._decoding: set[Future[Inference]] = set()  # futures of what is on its way to the batcher
         self.batcher = Batcher(settings.batch_wait_ms / 1000, lambda: len(self._decoding), self.metrics)
         self.open_sockets = 0
-        self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(settings.decoders, "decode", step_back)
         # A thread of its own: what is nearly done does not wait behind what has only come.
-        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
-        # Not asyncio's own pool: the end of the event loop waits for that one, however long a model takes.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._finisher = ThreadPoolExecutor(1, "finish", step_back)
+        # Not asyncio's own pool: the end of the event loop waits for that one, however long a model takes. Runtimes'
+        # threads begin here, and are as this one is.
+        self._loader = ThreadPoolExecutor(1, "load", step_back)
 
     @property
     def ready(self) -> bool:
