@@ -1,15 +1,21 @@
 """The README's commands and its Python example, run as they stand, on tiny data where they name large ones."""
 
 import importlib.metadata
+import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.images import write_image
+from data.images import read_image, write_image
 from detection import bench_speed, benchmark, overfit
 from weights.store import resolve
 
@@ -91,6 +97,8 @@ def test_every_command_works(workplace, capsys, monkeypatch):
         if name == "make":
             assert all(f"\n{target}:" in (ROOT / "Makefile").read_text() for target in words)
             continue
+        if name in ("pelee-serve", "curl"):
+            continue  # below, together
         if (name, words[:2]) == ("python", ["-m", "detection.overfit"]):
             assert overfit.main([*words[2:], "--steps=1", "--input-size=64"]) == 1  # one step teaches nothing
             continue
@@ -106,12 +114,62 @@ def test_every_command_works(workplace, capsys, monkeypatch):
     ).is_file()
 
 
+def python_examples():
+    return re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
 def test_the_python_examples_run(workplace, capsys):
-    detect, classify = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    detect, classify, _ = python_examples()
     exec(compile(detect, "README.md", "exec"), {})
     assert "cat" in capsys.readouterr().out
     exec(compile(classify, "README.md", "exec"), {})
     assert "Candidate(label='" in capsys.readouterr().out
+
+
+@pytest.fixture
+def service(workplace):
+    """The address of the server that the README starts, as a process, on a free port."""
+    (words,) = (words for name, *words in commands("bash") if name == "pelee-serve")
+    command = [sys.executable, "-m", "serve.cli", *words, "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as run:
+        try:
+            address = re.search(r"http://[\d.:]+", run.stdout.readline())[0]
+            until = time.monotonic() + 60
+            while not is_ready(address):
+                assert run.poll() is None and time.monotonic() < until
+                time.sleep(0.05)
+            yield address
+        finally:
+            run.terminate()
+            assert run.wait(30) == 0
+
+
+def is_ready(address):
+    try:
+        with urllib.request.urlopen(f"{address}/readyz") as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_clients_of_the_service_work(workplace, service, capfd):
+    here = "http://127.0.0.1:8000"
+    curls = [words for words in commands("bash") if words[0] == "curl"]
+    answers = []
+    for words in curls:
+        subprocess.run([*(word.replace(here, service) for word in words), "-sSf", "--max-time", "30"], check=True)
+        answers.append(capfd.readouterr().out)
+    assert len(curls) == 3 and "image/jpeg" in str(curls[2])
+    assert [found["label"] for found in json.loads(answers[0])["detections"]] == ["cat"]
+    assert len(json.loads(answers[1])["classes"]) == 3
+    assert read_image("out.jpg").shape == read_image("data/samples/chelsea.jpg").shape
+    example = python_examples()[2]
+    assert here in example and len([line for line in example.splitlines() if line]) <= 10
+    exec(compile(example.replace(here, service), "README.md", "exec"), {})
+    assert capfd.readouterr().out.startswith("cat 0.")
 
 
 def test_every_file_that_it_links_to_is_there():
