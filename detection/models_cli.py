@@ -35,9 +35,10 @@ def _main(options: argparse.Namespace) -> int:
     from pelee.networks.registry import MODELS, choose, count
     from weights.store import resolve, shipped
 
-    builders: dict[str, Callable[[], nn.Module]] = dict(MODELS)
+    builders: dict[str, Callable[[], nn.Module]] = {name: entry.build for name, entry in MODELS.items()}
     builders |= {name: partial(Pelee, config) for name, config in DESIGNS.items()}
-    sizes = {**dict.fromkeys(MODELS, 224), **{name: config.input_size for name, config in DESIGNS.items()}}
+    sizes = {name: entry.input_size for name, entry in MODELS.items()}
+    sizes |= {name: config.input_size for name, config in DESIGNS.items()}
     cards = [resolve(name).card for name in shipped()]
     weights = {card.architecture if card.task == "classification" else card.name: card.name for card in cards}
     counts = {name: count(builders[name](), sizes[name]) for name in choose(options.names, builders)}

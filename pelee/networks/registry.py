@@ -11,14 +11,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from data.errors import SettingsError
 from pelee.networks.peleenet import peleenet
 
-# name -> builder: called with a number of classes and the design's settings, or with neither for the published network
-MODELS: dict[str, Callable[..., nn.Module]] = {"peleenet": peleenet}
+
+class Entry(NamedTuple):
+    """A model of the registry.
+
+    build: called with a number of classes and the design's settings, or with neither for the published network.
+    input_size: side in pixels of the pictures that it was designed for, and that it is counted with.
+    """
+
+    build: Callable[..., nn.Module]
+    input_size: int = 224
+
+
+MODELS: dict[str, Entry] = {"peleenet": Entry(peleenet)}
 
 
 def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Module:
     """A classification network by name; SettingsError for an unknown one, TypeError for settings that it lacks."""
     choose([name], MODELS)
-    return MODELS[name](num_classes, **settings)
+    return MODELS[name].build(num_classes, **settings)
 
 
 class Count(NamedTuple):
