@@ -14,7 +14,7 @@ from detection.detector import Detector, Search
 from detection.inputs import Item, collect
 from detection.pipeline import Pipeline
 from detection.timing import StageTimer
-from detection.video.sources import open_source
+from detection.video.files import VideoFile
 from weights.store import ModelFile
 
 # pelee-detect, whose last line on stderr is its peak memory in KiB. Linux is asked for that of the program itself: what
@@ -150,7 +150,7 @@ def network_rate(model: ModelFile | None, detector: Detector, seconds: float) ->
 def decode(item: Item) -> tuple[int, float]:
     """How many frames a video has, and the seconds that decoding them to RGB takes."""
     start = time.perf_counter()
-    with open_source(item.source) as source:
+    with VideoFile(item.source) as source:
         frames = sum(1 for _ in source)
     return frames, time.perf_counter() - start
 
@@ -170,7 +170,7 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
     from pytorch_lightning.callbacks import Callback
 
     from data.datasets import open_dataset
-    from detection.model import Pelee
+    from detection.architectures import build
     from detection.settings import resolve_settings
     from detection.train import train
 
@@ -190,6 +190,6 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
     dataset = open_dataset("voc", root, split)
     clock = Clock()
     with tempfile.TemporaryDirectory() as output:
-        network = Pelee(settings.network(len(dataset.class_names)))
+        network = build(settings.network(len(dataset.class_names)))
         train(network, settings, dataset, dataset, Path(output), progress=False, callbacks=[clock])
     return steps * batch_size / (clock.end - clock.begin)

@@ -241,7 +241,7 @@ def _detect(args: argparse.Namespace) -> int:
 
 def _soon(items: "Sequence[Item]") -> bool:
     """Whether each picture is to be ready soon, and not as many as possible: one of them, one live source, a pipe."""
-    from detection.video.sources import STDIN
+    from detection.video.names import STDIN
 
     return len(items) == 1 and (not items[0].video or items[0].live or items[0].source == STDIN)
 

@@ -3,9 +3,10 @@
     python -m detection.compare design --root VOCdevkit --backbone peleenet-tiny-imagenet --output runs/design
 
 A comparison is a YAML file: `recipe`, what all runs start from; `settings` over it, the budget among them; and
-`variants`, a name and its settings each, of which the first is what the others are held against. Each run is a process
-of its own. Started again, the command skips the runs that are done and resumes the one that was not; the table is
-written anew after every run.
+`variants`, a name and its settings each, of which the first is what the others are held against. A variant may name its
+own start, too: `backbone`, as pelee-train takes it, or null for random weights. Each run is a process of its own.
+Started again, the command skips the runs that are done and resumes the one that was not; the table is written anew
+after every run.
 """
 
 import argparse
@@ -15,62 +16,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.command import run
 from data.errors import SettingsError
 from data.files import atomic_path
+from detection.comparison import Comparison, Run, read_comparison
 
-if TYPE_CHECKING:
-    from detection.settings import TrainSettings
-
-COMPARISONS = files("detection") / "comparisons"
 EPILOG = """\
-What this command does not know is handed to every run's pelee-train: --backbone, --devices, --max-steps 2000, ...
+What this command does not know is handed to every run's pelee-train: --devices, --max-steps 2000, ...
+A --backbone is Pelee's, one of another network --backbone ssdlite-mobilenetv2=FILE; a variant may name its own.
 A variant whose `imitation` is above 0 has the --teacher, and is left out where none is given; the others have none.
 
 exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What is compared: `settings` over `recipe` for all, and over them those of each of the `variants`, by name."""
-
-    recipe: str | None
-    settings: Mapping[str, Any]
-    variants: Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One variant's run.
-
-    Attributes:
-        name: the variant's; changed: its settings, as the file has them.
-        settings: all of them, resolved.
-        words: the arguments of pelee-train.
-        folder: its output.
-    """
-
-    name: str
-    changed: Mapping[str, Any]
-    settings: "TrainSettings"
-    words: list[str]
-    folder: Path
-
-    @property
-    def model(self) -> Path:
-        """The model's folder, there when the run is done."""
-        return self.folder / "model"
-
-    @property
-    def seconds_file(self) -> Path:
-        """Where the run's time is kept."""
-        return self.folder / "seconds.json"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -82,11 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("comparison", help="a shipped comparison (design, ingredients) or a YAML file")
+    parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer) or a YAML file")
     parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), default="voc", help="layout of the data (voc)")
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--output", type=Path, required=True, help="a folder a run, compare.md and compare.json")
     parser.add_argument("--only", metavar="A,B", help="these variants only; the first of the file is always one")
+    parser.add_argument(
+        "--backbone", action="append", default=[], metavar="[MODEL=]START", help="what a network's backbone starts from"
+    )
     parser.add_argument("--teacher", metavar="FILE", help="for the variants with imitation: see pelee-train")
     parser.add_argument("--table", action="store_true", help="train nothing: time and write the table of what is done")
     return parser
@@ -117,36 +80,6 @@ def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     return 0
 
 
-def read_comparison(name_or_path: str) -> Comparison:
-    """Read a shipped comparison, by its name, or a YAML file.
-
-    Raises:
-        SettingsError: there is none, or it is not made as it should be.
-    """
-    import yaml
-
-    from pelee.settings import recipe_names
-
-    names = recipe_names(COMPARISONS)
-    if name_or_path in names:
-        text = (COMPARISONS / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text(encoding="utf-8")
-    else:
-        raise SettingsError(f"no comparison {name_or_path!r}: it is neither a file nor one of {', '.join(names)}")
-    try:
-        keys = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name_or_path} is no YAML: {' '.join(str(error).split())}") from None
-    known = {field.name for field in fields(Comparison)}
-    if not isinstance(keys, dict) or not keys.keys() <= known or not isinstance(keys.get("variants"), dict):
-        raise SettingsError(f"{name_or_path}: expected the keys recipe, settings and variants, a mapping")
-    variants = {str(name): settings or {} for name, settings in keys["variants"].items()}
-    if not variants or not all(isinstance(settings, dict) for settings in variants.values()):
-        raise SettingsError(f"{name_or_path}: expected of each variant a name and its settings")
-    return Comparison(keys.get("recipe"), keys.get("settings") or {}, variants)
-
-
 def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[str]) -> list[Run]:
     """The runs, the one that the others are held against first; every setting is checked before any run begins.
 
@@ -158,6 +91,7 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
     from pelee.settings import parse_overrides
 
     _, settings_words = train_parser().parse_known_args(list(words))
+    backbones = backbones_by_model(options.backbone)
     chosen = list(comparison.variants)
     if options.only is not None:
         wanted = options.only.split(",")
@@ -168,13 +102,16 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
     runs = []
     for name in chosen:
         changed = comparison.variants[name]
-        given = {**comparison.settings, **parse_overrides(settings_words), **changed}
+        own = {key: value for key, value in changed.items() if key != "backbone"}
+        given = {**comparison.settings, **parse_overrides(settings_words), **own}
         settings = resolve_settings(comparison.recipe, given, options.dataset)
         folder = options.output / name
         command = ["--dataset", options.dataset, "--root", str(options.root), "--output", str(folder)]
         command += ["--recipe", comparison.recipe] if comparison.recipe else []
         # in this order, because the last of two flags counts
-        command += [*to_words(comparison.settings), *words, *to_words(changed)]
+        command += [*to_words(comparison.settings), *words, *to_words(own)]
+        backbone = changed["backbone"] if "backbone" in changed else backbones.get(settings.model)
+        command += ["--backbone", str(backbone)] if backbone is not None else []
         if changed.get("imitation"):
             if options.teacher is None:
                 print(f"{name}: left out, it needs a --teacher", file=sys.stderr)
@@ -182,6 +119,20 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
             command += ["--teacher", options.teacher]
         runs.append(Run(name, changed, settings, command, folder))
     return runs
+
+
+def backbones_by_model(given: Sequence[str]) -> dict[str, str]:
+    """What `--backbone` names for each network: START for Pelee, MODEL=START for the one of that name."""
+    from detection.architectures import ARCHITECTURES
+    from detection.model import PeleeConfig
+
+    backbones = {}
+    for word in given:
+        model, named, start = word.partition("=")
+        if not named or model not in ARCHITECTURES:  # a path may have a = in it
+            model, start = PeleeConfig.architecture, word
+        backbones[model] = start
+    return backbones
 
 
 def to_words(settings: Mapping[str, Any]) -> list[str]:

@@ -6,26 +6,24 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from data.files import atomic_path
+from detection.architectures import build
+from detection.comparison import Run
 from detection.detector import Detector
-from detection.model import Pelee
 from detection.model_file import to_config
 from pelee.networks.registry import count
 from weights.card import Card
 from weights.store import ModelFile, resolve
 
-if TYPE_CHECKING:
-    from detection.compare import Run
-
 ROUNDS, CALLS = 5, 10
 COLUMNS = ("variant", "settings", "mAP", "Δ", "parameters", "multiply-adds", "ms a picture", "trained, pictures/s")
 
 
-def write_table(runs: "Sequence[Run]", folder: Path, times: bool) -> str:
+def write_table(runs: Sequence[Run], folder: Path, times: bool) -> str:
     """Write compare.md and compare.json of finished runs, the first being the base; returns the Markdown.
 
     Args:
@@ -38,7 +36,7 @@ def write_table(runs: "Sequence[Run]", folder: Path, times: bool) -> str:
     rows: list[dict[str, Any]] = []
     for one, model, each in zip(runs, models, milliseconds, strict=True):
         config, score = to_config(model), best(model.card)
-        size = count(Pelee(config), config.input_size)
+        size = count(build(config), config.input_size)
         rows.append(
             {
                 "variant": one.name,
@@ -66,7 +64,7 @@ def best(card: Card) -> dict[str, Any]:
     return card.scores[0]
 
 
-def rate(one: "Run", card: Card) -> float | None:
+def rate(one: Run, card: Card) -> float | None:
     """Pictures a second of the whole run, its start and its validations included; None for one that was resumed."""
     if not one.seconds_file.is_file():
         return None
@@ -78,7 +76,8 @@ def rate(one: "Run", card: Card) -> float | None:
 
 def time_designs(models: Sequence[ModelFile]) -> list[float]:
     """Milliseconds a picture of each model, the network alone; the median of `ROUNDS` · `CALLS` calls."""
-    designs = [json.dumps([m.card.architecture_settings, m.card.input_size, len(m.card.class_names)]) for m in models]
+    cards = [model.card for model in models]
+    designs = [json.dumps([c.architecture, c.architecture_settings, c.input_size, len(c.class_names)]) for c in cards]
     chosen = {design: model for design, model in zip(designs, models, strict=True)}
     runtimes = {
         design: Detector.load(model.path.parent, runtime="torch", device="cpu").runtime

@@ -19,10 +19,10 @@ from data.mixing import mix, paste
 from data.preprocess import preprocess
 from data.records import Record
 from detection.loss import Target
-from detection.model import INPUT_MULTIPLE, SMALLEST_INPUT
+from detection.network import SMALLEST_INPUT
 from detection.settings import TrainSettings
 
-SCALE_STEP = 2 * INPUT_MULTIPLE
+SCALE_STEP = 32  # a multiple of every network's `input_multiple`
 
 
 class Sample(NamedTuple):

@@ -26,21 +26,44 @@ class ResBlock(nn.Module):
         return torch.relu(self.shortcut(x) + self.residual(x))
 
 
-class PredictionHead(nn.Module):
-    """Class scores and box offsets of every prior of one map: (N, C, H, W) -> (N, H·W·6, K), (N, H·W·6, 4)."""
+class Head(nn.Module):
+    """Class scores and box offsets of the A priors a cell of one map: (N, C, H, W) -> (N, H·W·A, K), (N, H·W·A, 4).
 
-    def __init__(self, in_channels: int, num_outputs: int, kernel_size: int) -> None:
+    Args:
+        num_outputs: K, classes of objects and the background.
+        classify: (N, C, H, W) -> (N, A·K, H, W); a convolution with a bias, or a sequence that ends in one.
+        regress: (N, C, H, W) -> (N, A·4, H, W).
+    """
+
+    def __init__(self, num_outputs: int, classify: nn.Module, regress: nn.Module) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        padding = kernel_size // 2
-        self.classify = nn.Conv2d(in_channels, PRIORS_PER_CELL * num_outputs, kernel_size, padding=padding)
-        self.regress = nn.Conv2d(in_channels, PRIORS_PER_CELL * 4, kernel_size, padding=padding)
+        self.classify, self.regress = classify, regress
+
+    @property
+    def class_bias(self) -> Tensor:
+        """(A, K), what each prior's scores begin with: a view of the parameter."""
+        (*_, last) = (module for module in self.classify.modules() if isinstance(module, nn.Conv2d))
+        assert last.bias is not None
+        return last.bias.view(-1, self.num_outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # (N, A·K, H, W) -> (N, H, W, A·K) -> (N, H·W·A, K)
         logits = self.classify(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, self.num_outputs))
         offsets = self.regress(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
         return logits, offsets
+
+
+class PredictionHead(Head):
+    """Pelee's head: one convolution for the scores of six priors a cell and one for their boxes."""
+
+    def __init__(self, in_channels: int, num_outputs: int, kernel_size: int) -> None:
+        padding = kernel_size // 2
+        super().__init__(
+            num_outputs,
+            nn.Conv2d(in_channels, PRIORS_PER_CELL * num_outputs, kernel_size, padding=padding),
+            nn.Conv2d(in_channels, PRIORS_PER_CELL * 4, kernel_size, padding=padding),
+        )
 
 
 class ExtraBlock(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.errors import ImageError, SettingsError
 from data.images import PICTURE_SUFFIXES, find_pictures
-from detection.video.sources import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
+from detection.video.names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
 from detection.boxes import decode, encode
-from detection.heads import PredictionHead
+from detection.heads import Head
 from detection.matcher import match, match_adaptive
-from detection.priors import PRIORS_PER_CELL
+from detection.priors import PriorMap
 
 BACKGROUND = 0
 FOCUS = 2.0  # the focal loss's gamma
@@ -64,11 +64,11 @@ class Losses(NamedTuple):
     localization: Tensor
 
 
-def assign(targets: Sequence[Target], priors: Tensor, map_sizes: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+def assign(targets: Sequence[Target], priors: Tensor, maps: Sequence[PriorMap] | None = None) -> tuple[Tensor, Tensor]:
     """What every prior of every picture should predict.
 
     Args:
-        map_sizes: match by `match_adaptive`, with these maps; None for `match`.
+        maps: match by `match_adaptive`, with these maps; None for `match`.
 
     Returns:
         classes (N, P) int64, background 0 and label + 1; offsets (N, P, 4), zero where background.
@@ -77,10 +77,10 @@ def assign(targets: Sequence[Target], priors: Tensor, map_sizes: Sequence[int] |
     labels = torch.cat([target.labels for target in targets])
     counts = torch.tensor([len(target.labels) for target in targets])
     pictures = torch.arange(len(targets)).repeat_interleave(counts).to(priors.device)
-    if map_sizes is None:
+    if maps is None:
         matched = match(boxes, pictures, len(targets), priors)  # (N, P)
     else:
-        matched = match_adaptive(boxes, pictures, len(targets), priors, map_sizes)
+        matched = match_adaptive(boxes, pictures, len(targets), priors, maps)
     picture, prior = torch.nonzero(matched >= 0, as_tuple=True)
     objects = matched[picture, prior]
     classes = torch.zeros_like(matched)
@@ -115,7 +115,7 @@ def multibox_loss(
     targets: Sequence[Target],
     priors: Tensor,
     settings: LossSettings = SSD_LOSS,
-    map_sizes: Sequence[int] = (),
+    maps: Sequence[PriorMap] = (),
 ) -> Losses:
     """The loss of one batch; as it stands SSD's.
 
@@ -128,10 +128,10 @@ def multibox_loss(
         offsets: (N, P, 4), as `boxes.encode` gives them.
         priors: (P, 4) cxcywh, relative.
         settings: what the loss is made of.
-        map_sizes: cells a side of each head's map, in the order of the priors; for assignment by ATSS.
+        maps: each head's, in the order of the priors; for assignment by ATSS.
     """
     logits, offsets = logits.float(), offsets.float()
-    classes, wanted_offsets = assign(targets, priors, map_sizes if settings.assignment == "atss" else None)
+    classes, wanted_offsets = assign(targets, priors, maps if settings.assignment == "atss" else None)
     positive = classes != BACKGROUND
     own_priors = priors.expand_as(offsets)[positive]  # (K, 4), as all of the matched
     found, wanted = offsets[positive], wanted_offsets[positive]
@@ -179,8 +179,7 @@ def expect_background(heads: Iterable[nn.Module]) -> None:
     The focal loss needs it, which leaves none out (Lin et al., section 3.3).
     """
     for head in heads:
-        assert isinstance(head, PredictionHead) and head.classify.bias is not None
+        assert isinstance(head, Head)
         objects = head.num_outputs - 1
         with torch.no_grad():
-            bias = head.classify.bias.view(PRIORS_PER_CELL, head.num_outputs)
-            bias[:, BACKGROUND] = math.log(objects * (1 - OBJECTS_AT_FIRST) / OBJECTS_AT_FIRST)
+            head.class_bias[:, BACKGROUND] = math.log(objects * (1 - OBJECTS_AT_FIRST) / OBJECTS_AT_FIRST)

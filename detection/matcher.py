@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.priors import PRIORS_PER_CELL
+from detection.priors import PriorMap
 
 NEAREST = 9  # cells of every map that an object looks at: k of ATSS
 
@@ -31,7 +31,7 @@ def match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_thres
     return _share_priors(iou.where(iou >= iou_threshold, 0.0), iou, pictures, count)
 
 
-def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, map_sizes: Sequence[int]) -> Tensor:
+def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, maps: Sequence[PriorMap]) -> Tensor:
     """Assign as ATSS does (Zhang et al., CVPR 2020, algorithm 1): every object sets its own threshold.
 
     An object's candidates are the priors of the `NEAREST` cells of every map, by the distance of the centres. It takes
@@ -40,16 +40,16 @@ def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, 
     `match`, each has the prior that it overlaps best.
 
     Args:
-        map_sizes: cells a side of each head's map, in the order of the priors; the rest as in `match`.
+        maps: each head's, in the order of the priors; the rest as in `match`.
     """
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
     if not len(boxes):
         return _share_priors(iou, iou, pictures, count)
     distance = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, priors[:, :2])
     candidates, start = [], 0
-    for cells in map_sizes:
-        of_map = cells * cells * PRIORS_PER_CELL
-        near = distance[:, start : start + of_map].topk(min(NEAREST * PRIORS_PER_CELL, of_map), largest=False).indices
+    for cells, shapes in maps:
+        of_map = cells * cells * len(shapes)
+        near = distance[:, start : start + of_map].topk(min(NEAREST * len(shapes), of_map), largest=False).indices
         candidates.append(near + start)
         start += of_map
     chosen = torch.cat(candidates, 1)  # (T, K)

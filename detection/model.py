@@ -1,7 +1,8 @@
 """Pelee: PeleeNet under a modified SSD (section 3 of the paper)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,10 @@ from torch import Tensor, nn
 from data.errors import SettingsError
 from detection.boxes import decode
 from detection.heads import ExtraBlock, PredictionHead, ResBlock
-from detection.priors import COCO_SIZES, VOC_SIZES, make_priors
+from detection.network import DetectorNetwork, check_config
+from detection.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
 from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
 
-INPUT_MULTIPLE = 16
-SMALLEST_INPUT = 64
 EXTRA_CHANNELS = 256
 
 
@@ -31,6 +31,9 @@ class PeleeConfig:
         backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32.
     """
 
+    architecture: ClassVar[str] = "pelee"
+    input_multiple: ClassVar[int] = 16
+
     num_classes: int = 20
     input_size: int = 304
     prior_sizes: tuple[float, ...] = VOC_SIZES
@@ -40,26 +43,18 @@ class PeleeConfig:
     backbone: PeleeNetConfig = field(default_factory=PeleeNetConfig)
 
     def __post_init__(self) -> None:
-        check_input_size(self.input_size)
-        if self.num_classes < 1:
-            raise SettingsError(f"num_classes is {self.num_classes}; a detector needs at least 1")
+        check_config(self)
         if self.head_kernel not in (1, 3):
             raise SettingsError(f"head_kernel is {self.head_kernel}; expected 1 or 3")
-        if len(self.prior_sizes) != 7:
-            raise SettingsError(
-                f"prior_sizes has {len(self.prior_sizes)} sizes; expected 7, one a head and the largest"
-            )
         if self.backbone.stem == "none" or len(self.backbone.blocks) != 4:
             raise SettingsError("the detector's backbone needs a stem and four stages")
 
-
-def check_input_size(size: int) -> int:
-    """Return `size` if the network takes squares of it, else raise SettingsError."""
-    if size < SMALLEST_INPUT or size % INPUT_MULTIPLE:
-        raise SettingsError(
-            f"input size {size} does not fit; expected a multiple of {INPUT_MULTIPLE}, at least {SMALLEST_INPUT}"
-        )
-    return size
+    @classmethod
+    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """As `DetectorConfig` says."""
+        own = dict(settings)
+        backbone = PeleeNetConfig(**own.pop("backbone"))
+        return cls(num_classes=num_classes, input_size=input_size, backbone=backbone, **own)
 
 
 def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
@@ -72,25 +67,25 @@ def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
     return (stride8 if use_38x38 else stride16, stride16, stride32, extra1, extra2, extra3)
 
 
-# The published detectors by name.
+#: The published ones, by name.
 DESIGNS = {
     "pelee-voc": PeleeConfig(),
     "pelee-coco": PeleeConfig(num_classes=80, prior_sizes=COCO_SIZES),
 }
 
 
-class Pelee(nn.Module):
-    """The detector's network.
+class Pelee(DetectorNetwork):
+    """The paper's network; shapes as `DetectorNetwork` says, with 5,142 priors at 304×304."""
 
-    Shapes: (N, 3, S, S) RGB in 0 to 255, uint8 or floating -> class logits (N, P, num_classes + 1), background first,
-    and box offsets (N, P, 4) from the P priors: 5,142 of them at 304×304. The same in training and in evaluation.
-    """
+    config: PeleeConfig
+    backbone: PeleeNet
 
     def __init__(self, config: PeleeConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or PeleeConfig()
         self.backbone = PeleeNet(0, config.backbone)
         _, stage2, stage3, stage4 = self.backbone.feature_info
+        self.map_channels = (stage3.channels, stage4.channels)
         self.extras = nn.ModuleList(
             [
                 ExtraBlock(stage4.channels, EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
@@ -117,20 +112,13 @@ class Pelee(nn.Module):
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
 
-    def priors(self, input_size: int | None = None, in_pixels: bool = False) -> Tensor:
-        """(P, 4) priors, cxcywh, relative to the input, for an input of `input_size` or of the configured size.
+    def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
+        return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
 
-        At another size than the configured one they keep their share of the input, or, `in_pixels`, their size in
-        pixels: what a convolution has learnt to tell is how many pixels an object has, whatever the input's size.
-        """
-        size = check_input_size(input_size or self.config.input_size)
-        sizes = self.config.prior_sizes
-        if in_pixels:
-            sizes = tuple(share * self.config.input_size / size for share in sizes)
-        return make_priors(head_map_sizes(size, self.config.use_38x38), sizes)
+    def features(self, images: Tensor) -> list[Tensor]:
+        return self.backbone.features(images)
 
-    def predict(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """What `forward` returns, from the backbone's maps, as `backbone.features` gives them."""
+    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         _, stage2, stage3, x = features
         maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
         for extra in self.extras:
@@ -142,18 +130,15 @@ class Pelee(nn.Module):
         logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.predict(self.backbone.features(images))
-
 
 class DetectionGraph(nn.Module):
     """A network with its decoding, as runtimes run it: what training never needs and every user does.
 
     Shapes: (N, S, S, 3) uint8 RGB -> scores (N, P, C) of the objects' classes, 0 to 1, background left out, and boxes
-    (N, P, 4) xyxy relative to the input, unclipped. For `input_size` and `in_pixels` see `Pelee.priors`.
+    (N, P, 4) xyxy relative to the input, unclipped. For `input_size` and `in_pixels` see `DetectorNetwork.prior_maps`.
     """
 
-    def __init__(self, network: Pelee, input_size: int | None = None, in_pixels: bool = False) -> None:
+    def __init__(self, network: DetectorNetwork, input_size: int | None = None, in_pixels: bool = False) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("priors", network.priors(input_size, in_pixels), persistent=False)

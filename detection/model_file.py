@@ -5,38 +5,37 @@ from typing import Any
 
 from data.errors import SettingsError, WeightsError
 from data.records import Dataset
-from detection.model import Pelee, PeleeConfig
-from pelee.networks.peleenet import PeleeNetConfig
+from detection.architectures import ARCHITECTURES, build
+from detection.network import DetectorConfig, DetectorNetwork
 from pelee.transfer import as_tuples, fill
 from weights.card import Card
 from weights.store import ModelFile
 
-ARCHITECTURE = "pelee"
 
-
-def to_settings(config: PeleeConfig) -> dict[str, Any]:
+def to_settings(config: DetectorConfig) -> dict[str, Any]:
     """The config as a card holds it: plain values, class count and input size left out (the card has them)."""
-    settings = dataclasses.asdict(config)
+    settings = dataclasses.asdict(config)  # type: ignore[call-overload]  # each is a dataclass
     del settings["num_classes"], settings["input_size"]
     return settings
 
 
-def to_config(model: ModelFile) -> PeleeConfig:
-    """The network's design as the card tells it. Raises WeightsError for a card that describes no Pelee."""
+def to_config(model: ModelFile) -> DetectorConfig:
+    """The network's design as the card tells it. Raises WeightsError for a card that describes no detector's."""
     card = model.card
-    if card.architecture != ARCHITECTURE:
-        raise WeightsError(f"{model.path.parent} holds a {card.architecture!r}; expected a detector, {ARCHITECTURE!r}")
+    if card.architecture not in ARCHITECTURES:
+        known = " or ".join(map(repr, ARCHITECTURES))
+        raise WeightsError(f"{model.path.parent} holds a {card.architecture!r}; expected a detector, {known}")
     settings = as_tuples(card.architecture_settings)
     try:
-        backbone = PeleeNetConfig(**settings.pop("backbone"))
-        return PeleeConfig(num_classes=len(card.class_names), input_size=card.input_size, backbone=backbone, **settings)
+        config = ARCHITECTURES[card.architecture].config
+        return config.from_card(settings, num_classes=len(card.class_names), input_size=card.input_size)
     except (TypeError, KeyError) as error:
         raise WeightsError(f"{model.path.parent}: the card's architecture_settings do not fit: {error}") from None
 
 
 def make_card(
     name: str,
-    config: PeleeConfig,
+    config: DetectorConfig,
     dataset: Dataset,
     settings: dict[str, Any],
     *,
@@ -48,7 +47,7 @@ def make_card(
     return Card(
         name=name,
         task="detection",
-        architecture=ARCHITECTURE,
+        architecture=config.architecture,
         architecture_settings=to_settings(config),
         class_names=list(dataset.class_names),
         input_size=config.input_size,
@@ -63,19 +62,23 @@ def make_card(
     )
 
 
-def check_design(config: PeleeConfig, start: PeleeConfig, name: str) -> None:
+def check_design(config: DetectorConfig, start: DetectorConfig, name: str) -> None:
     """Raise SettingsError where a network would take weights that were learnt for another design.
 
     Class count and input size may differ. Boxes learnt against other priors would fit by shape and mean nothing.
     """
+    if config.architecture != start.architecture:
+        raise SettingsError(
+            f"{name} is a {start.architecture!r}, this run trains a {config.architecture!r}; set model alike"
+        )
     own, theirs = to_settings(config), to_settings(start)
     for key, value in theirs.items():
         if own[key] != value:
             raise SettingsError(f"{name} was made with {key} {value}, this run has {own[key]}; set it alike")
 
 
-def load_network(model: ModelFile) -> Pelee:
+def load_network(model: ModelFile) -> DetectorNetwork:
     """The network of a model file with its weights, verified, in eval mode."""
-    network = Pelee(to_config(model))
+    network = build(to_config(model))
     fill(network, model)
     return network.eval()

@@ -22,9 +22,10 @@ from detection.detector import Detecting
 from detection.inputs import Item
 from detection.outputs import Look, Outputs, Summary
 from detection.stages import Done, Stages
-from detection.video.files import SMALL
+from detection.video.files import SMALL, VideoFile
+from detection.video.names import STDIN
 from detection.video.sinks import video_writer
-from detection.video.sources import STDIN, VideoSource, open_source
+from detection.video.sources import VideoSource
 from detection.video.stdin import PictureStream
 
 if TYPE_CHECKING:
@@ -83,13 +84,17 @@ class Pipeline(Outputs):
                     continue
                 summary = Summary(look.item)
                 self.summaries.append(summary)
+                self._copy(look, look.item.target)
                 self.tell(summary, look)
-                if self.output is not None and look.image is not None:
-                    with self.detector.timer.stage("encode"):
-                        write_image(self.output / look.item.target, look.image)
                 if not self._leaf(look):
                     return False
         return True
+
+    def _copy(self, look: Look, name: str | Path) -> None:
+        """Write a picture's annotated copy, before its line is told: who reads the line may open the copy."""
+        if self.output is not None and look.image is not None:
+            with self.detector.timer.stage("encode"):
+                write_image(self.output / name, look.image)
 
     def _leaf(self, look: Look) -> bool:
         """Show a picture until a key asks for the next one; return whether to go on."""
@@ -109,10 +114,8 @@ class Pipeline(Outputs):
                 if look.problem is not None:
                     self.problem(look.problem)
                     continue
+                self._copy(look, f"stdin-{look.index:06}.jpg")
                 self.tell(summary, look)
-                if self.output is not None and look.image is not None:
-                    with self.detector.timer.stage("encode"):
-                        write_image(self.output / f"stdin-{look.index:06}.jpg", look.image)
                 self.progress.advance()
                 if not self.show(look.image):
                     return False
@@ -121,7 +124,7 @@ class Pipeline(Outputs):
 
     def _video(self, item: Item) -> bool:
         """Return whether to go on; a video that fails on its way keeps what came before."""
-        with open_source(item.source) as source:
+        with VideoFile(item.source) as source:
             if not self.wanted and hasattr(source, "every"):
                 source.every = self.every
             self.progress.start(source.name, source.frames)

@@ -7,14 +7,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data.datasets import USUAL_SPLITS
+from data.errors import SettingsError
+from detection.architectures import ARCHITECTURES
 from detection.loss import LossSettings
-from detection.model import PeleeConfig, check_input_size
+from detection.model import PeleeConfig
+from detection.network import DetectorConfig, check_input_size
 from detection.priors import COCO_SIZES, VOC_SIZES
+from detection.ssdlite import SSDLiteConfig
 from pelee.settings import resolve
 from pelee.training import OptimizationSettings
 
 RECIPES = files("detection") / "recipes"
 PRIOR_SIZES = {"voc": VOC_SIZES, "coco": COCO_SIZES}
+PELEES_OWN = ("res_blocks", "head_kernel", "use_38x38")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,11 +29,12 @@ class TrainSettings(OptimizationSettings, LossSettings):
     """Everything that decides what a run of `pelee-train` gives, but where its data lie.
 
     Attributes:
+        model: the network, "pelee" or its peer "ssdlite-mobilenetv2"; `input_size` is by default the published one's.
         train_split, val_split: splits, as `data.datasets.open_dataset` names them.
         multi_scale: each batch's size is drawn from the multiples of 32 px within this share around the phase's.
         pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels, not their share of it.
-        prior_sizes: "voc" or "coco", the paper's two sets.
-        res_blocks, head_kernel, use_38x38: the paper's design choices (see `detection.model.PeleeConfig`).
+        prior_sizes: "voc" or "coco", the paper's two sets for Pelee; SSDLite's are one for both.
+        res_blocks, head_kernel, use_38x38: the paper's design choices (`detection.model.PeleeConfig`), Pelee's alone.
         mosaic: probability that a training picture is a mosaic of four.
         mixup: probability that a training picture is the mean of two, with the objects of both.
         copy_paste: probability that a training picture has objects of another one pasted in.
@@ -38,6 +44,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
             backbone is about as large as that of SSD's loss.
     """
 
+    model: Literal["pelee", "ssdlite-mobilenetv2"] = "pelee"
     train_split: str = "train"
     val_split: str = "val"
     multi_scale: Share = 0.0
@@ -53,8 +60,10 @@ class TrainSettings(OptimizationSettings, LossSettings):
     backbone_lr: Share = 1.0
     imitation: Annotated[float, Field(ge=0)] = 40.0
 
-    def network(self, num_classes: int) -> PeleeConfig:
+    def network(self, num_classes: int) -> DetectorConfig:
         """The network that these settings describe, for `num_classes` classes of objects."""
+        if self.model == SSDLiteConfig.architecture:
+            return SSDLiteConfig(num_classes=num_classes, input_size=self.input_size)
         return PeleeConfig(
             num_classes=num_classes,
             input_size=self.input_size,
@@ -68,8 +77,12 @@ class TrainSettings(OptimizationSettings, LossSettings):
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
     """The settings of a run on that layout of data; see `pelee.settings.resolve`."""
     usual = dict(zip(("train_split", "val_split"), USUAL_SPLITS.get(dataset or "", ()), strict=False))
-    settings = resolve(TrainSettings, RECIPES, recipe, overrides, usual)
-    check_input_size(settings.input_size)
-    for size, _ in settings.size_phases:
-        check_input_size(size)
+    model = resolve(TrainSettings, RECIPES, recipe, overrides, usual).model
+    architecture = ARCHITECTURES[model].config
+    settings = resolve(TrainSettings, RECIPES, recipe, overrides, {**usual, "input_size": architecture().input_size})
+    for size in (settings.input_size, *(size for size, _ in settings.size_phases)):
+        check_input_size(size, architecture.input_multiple)
+    for name in PELEES_OWN:
+        if model != PeleeConfig.architecture and getattr(settings, name) != getattr(TrainSettings(), name):
+            raise SettingsError(f"setting {name} is {getattr(settings, name)}, a choice that {model} does not have")
     return settings

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from data.errors import DatasetError, PeleeError, SettingsError
@@ -19,7 +19,8 @@ from detection.distillation import Imitation, MobileNetTeacher
 from detection.evaluate import merge_predictions
 from detection.loss import multibox_loss
 from detection.metrics import evaluate_voc
-from detection.model import DetectionGraph, Pelee, head_map_sizes
+from detection.model import DetectionGraph
+from detection.network import DetectorNetwork
 from detection.postprocess import Prediction, postprocess
 from detection.settings import TrainSettings
 from pelee.settings import check_resumed, to_plain
@@ -37,21 +38,20 @@ class DetectorTraining(pl.LightningModule):
 
     def __init__(
         self,
-        network: Pelee,
+        network: DetectorNetwork,
         settings: TrainSettings,
         train: Dataset,
         val: Dataset,
         teacher: MobileNetTeacher | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network: DetectorNetwork = network.to(memory_format=torch.channels_last)
         self.settings = settings
         self.train_set, self.val_set = train, val
-        self.features, self.predict = network.backbone.features, network.predict
+        self.features, self.predict = network.features, network.predict
         self.imitation = None
         if teacher is not None:
-            taught = [info.channels for info in network.backbone.feature_info[-2:]]
-            self.imitation = Imitation(taught, teacher.channels)
+            self.imitation = Imitation(network.map_channels, teacher.channels)
             self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
         self.found: list[tuple[int, Prediction]] = []
         self.validated_step: int | None = None  # when the held-out split was last measured
@@ -95,8 +95,8 @@ class DetectorTraining(pl.LightningModule):
         logits, offsets = self.predict(maps)
         input_size = batch.images.shape[-1]
         priors = self.network.priors(input_size, self.settings.pixel_priors).to(logits.device)
-        cells = head_map_sizes(input_size, self.settings.use_38x38)
-        losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, cells)
+        prior_maps = self.network.prior_maps(input_size, self.settings.pixel_priors)
+        losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, prior_maps)
         loss = losses.classification + losses.localization
         size = len(batch.targets)
         if self.imitation is not None:
@@ -151,7 +151,7 @@ class DetectorTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         backbone = list(self.network.backbone.parameters())
-        parts: list[nn.Module] = [self.network.extras, self.network.blocks, self.network.heads]
+        parts = [part for name, part in self.network.named_children() if name != "backbone"]
         if self.imitation is not None:
             parts.append(self.imitation)
         rest = [parameter for part in parts for parameter in part.parameters()]
@@ -187,7 +187,7 @@ def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, dev
 
 
 def train(
-    network: Pelee,
+    network: DetectorNetwork,
     settings: TrainSettings,
     train_set: Dataset,
     val_set: Dataset,

@@ -20,6 +20,7 @@ examples:
   pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc
   pelee-train --dataset yolo --root my-data --weights pelee-voc --epochs 30 --output runs/mine    fine-tunes
   pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc --resume
+  pelee-train --model ssdlite-mobilenetv2 --backbone mobilenet_v2.pth --dataset voc --root VOCdevkit --output runs/peer
 
 exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 """
@@ -29,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's own flags; the settings' are read by `pelee.settings.parse_overrides`."""
     parser = argparse.ArgumentParser(
         prog="pelee-train",
-        description="Train Pelee on pictures with boxes, from scratch, from a backbone, or from a detector's weights.",
+        description="Train Pelee or its peer on pictures with boxes: from scratch, from a backbone or from a detector.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -40,7 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("runs/train"), help="checkpoints, logs and the model")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", help="start from a detector: a shipped name or a model folder")
-    start.add_argument("--backbone", help="start the backbone from a PeleeNet classifier's model folder")
+    start.add_argument(
+        "--backbone",
+        help="start the backbone from a classifier (PeleeNet; MobileNetV2 for the peer): a shipped name, a model's "
+        "folder or torchvision's state dict (.pth)",
+    )
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -65,17 +70,20 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 
 
 def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:
+    import hashlib
+
     import torch
 
     from data.datasets import open_dataset
+    from detection.architectures import build
     from detection.distillation import load_teacher
     from detection.loss import expect_background
-    from detection.model import Pelee
     from detection.model_file import check_design, make_card, to_config
     from detection.train import train
+    from pelee.runs import noted
     from pelee.settings import to_plain
     from pelee.training import current_commit, to_tensors
-    from pelee.transfer import transfer
+    from pelee.transfer import read_weights, transfer
     from weights.store import load_tensors, resolve, save_model
 
     train_set, val_set = (
@@ -88,29 +96,43 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
-    network = Pelee(settings.network(len(train_set.class_names)))
+    network = build(settings.network(len(train_set.class_names)))
     if settings.class_loss == "focal":
         expect_background(network.heads)
     start = None
     if options.weights or options.backbone:
-        model = resolve(options.weights or options.backbone)
-        if options.weights:
-            check_design(network.config, to_config(model), model.card.name)
         part = network if options.weights else network.backbone
-        print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(part, load_tensors(model))}")
-        start = f"{model.card.name}, SHA-256 {model.card.sha256}"
+        if options.backbone and options.backbone.endswith(".pth"):
+            foreign = Path(options.backbone)
+            tensors = read_weights(foreign, part)
+            name, digest = foreign.name, hashlib.sha256(foreign.read_bytes()).hexdigest()
+        else:
+            model = resolve(options.weights or options.backbone)
+            if options.weights:
+                check_design(network.config, to_config(model), model.card.name)
+            name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
+        print(f"from {name} ({digest[:12]}): {transfer(part, tensors)}")
+        start = f"{name}, SHA-256 {digest}"
 
-    trained = train(
-        network,
-        settings,
-        train_set,
-        val_set,
+    with noted(
         options.output,
-        teacher=load_teacher(options.teacher) if options.teacher else None,
-        resume=options.resume,
-        devices=options.devices,
-        accelerator=options.accelerator,
-    )
+        command=command,
+        model=settings.model,
+        dataset=f"{train_set.name} {train_set.split}",
+        settings=to_plain(settings),
+        started_from=start,
+    ):
+        trained = train(
+            network,
+            settings,
+            train_set,
+            val_set,
+            options.output,
+            teacher=load_teacher(options.teacher) if options.teacher else None,
+            resume=options.resume,
+            devices=options.devices,
+            accelerator=options.accelerator,
+        )
     if trained.global_rank:
         return 0  # one process writes the model
     name = options.name or options.output.resolve().name

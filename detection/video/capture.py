@@ -4,15 +4,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.errors import ImageError
-from detection.video.sources import display_name, reason_of
+from detection.video.names import display_name, is_pattern, reason_of
+from detection.video.pattern import Pattern
+from detection.video.sources import Capture, Shot
 
 if TYPE_CHECKING:
     import av
@@ -32,42 +33,8 @@ STAMPED = frozenset({"mpegts", "rtsp", "flv", "live_flv", "hls", "dash", "matros
 BURSTS = frozenset({"hls", "dash"})  # come in parts of some seconds at once: shown by their own clock
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One frame of a live source.
-
-    captured: when it was taken, `time.monotonic()`, as far as that is known; picture: its (H, W, 3) uint8 RGB, which
-    costs time that a frame which nobody looks at need not take.
-    """
-
-    captured: float
-    picture: Callable[[], np.ndarray]
-
-
-class Capture(Protocol):
-    """An open camera or stream, read by one thread."""
-
-    @property
-    def rate(self) -> Fraction | None:
-        """Frames a second that it claims; None where it claims nothing."""
-
-    @property
-    def recording(self) -> bool:
-        """Whether its end is an end, and no loss of the signal."""
-
-    def read(self) -> Shot | None:
-        """Wait for the next frame; None at the end, `ImageError` where it fails."""
-        ...
-
-    def close(self) -> None:
-        """Let the source go; called by the reading thread, once."""
-        ...
-
-
 def open_capture(address: str) -> Capture:
     """Open cam0, a device path, a test pattern or an address on the network; `ImageError` where it does not open."""
-    from detection.video.pattern import Pattern, is_pattern
-
     if is_pattern(address):
         return Pattern(address)
     return Stream(address) if "://" in address else Camera(address)

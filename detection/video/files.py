@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from data.errors import ImageError
-from detection.video.sources import FALLBACK_RATE, Frame, display_name, is_address, reason_of
+from detection.video.names import display_name, is_address, reason_of
+from detection.video.sources import FALLBACK_RATE, Frame
 
 if TYPE_CHECKING:
     import av

@@ -10,9 +10,10 @@ from fractions import Fraction
 import numpy as np
 
 from data.errors import PeleeError
-from detection.video.capture import Capture, Shot, open_capture
+from detection.video.capture import open_capture
 from detection.video.figures import Figures
-from detection.video.sources import display_name
+from detection.video.names import display_name
+from detection.video.sources import Capture, Shot
 
 START = 6.5  # seconds until a source that neither opens nor fails is given up; FFmpeg's own limit is a little less
 STALL = 3.0  # seconds without a frame that are no pause any more, for a source that gives more than one in them

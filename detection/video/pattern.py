@@ -1,6 +1,5 @@
 """A test pattern: moving pictures without a camera, each with its number in it."""
 
-import re
 import threading
 import time
 from fractions import Fraction
@@ -9,17 +8,12 @@ import cv2
 import numpy as np
 
 from data.errors import SettingsError
-from detection.video.capture import Shot
+from detection.video.names import PATTERN
+from detection.video.sources import Shot
 
 BITS = 32
 BARS = ((192, 192, 192), (192, 192, 0), (0, 192, 192), (0, 192, 0), (192, 0, 192), (192, 0, 0), (0, 0, 192))
-PATTERN = re.compile(r"test(?::(\d{1,5})x(\d{1,5})(?:@(\d{1,4}))?)?")
 WIDTH, HEIGHT, RATE = 640, 480, 30
-
-
-def is_pattern(text: str) -> bool:
-    """Whether it names the test pattern: test, test:1280x720 or test:1280x720@60."""
-    return PATTERN.fullmatch(text) is not None
 
 
 def draw_number(image: np.ndarray, number: int) -> None:
@@ -37,7 +31,7 @@ def read_number(image: np.ndarray) -> int:
 
 
 class Pattern:
-    """Colour bars, a box that wanders, and the number of each picture; see `detection.video.capture.Capture`."""
+    """Colour bars, a box that wanders, and the number of each picture; see `detection.video.sources.Capture`."""
 
     recording = False
 

@@ -1,20 +1,13 @@
-"""Where pictures come from: what the user names, told apart; and the frames that a file of them yields."""
+"""What a source gives: a video file its frames, one after the other; a live source what it shows just now."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import PurePosixPath
 from typing import Protocol, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 FALLBACK_RATE = Fraction(25)  # frames a second, where a source does not say
-STDIN = "-"
-DEVICE = re.compile(r"cam\d+|/dev/video\d+")
-ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|tcp|udp)://.+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,52 +43,33 @@ class VideoSource(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def open_source(text: str) -> VideoSource:
-    """Open a video file, by its path or the http:// address where it lies; `ImageError` where that fails."""
-    from detection.video.files import VideoFile
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame of a live source.
 
-    return VideoFile(text)
-
-
-def is_live(text: str) -> bool:
-    """Whether it names what does not wait: a camera, a stream, the test pattern.
-
-    A recording at an http:// address, by its suffix, is a file.
+    captured: when it was taken, `time.monotonic()`, as far as that is known; picture: its (H, W, 3) uint8 RGB, which
+    costs time that a frame which nobody looks at need not take.
     """
-    from detection.video.pattern import is_pattern
 
-    return DEVICE.fullmatch(text) is not None or is_pattern(text) or (is_address(text) and not _is_recording(text))
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an address on the network, live or not."""
-    return ADDRESS.fullmatch(text) is not None
+    captured: float
+    picture: Callable[[], np.ndarray]
 
 
-def display_name(text: str) -> str:
-    """Return an address without user, password and query, which may hold a key; anything else as it is.
+class Capture(Protocol):
+    """An open camera or stream, read by one thread."""
 
-    A password may hold any sign, so that everything up to the last @ is left out, wherever that stands.
-    """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return text
-    _, at, place = rest.rpartition("@")
-    return f"{scheme}://{re.split('[?#&;=]' if at else '[?#]', place)[0]}"
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second that it claims; None where it claims nothing."""
 
+    @property
+    def recording(self) -> bool:
+        """Whether its end is an end, and no loss of the signal."""
 
-def reason_of(error: Exception) -> str:
-    """Return FFmpeg's words without number, file and address."""
-    import av
+    def read(self) -> Shot | None:
+        """Wait for the next frame; None at the end, `ImageError` where it fails."""
+        ...
 
-    if isinstance(error, av.ExitError):
-        return "no answer in time"
-    return str(getattr(error, "strerror", None) or type(error).__name__)
-
-
-def _is_recording(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return False
-    return parts.scheme.lower() in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in VIDEO_SUFFIXES
+    def close(self) -> None:
+        """Let the source go; called by the reading thread, once."""
+        ...

@@ -242,7 +242,7 @@ def file(seconds: float) -> tuple[dict[str, Any], bool]:
     """A file by the same command: every frame, in order, the boxes of picture by picture."""
     from detection.detector import Detector
     from detection.results import to_dict
-    from detection.video.sources import open_source
+    from detection.video.files import VideoFile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.jsonl"
@@ -252,7 +252,7 @@ def file(seconds: float) -> tuple[dict[str, Any], bool]:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
     detector = Detector.load()
     expected = []
-    with open_source(str(CLIP)) as source:
+    with VideoFile(str(CLIP)) as source:
         for frame in source:
             (one,) = detector.predict_batch([frame.image], detector.card.default_confidence)
             size = (frame.image.shape[1], frame.image.shape[0])

@@ -10,7 +10,8 @@ from data.images import read_image
 from data.preprocess import preprocess
 from data.records import Dataset
 from detection.metrics import evaluate_voc
-from detection.model import DetectionGraph, Pelee
+from detection.model import DetectionGraph
+from detection.network import DetectorNetwork
 from detection.postprocess import postprocess
 
 
@@ -26,15 +27,15 @@ def read_csv(output: Path) -> list[dict[str, str]]:
     return [row for file in files for row in csv.DictReader(file.read_text().splitlines())]
 
 
-def measure(network: Pelee, dataset: Dataset) -> float:
-    """The mAP of a network at 64 px, by the shortest way."""
+def measure(network: DetectorNetwork, dataset: Dataset, size: int = 64) -> float:
+    """The mAP of a network at `size` px, by the shortest way."""
 
-    graph = DetectionGraph(network, 64).eval()
+    graph = DetectionGraph(network, size).eval()
     found = []
     for record in dataset.records:
         image = read_image(record.image)
         with torch.no_grad():
-            scores, boxes = graph(torch.from_numpy(preprocess(image, 64))[None])
+            scores, boxes = graph(torch.from_numpy(preprocess(image, size))[None])
         height, width = image.shape[:2]
         found.append(postprocess(scores[0].numpy(), boxes[0].numpy(), width=width, height=height))
     return evaluate_voc(found, dataset.records, dataset.class_names).map_11point

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from data.images import write_image
-from detection.model import Pelee, PeleeConfig
-from detection.model_file import ARCHITECTURE, to_settings
+from detection.architectures import build
+from detection.model import PeleeConfig
+from detection.model_file import to_settings
+from detection.network import DetectorConfig
 from pelee.networks.peleenet import PeleeNetConfig
 from weights.card import Card
 from weights.store import ModelFile, save_model
@@ -22,10 +24,10 @@ CONFIG = PeleeConfig(
 PRIORS = (16 + 16 + 4 + 1 + 1 + 1) * 6
 
 
-def save_small(folder: Path, seed: int = 0, config: PeleeConfig = CONFIG) -> ModelFile:
+def save_small(folder: Path, seed: int = 0, config: DetectorConfig = CONFIG) -> ModelFile:
     """Write the model's folder: batch norms that are not the identity, and scores that differ."""
     torch.manual_seed(seed)
-    network = Pelee(config)
+    network = build(config)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None and module.running_var is not None
@@ -34,7 +36,7 @@ def save_small(folder: Path, seed: int = 0, config: PeleeConfig = CONFIG) -> Mod
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     card = Card(
-        "small", "detection", ARCHITECTURE, ["a", "b", "c"], config.input_size,
+        "small", "detection", config.architecture, ["a", "b", "c"], config.input_size,
         architecture_settings=to_settings(config),
     )  # fmt: skip
     return save_model(folder, {name: tensor.numpy() for name, tensor in network.state_dict().items()}, card)

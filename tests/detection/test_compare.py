@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,9 @@ from conftest import TrainedRun
 
 import detection.compare as module
 from data.errors import SettingsError
-from detection.compare import COMPARISONS, Comparison, Run, build_parser, main, plan, read_comparison
+from detection.compare import build_parser, main, plan
 from detection.compare_table import markdown, rate
+from detection.comparison import COMPARISONS, Comparison, Run, read_comparison
 from detection.settings import resolve_settings
 from detection.train_cli import main as train_main
 from pelee.settings import recipe_names
@@ -63,6 +65,22 @@ def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
         assert (str(options.teacher) == "T") == (run.name == "teacher")
 
 
+def test_a_variant_has_its_networks_backbone_or_its_own(tmp_path: Path) -> None:
+    flags = ["--backbone", "peleenet-x", "--backbone", "ssdlite-mobilenetv2=m.pth"]
+
+    def backbones(name_or_path: str, *flags: str) -> dict[str, list[str]]:
+        runs = planned(read_comparison(name_or_path), *flags)
+        return {run.name: [b for a, b in pairwise(run.words) if a == "--backbone"] for run in runs}
+
+    wanted = {"pelee": ["peleenet-x"], "ssdlite": ["m.pth"], "pelee-scratch": [], "ssdlite-scratch": []}
+    assert backbones("peer", *flags) == wanted
+    assert backbones("peer", *flags[:2])["ssdlite"] == []
+    (tmp_path / "own.yaml").write_text("variants: {a: , b: {backbone: runs/b/model, lr: 1}}")
+    assert backbones(str(tmp_path / "own.yaml"), "--backbone", "of=x") == {"a": ["of=x"], "b": ["runs/b/model"]}
+    sizes = {run.name: run.settings.input_size for run in planned(read_comparison("peer"))}
+    assert sizes == {"pelee": 304, "ssdlite": 300, "pelee-scratch": 304, "ssdlite-scratch": 300}
+
+
 def test_only_some_and_none_without_its_teacher(capsys: pytest.CaptureFixture[str]) -> None:
     comparison = read_comparison("ingredients")
     assert [run.name for run in planned(comparison, "--only", "giou,mosaic")] == ["quick", "mosaic", "giou"]
@@ -95,7 +113,7 @@ def test_what_is_wrong_is_told_before_any_run(
 
 
 def test_an_unknown_comparison_names_those_that_ship() -> None:
-    with pytest.raises(SettingsError, match="neither a file nor one of design, ingredients"):
+    with pytest.raises(SettingsError, match="neither a file nor one of design, ingredients, peer"):
         read_comparison("desing")
 
 

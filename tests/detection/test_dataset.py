@@ -21,7 +21,8 @@ from detection.dataset import (
     collate,
     repeat_factors,
 )
-from detection.model import check_input_size
+from detection.model import PeleeConfig
+from detection.network import check_input_size
 from detection.settings import TrainSettings
 
 Batches = list[list[Sample]]
@@ -125,7 +126,7 @@ def test_multi_scale_draws_legal_sizes_within_its_share(size: int, share: float)
     sampler = TrainBatches(records([[0]]), 1, TrainSettings(input_size=size, multi_scale=share), lambda: 0)
     rng = np.random.default_rng(0)
     for drawn in {sampler.input_size_at(0.5, rng) for _ in range(40)}:
-        assert check_input_size(drawn) == drawn
+        assert check_input_size(drawn, PeleeConfig.input_multiple) == drawn
         assert abs(drawn - size) <= share * size
         assert (drawn - size) % 32 == 0 or drawn == 64
 

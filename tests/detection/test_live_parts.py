@@ -18,8 +18,9 @@ from data.errors import ImageError, SettingsError
 from detection.video.capture import JUMP, Camera, Clock, open_capture
 from detection.video.figures import Figures, Rate
 from detection.video.live import LiveSource
+from detection.video.names import is_pattern
 from detection.video.overlay import draw_numbers, marked, side_by_side
-from detection.video.pattern import Pattern, draw_number, is_pattern, read_number
+from detection.video.pattern import Pattern, draw_number, read_number
 
 PATIENCE = 30.0  # seconds, on a machine that is busy with other things
 

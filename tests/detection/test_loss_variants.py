@@ -12,7 +12,9 @@ from torchvision.ops import box_iou
 from detection.boxes import decode, encode
 from detection.loss import Losses, LossSettings, Target, assign, expect_background, multibox_loss, paired_iou
 from detection.model import Pelee
+from detection.priors import VOC_SIZES, ssd_maps
 
+MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of the random batch's priors
 VARIANTS = [
     {"class_loss": "focal"},
     {"class_loss": "quality"},
@@ -112,9 +114,7 @@ def test_every_variant_takes_any_number_of_objects_and_gives_finite_gradients(va
     for chosen in ([0, 1, 2, 3], [1], [2]):
         own_logits = logits[chosen].clone().requires_grad_()
         own_offsets = offsets[chosen].clone().requires_grad_()
-        found = multibox_loss(
-            own_logits, own_offsets, [targets[index] for index in chosen], priors, settings, (4, 4, 2, 1, 1, 1)
-        )
+        found = multibox_loss(own_logits, own_offsets, [targets[index] for index in chosen], priors, settings, MAPS)
         (found.classification + found.localization).backward()
         for tensor in (own_logits, own_offsets):
             assert tensor.grad is not None and tensor.grad.isfinite().all()
@@ -151,7 +151,7 @@ def test_new_heads_expect_background() -> None:
 
 def test_wanted_boxes_come_back_from_the_offsets() -> None:
     _, _, targets, priors = random_batch(2)
-    classes, offsets = assign(targets, priors, (4, 4, 2, 1, 1, 1))
+    classes, offsets = assign(targets, priors, MAPS)
     picture, prior = torch.nonzero(classes, as_tuple=True)
     for number, box in zip(picture.tolist(), decode(offsets[picture, prior], priors[prior]), strict=True):
         assert (targets[number].boxes - box).abs().amax(1).min() < 1e-5

@@ -1,5 +1,6 @@
 """ATSS: by hand on few priors, as properties on random boxes, and against a plain re-telling."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from test_matcher import PRIORS, random_boxes
@@ -7,35 +8,37 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from detection.matcher import NEAREST, match_adaptive
-from detection.priors import PRIORS_PER_CELL
+from detection.priors import VOC_SIZES, PriorMap, place_priors, ssd_maps
 
-MAPS = (4, 4, 2, 1, 1, 1)  # of PRIORS
+MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of PRIORS
+UNLIKE = (PriorMap(4, MAPS[0].shapes[:3]), *MAPS[1:])  # with fewer priors in a cell of the first
 
 
-def match(boxes: Tensor) -> Tensor:
+def match(boxes: Tensor, maps: tuple[PriorMap, ...] = MAPS) -> Tensor:
     """One picture's."""
-    return match_adaptive(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, PRIORS, MAPS)[0]
+    return match_adaptive(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, place_priors(maps), maps)[0]
 
 
-def retold(boxes: Tensor) -> list[int]:
+def retold(boxes: Tensor, maps: tuple[PriorMap, ...]) -> list[int]:
     """Algorithm 1, an object at a time, and then each object's own prior."""
-    iou = box_iou(boxes, box_convert(PRIORS, "cxcywh", "xyxy"))
+    priors = place_priors(maps)
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
     taken: dict[int, tuple[float, int]] = {}
     for number, box in enumerate(boxes):
         centre = (box[:2] + box[2:]) / 2
         candidates, start = [], 0
-        for cells in MAPS:
-            size = cells * cells * PRIORS_PER_CELL
-            distance = (PRIORS[start : start + size, :2] - centre).norm(dim=1)
-            candidates += (distance.argsort(stable=True)[: NEAREST * PRIORS_PER_CELL] + start).tolist()
+        for cells, shapes in maps:
+            size = cells * cells * len(shapes)
+            distance = (priors[start : start + size, :2] - centre).norm(dim=1)
+            candidates += (distance.argsort(stable=True)[: NEAREST * len(shapes)] + start).tolist()
             start += size
         overlaps = iou[number, candidates]
         threshold = overlaps.mean() + overlaps.std()
         for prior, overlap in zip(candidates, overlaps.tolist(), strict=True):
-            inside = (PRIORS[prior, :2] > box[:2]).all() and (PRIORS[prior, :2] < box[2:]).all()
+            inside = (priors[prior, :2] > box[:2]).all() and (priors[prior, :2] < box[2:]).all()
             if inside and overlap >= threshold and overlap > taken.get(prior, (0.0, 0))[0]:
                 taken[prior] = (overlap, number)
-    matched = [taken[prior][1] if prior in taken else -1 for prior in range(len(PRIORS))]
+    matched = [taken[prior][1] if prior in taken else -1 for prior in range(len(priors))]
     for number in range(len(boxes)):
         matched[int(iou[number].argmax())] = number
     return matched
@@ -45,15 +48,16 @@ def test_no_objects() -> None:
     assert match(torch.zeros(0, 4)).tolist() == [-1] * len(PRIORS)
 
 
-def test_against_a_retelling() -> None:
+@pytest.mark.parametrize("maps", [MAPS, UNLIKE], ids=["alike", "unlike"])
+def test_against_a_retelling(maps: tuple[PriorMap, ...]) -> None:
     compared = 0
     for seed in range(16):
         generator = torch.Generator().manual_seed(seed)
         corner = torch.rand(4, 2, generator=generator) * 0.5
         boxes = torch.cat([corner, corner + 0.1 + 0.4 * torch.rand(4, 2, generator=generator)], 1)
-        own = box_iou(boxes, box_convert(PRIORS, "cxcywh", "xyxy")).argmax(1).tolist()
+        own = box_iou(boxes, box_convert(place_priors(maps), "cxcywh", "xyxy")).argmax(1).tolist()
         if len(set(own)) == len(own):  # who yields to whom is `share_out`'s, tested with `match`
-            assert match(boxes).tolist() == retold(boxes), seed
+            assert match(boxes, maps).tolist() == retold(boxes, maps), seed
             compared += 1
     assert compared > 5
 

@@ -15,7 +15,8 @@ from data.records import Record
 from detection.boxes import decode
 from detection.heads import PredictionHead
 from detection.loss import Target, assign, multibox_loss
-from detection.model import DetectionGraph, Pelee, PeleeConfig, check_input_size, head_map_sizes
+from detection.model import DetectionGraph, Pelee, PeleeConfig, head_map_sizes
+from detection.network import check_input_size
 from detection.postprocess import postprocess
 from detection.priors import COCO_SIZES
 from pelee.networks.layers import Activation, fuse_conv_bn
@@ -185,7 +186,7 @@ def test_fusion_computes_the_same(activation: Activation) -> None:
 def test_sizes_that_do_not_fit(size: int) -> None:
     match = f"input size {size} does not fit; expected a multiple of 16, at least 64"
     with pytest.raises(SettingsError, match=match):
-        check_input_size(size)
+        check_input_size(size, PeleeConfig.input_multiple)
     with pytest.raises(SettingsError, match=match):
         PeleeConfig(input_size=size)
 
@@ -200,7 +201,7 @@ def test_priors_of_a_size_that_does_not_fit() -> None:
 
 @pytest.mark.parametrize("size", [64, 304, 512])
 def test_sizes_that_fit(size: int) -> None:
-    assert check_input_size(size) == size
+    assert check_input_size(size, PeleeConfig.input_multiple) == size
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """`pelee-models` prints what the paper and DESIGN count."""
 
 import json
+import re
 
+import pytest
+
+from detection.architectures import DESIGNS
 from detection.models_cli import main
+from pelee.networks import registry
 
 
-def test_every_model_is_counted(capsys):
-    assert main(["--json"]) == 0
+def test_models_are_counted(capsys):
+    assert main(["--json", "peleenet", *DESIGNS]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert counted["peleenet"]["parameters"] == 2_802_248
     assert round(counted["peleenet"]["multiply_adds"] / 1e6) == 508
@@ -15,6 +20,44 @@ def test_every_model_is_counted(capsys):
     assert counted["pelee-coco"]["parameters"] == 5_982_292
     assert counted["peleenet"]["weights"] == "peleenet-tiny-imagenet"
     assert counted["pelee-coco"]["weights"] is None
+    assert counted["ssdlite-mobilenetv2-voc"]["output_shapes"] == [[1, 1917, 21], [1, 1917, 4]]
+    assert counted["ssdlite-mobilenetv2-coco"]["parameters"] == 4_337_013
+
+
+def test_all_models_in_groups_where_none_is_named(capsys, monkeypatch):
+    """PeleeNets, other classifiers, detectors: an empty line between them, and each is there."""
+    kept = ("peleenet", "peleenet-m0", "cnn-795k", "alexnet-32")
+    monkeypatch.setattr(registry, "MODELS", {name: registry.MODELS[name] for name in kept})
+    assert main([]) == 0
+    body = re.split(r"─\s*\n", capsys.readouterr().out)[-1]
+    groups = [[line.split()[0] for line in block.splitlines()] for block in re.split(r"\n\s*\n", body.strip())]
+    assert groups[:2] == [["peleenet", "peleenet-m0"], ["cnn-795k", "alexnet-32"]]
+    assert set(DESIGNS) <= {name for group in groups[2:] for name in group}
+
+
+def test_classifiers_with_other_classes_and_the_report_s_count(capsys):
+    assert main(["--classes", "198", "--json", "peleenet-m0", "peleenet-m6", "cnn-795k"]) == 0
+    counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert counted["peleenet-m0"]["report_parameters"] == 621_174
+    assert counted["peleenet-m6"]["report_parameters"] == 2_251_430
+    # all its convolutions have biases, none a batch norm; two classes fewer than the published 200
+    assert counted["cnn-795k"]["report_parameters"] == counted["cnn-795k"]["parameters"] == 795_000 - 2 * 513
+    assert counted["cnn-795k"]["output_shapes"] == [[1, 198]]
+    assert main(["--classes", "10", "peleenet-m0"]) == 0
+    assert "554,810" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--classes", "0"], "--classes is 0; expected at least 1"),
+        (["--classes", "10", "pelee-voc"], "--classes is for classifiers, and pelee-voc is a detector"),
+    ],
+)
+def test_classes_that_do_not_fit(words, message, capsys):
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
 
 
 def test_the_table_names_shapes(capsys):

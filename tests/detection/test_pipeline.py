@@ -21,8 +21,9 @@ from detection.detector import Detector, Search
 from detection.inputs import Item, collect
 from detection.pipeline import WAITING, Pipeline
 from detection.results import to_json_line
+from detection.video.files import VideoFile
 from detection.video.sinks import VideoWriter
-from detection.video.sources import Frame, open_source
+from detection.video.sources import Frame
 
 PARALLEL = 3
 
@@ -100,7 +101,7 @@ def one_by_one(*paths: str) -> list[str]:
     lines = []
     for path in paths:
         if path.endswith(".mp4"):
-            with open_source(path) as source:
+            with VideoFile(path) as source:
                 frames = [(frame.index, frame.time, frame.image.copy()) for frame in source]
         else:
             frames = [(0, None, detector.read(path))]
@@ -154,7 +155,7 @@ def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
     assert lines == one_by_one(film)[::3] and len(lines) == 20
     assert run.summaries[0].frames == 20
     if drawn:
-        with open_source("out/film.mp4") as copies, open_source(film) as originals:
+        with VideoFile("out/film.mp4") as copies, VideoFile(film) as originals:
             changed = [
                 (np.abs(a.image.astype(int) - b.image) > 40).any() for a, b in zip(copies, originals, strict=True)
             ]
@@ -188,7 +189,7 @@ def test_what_is_drawn_does_not_reach_the_network(film: str, detector: Detector)
     with_copies: list[str] = []
     make(detector, with_copies.append, Path("out")).run(collect([film], [], None)[0])
     assert with_copies == one_by_one(film)
-    with open_source("out/film.mp4") as copies, open_source(film) as originals:
+    with VideoFile("out/film.mp4") as copies, VideoFile(film) as originals:
         changed = [(np.abs(a.image.astype(int) - b.image) > 40).any() for a, b in zip(copies, originals, strict=True)]
     assert all(changed) and len(changed) == 60
 
@@ -221,7 +222,7 @@ class Film:
 def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Film:
     film = Film()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "open_source", lambda source: film)
+    monkeypatch.setattr(pipeline, "VideoFile", lambda source: film)
     return film
 
 
@@ -249,7 +250,7 @@ def test_what_waits_is_bounded_whatever_the_input_and_the_writer(
     assert 2 <= runtime.most_flying <= PARALLEL + WAITING
     assert endless.closed
     if drawn:  # whole as far as it got: the frame of the line that was interrupted is not in it
-        with open_source("out/film.mp4") as source:
+        with VideoFile("out/film.mp4") as source:
             assert len(list(source)) == 39
 
 

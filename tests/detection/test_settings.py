@@ -84,7 +84,7 @@ def test_an_empty_file_is_a_recipe_of_defaults(tmp_path: Path) -> None:
         ({"box_weight": 0}, "setting box_weight: .*greater than 0"),
         ({"mixup": 2}, "setting mixup"),
         ({"head_kernel": 2}, "setting head_kernel: .*1 or 3"),
-        ({"optimizer": "adam"}, "setting optimizer: .*'sgd' or 'adamw'"),
+        ({"optimizer": "lion"}, "setting optimizer: .*'sgd', 'adamw' or 'adam'"),
         ({"precision": "fp8"}, "setting precision"),
         ({"milestones": [80_000]}, "setting milestones.0"),  # shares of the schedule, not steps
         ({"size_phases": [[208, 1.5]]}, "setting size_phases.0.1"),

@@ -16,8 +16,8 @@ from rectangle_runtime import DARK, RED, clip, picture
 from data.errors import ImageError, SettingsError
 from detection.video import sinks, window
 from detection.video.files import VideoFile
+from detection.video.names import display_name, is_address, is_live
 from detection.video.sinks import video_writer
-from detection.video.sources import display_name, is_address, is_live, open_source
 
 
 def facts(path: Path) -> tuple[int, int, int, Fraction | None, str, str | None]:
@@ -254,7 +254,7 @@ def test_what_waits_is_told_from_what_does_not(text: str, live: bool, address: b
 
 
 def test_a_file_is_opened_as_one(tmp_path: Path) -> None:
-    with open_source(str(clip(tmp_path / "clip.mp4"))) as source:
+    with VideoFile(str(clip(tmp_path / "clip.mp4"))) as source:
         assert isinstance(source, VideoFile)
 
 
@@ -268,11 +268,11 @@ def test_a_recording_at_an_address_is_read_like_a_file(tmp_path: Path) -> None:
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         try:
             address = f"http://user:secret@127.0.0.1:{server.server_port}"
-            with open_source(f"{address}/clip.mp4?key=secret") as source:
+            with VideoFile(f"{address}/clip.mp4?key=secret") as source:
                 assert source.name == f"http://127.0.0.1:{server.server_port}/clip.mp4"
                 assert [frame.index for frame in source] == list(range(9))
             with pytest.raises(ImageError, match="is no video that can be read") as error:
-                open_source(f"{address}/gone.mp4?key=secret")
+                VideoFile(f"{address}/gone.mp4?key=secret")
             assert "secret" not in str(error.value)
         finally:
             server.shutdown()

@@ -1,0 +1,58 @@
+"""What a user may name as a source, told apart, and what is said of it."""
+
+import re
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+STDIN = "-"
+DEVICE = re.compile(r"cam\d+|/dev/video\d+")
+ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|tcp|udp)://.+", re.IGNORECASE)
+PATTERN = re.compile(r"test(?::(\d{1,5})x(\d{1,5})(?:@(\d{1,4}))?)?")
+
+
+def is_live(text: str) -> bool:
+    """Whether it names what does not wait: a camera, a stream, the test pattern.
+
+    A recording at an http:// address, by its suffix, is a file.
+    """
+    return DEVICE.fullmatch(text) is not None or is_pattern(text) or (is_address(text) and not _is_recording(text))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it names the test pattern: test, test:1280x720 or test:1280x720@60."""
+    return PATTERN.fullmatch(text) is not None
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an address on the network, live or not."""
+    return ADDRESS.fullmatch(text) is not None
+
+
+def display_name(text: str) -> str:
+    """Return an address without user, password and query, which may hold a key; anything else as it is.
+
+    A password may hold any sign, so that everything up to the last @ is left out, wherever that stands.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}://{re.split('[?#&;=]' if at else '[?#]', place)[0]}"
+
+
+def reason_of(error: Exception) -> str:
+    """Return FFmpeg's words without number, file and address."""
+    import av
+
+    if isinstance(error, av.ExitError):
+        return "no answer in time"
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _is_recording(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme.lower() in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in VIDEO_SUFFIXES
