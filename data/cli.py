@@ -1,4 +1,4 @@
-"""`pelee-data`: look a data set over before training on it, or fetch the public ones."""
+"""`pelee-data`: look a data set over before training on it, fetch the public ones, compute statistics of colours."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import run
+from data.labelled_cli import add_commands
 
 if TYPE_CHECKING:
     from data.doctor import Finding, SplitReport
@@ -29,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pelee-data", description="Check data sets, and fetch the public ones.")
-    commands = parser.add_subparsers(required=True, metavar="check|download")
+    parser = argparse.ArgumentParser(
+        prog="pelee-data", description="Check data sets, fetch the public ones, and get them ready."
+    )
+    commands = parser.add_subparsers(required=True, metavar="check|download|statistics|prepare")
 
     check = commands.add_parser(
         "check",
@@ -66,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--parts", nargs="+", metavar="PART", default=[], help="parts to fetch (default: all)")
     download.add_argument("--base-url", default="", metavar="URL", help="a mirror that has the same paths")
     download.set_defaults(body=_download)
+    add_commands(commands)
     return parser
 
 

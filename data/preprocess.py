@@ -6,6 +6,8 @@ import numpy as np
 #: The network's own normalisation, (x - MEAN) × SCALE on RGB in 0 to 255, which is part of its graph.
 MEAN = (123.68, 116.78, 103.94)
 SCALE = 0.017
+#: Shares of R, G and B in a grey picture (ITU-R BT.601), as Pillow, OpenCV and torchvision have them.
+LUMA = (0.299, 0.587, 0.114)
 
 
 def preprocess(image: np.ndarray, size: int) -> np.ndarray:

@@ -55,7 +55,8 @@ def resolve(
     """The settings of a run: the usual values over the fields' defaults, the recipe over them, overrides over all.
 
     Raises:
-        SettingsError: an unknown key, a value of a wrong type or out of range.
+        SettingsError: an unknown key, a value of a wrong type or out of range, settings that do not go together (what
+            `kind` has a method `check` for).
     """
     check_keys(overrides, kind, "the command")
     keys = {**usual, **(read_recipe(recipe, recipes, kind) if recipe else {}), **overrides}
@@ -65,8 +66,8 @@ def resolve(
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"setting {place}: {first['msg']}, got {first['input']!r}") from None
-    if getattr(settings, "nesterov", False) and not getattr(settings, "momentum", 0):
-        raise SettingsError("setting nesterov: it needs a momentum above 0")
+    if (check := getattr(settings, "check", None)) is not None:
+        check()
     return settings
 
 

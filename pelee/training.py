@@ -1,32 +1,43 @@
 """What the trainers of the classifier and of the detector share: optimiser, schedule, Lightning trainer."""
 
-import io
 import logging
 import math
 import subprocess
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from pydantic import Field
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler
 
 from data.errors import SettingsError
-from data.files import atomic_path
+from pelee.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint
+from pelee.loggers import build_loggers
+from pelee.settings import to_plain
 
 Precision = Literal["bf16", "fp16", "fp32"]
-Schedule = Literal["cosine", "multi-step"]
-OptimizerName = Literal["sgd", "adamw"]
+Schedule = Literal["cosine", "multi-step", "geometric", "triangular2", "plateau"]
+OptimizerName = Literal["sgd", "adamw", "adam"]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Cycles(NamedTuple):
+    """A phase of the cyclical schedule: `min_lr` to `max_lr` and back in 2 × `step_size` epochs, to epoch `until`."""
+
+    min_lr: Rate
+    max_lr: Rate
+    step_size: Rate
+    until: Rate
+
 
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -39,11 +50,20 @@ class OptimizationSettings:
         epochs: passes over the training pictures; fractions are not taken.
         max_steps: stop after so many steps, whatever `epochs` says; None for no such bound.
         batch_size: pictures a step, over all processes together.
-        optimizer: "sgd" (with `momentum`, Nesterov if asked) or "adamw".
+        optimizer: "sgd" (with `momentum`, Nesterov if asked), "adamw" (Loshchilov and Hutter 2019) or "adam" (Kingma
+            and Ba 2015).
         lr: the learning rate at the end of the warm-up.
-        schedule: "cosine", 0.5 · lr · (cos(π · t / T) + 1), the paper's for PeleeNet; or "multi-step", × `gamma` at
-            each of `milestones`.
-        milestones: shares of the whole schedule, 0 to 1, at which multi-step drops.
+        weight_decay: w of w · weight, which SGD and Adam add to the gradient, the decay being a part of the loss; with
+            AdamW lr · w · weight is taken off the weight itself. Keras's L2(λ) adds λ · weight² to the loss, which has
+            the gradient of w = 2λ.
+        schedule: "cosine", 0.5 · lr · (cos(π · t / T) + 1), the paper's for PeleeNet; "multi-step", × `gamma` at each
+            of `milestones`; "geometric", × `gamma` every `gamma_epochs` epochs; "triangular2" (Smith 2017), what
+            `cycles` says; or "plateau", × `gamma` at the validation that follows `plateau_patience` ones in a row
+            without a better score. Where `max_steps` ends the run, its epochs are as much shorter.
+        milestones: shares of the whole schedule, 0 to 1, at which multi-step drops; none keeps the rate.
+        cycles: (min_lr, max_lr, step_size, until) rows of triangular2: to the epoch `until` the rate goes from `min_lr`
+            up to `max_lr` in `step_size` epochs and down again in as many, every time half as high as before. Each row
+            begins anew; the last goes on to the run's end. These are rates as they are, whatever `lr` is.
         warmup_steps: steps over which the rate rises linearly from nearly zero, at most a tenth of the schedule: a
             recipe for large sets must serve small ones, too.
         gradient_clip: largest L2 norm of the gradient; None leaves it.
@@ -51,13 +71,15 @@ class OptimizationSettings:
             smaller (see `average`).
         input_size: side of the network's input in pixels.
         size_phases: (size, share) pairs: that input size until that share of the schedule is over, `input_size`
-            afterwards. Smaller inputs first cost a fraction and learn nearly as much.
+            afterwards. Smaller inputs first cost a fraction and learn nearly as much; any order of sizes is taken.
         compile: `torch.compile` the network: it costs a minute or two for every input size, and pays on a GPU; on two
             CPU cores a step is a tenth quicker.
         validate_every: epochs from one measurement of the held-out split to the next.
         patience: validations without a better score before the run stops; None never stops early.
         checkpoint_every: steps from one `last.ckpt` to the next, so that a kill loses minutes at most.
         workers: processes that read pictures; 0 reads them in the training's own.
+        mlflow: URI of an MLflow server or database (sqlite:///runs.db) that the run is logged to, too. A password has
+            no place in it, for it is on the card: MLflow takes MLFLOW_TRACKING_USERNAME and ..._PASSWORD.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 1
@@ -71,6 +93,9 @@ class OptimizationSettings:
     schedule: Schedule = "cosine"
     milestones: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (2 / 3, 5 / 6)
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gamma_epochs: Annotated[int, Field(ge=1)] = 1
+    plateau_patience: Annotated[int, Field(ge=0)] = 3
+    cycles: tuple[Cycles, ...] = ()
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -83,6 +108,28 @@ class OptimizationSettings:
     validate_every: Annotated[int, Field(ge=1)] = 1
     patience: Annotated[int, Field(ge=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    mlflow: str | None = None
+
+    def check(self) -> None:
+        """Raise SettingsError where settings that are right by themselves do not go together."""
+        if self.nesterov and not self.momentum:
+            raise SettingsError("setting nesterov: it needs a momentum above 0")
+        if (self.schedule == "triangular2") != bool(self.cycles):
+            raise SettingsError(
+                f"setting cycles: schedule triangular2 needs them and no other takes them; got {len(self.cycles)} "
+                f"with schedule {self.schedule}"
+            )
+        if self.cycles and self.warmup_steps:
+            raise SettingsError("setting warmup_steps: triangular2 rises by itself; take 0")
+        for name, ends in (
+            ("size_phases", [until for _, until in self.size_phases]),
+            ("cycles", [row.until for row in self.cycles]),
+        ):
+            if any(one >= other for one, other in pairwise(ends)):
+                raise SettingsError(f"setting {name}: the phases' ends must rise, got {', '.join(map(str, ends))}")
+        for row in self.cycles:
+            if row.min_lr > row.max_lr:
+                raise SettingsError(f"setting cycles: min_lr {row.min_lr} is above max_lr {row.max_lr}")
 
     def size_at(self, progress: float) -> int:
         """The input size at `progress`, 0 to 1, of the schedule."""
@@ -99,15 +146,16 @@ class OptimizationSettings:
 
 
 # What a run may change when it is resumed: all else would make it another run than the one that was begun.
-RESUMABLE = {"workers", "patience", "checkpoint_every", "compile"}
+RESUMABLE = {"workers", "patience", "checkpoint_every", "compile", "mlflow"}
 
 
 def build_optimizer(
     parameters: Iterable[nn.Parameter] | Sequence[dict[str, Any]], settings: OptimizationSettings
 ) -> torch.optim.Optimizer:
     """The optimiser that the settings name, over parameters or groups of them."""
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    if settings.optimizer != "sgd":
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
+        return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
         parameters,
         lr=settings.lr,
@@ -118,22 +166,53 @@ def build_optimizer(
 
 
 def lr_factor(step: int, total_steps: int, settings: OptimizationSettings) -> float:
-    """The share of `settings.lr` that step number `step` (0-based) of `total_steps` takes, 0 to 1."""
+    """What `settings.lr` is multiplied by at step number `step` (0-based) of `total_steps`.
+
+    A function of the step alone, so that a resumed run needs no memory; of "plateau", which goes by the scores, it is
+    the warm-up only.
+    """
     warmup = min(settings.warmup_steps, total_steps // 10)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if settings.schedule == "cosine":
         progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
         return 0.5 * (math.cos(math.pi * progress) + 1)
-    passed = sum(step >= round(milestone * total_steps) for milestone in settings.milestones)
-    return settings.gamma**passed
+    if settings.schedule == "multi-step":
+        return settings.gamma ** sum(step >= round(milestone * total_steps) for milestone in settings.milestones)
+    if settings.schedule == "geometric":
+        return settings.gamma ** (step * settings.epochs // (total_steps * settings.gamma_epochs))
+    if settings.schedule == "triangular2":
+        return triangular2(step * settings.epochs / total_steps, settings.cycles) / settings.lr
+    return 1.0
+
+
+def triangular2(epoch: float, phases: Sequence[Cycles]) -> float:
+    """The cyclical learning rate at a moment in epochs, its amplitude halved after each cycle.
+
+    Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.1; a phase begins a first cycle.
+    """
+    begin = 0.0
+    for phase in phases:
+        if epoch < phase.until or phase is phases[-1]:
+            break
+        begin = phase.until
+    done, place = divmod((epoch - begin) / phase.step_size, 2)  # whole cycles; 0 to 2 in the present one
+    return phase.min_lr + (phase.max_lr - phase.min_lr) * (1 - abs(place - 1)) / 2**done
 
 
 def with_schedule(
     optimizer: torch.optim.Optimizer, total_steps: int, settings: OptimizationSettings
 ) -> OptimizerLRSchedulerConfig:
-    """An optimiser with its learning-rate schedule, as Lightning takes them: stepped once an optimiser step."""
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, total_steps, settings))
+    """An optimiser with its learning-rate schedule, as Lightning takes them: stepped once an optimiser step.
+
+    "plateau" lowers the rates themselves (a callback of `build_trainer` does), so its warm-up must multiply what is
+    there, where the others set it.
+    """
+    if settings.schedule == "plateau":
+        first = lr_factor(0, total_steps, settings)  # 1 / (steps of warm-up + 1)
+        schedule: LRScheduler = LinearLR(optimizer, start_factor=first, total_iters=round(1 / first) - 1)
+    else:
+        schedule = LambdaLR(optimizer, lambda step: lr_factor(step, total_steps, settings))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "frequency": 1}}
 
 
@@ -148,41 +227,6 @@ def average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
         return averaged + (current - averaged) * (1 - ((1 + n) / (10 + n)).clamp(max=decay))
 
     return update
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or as they were before.
-
-    Lightning's own are written to the system's folder for temporary files and moved; from another file system that
-    is a copy, and a kill in the midst of it leaves half a checkpoint in the place of the last good one.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = io.BytesIO()  # torch.save tells a full disk as a RuntimeError; a plain write as what it is
-        torch.save(checkpoint, content)
-        with atomic_path(path) as aside:
-            aside.write_bytes(content.getbuffer())
-
-
-class StepCheckpoint(ModelCheckpoint):
-    """A checkpoint every so many steps, but not at an epoch's last one.
-
-    From there a run would go on without the validation that ends the epoch; the checkpoint that follows it is kept.
-    """
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, *args, **kwargs)
-
-
-@rank_zero_only
-def keep_metrics(file: Path) -> None:
-    """Put the metrics of an earlier start aside, as metrics-1.csv and so on: Lightning deletes what it finds."""
-    if file.is_file():
-        number = 1
-        while (kept := file.with_stem(f"{file.stem}-{number}")).exists():
-            number += 1
-        file.rename(kept)
 
 
 def build_trainer(
@@ -226,15 +270,17 @@ def build_trainer(
     ]
     if settings.ema_decay:
         used.append(WeightAveraging(avg_fn=average(settings.ema_decay)))
+    if settings.schedule == "plateau":
+        used.append(Plateau(monitor, settings.gamma, settings.plateau_patience))
     if settings.patience is not None:
         used.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
     if progress:
         used.append(TQDMProgressBar(refresh_rate=10))
-    keep_metrics(output / "logs" / "metrics.csv")
     # What it says by itself repeats the settings, advertises, or advises against what is meant here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # The loaders cannot be resumed; their samplers are, which Lightning does not know.
     for advice in (
+        "module.s. in eval mode",  # what is frozen
         "dataloader is not resumable",
         "exists and is not empty",
         "smaller than the logging interval",
@@ -251,7 +297,7 @@ def build_trainer(
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
-        logger=[CSVLogger(output, name="", version="logs"), TensorBoardLogger(output, name="", version="logs")],
+        logger=build_loggers(output, to_plain(settings), settings.mlflow),
         callbacks=used,
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=progress,

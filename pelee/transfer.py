@@ -1,12 +1,14 @@
 """Weights into networks: all of a model file's, or as many as fit."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.errors import WeightsError
 from weights.store import ModelFile, load_tensors
@@ -77,6 +79,44 @@ def transfer(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> Transfer:
         [name for name in state if name not in tensors],
         [name for name in tensors if name not in state],
     )
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a foreign state dict (`.pth`), by name; opened with `weights_only=True`, on the CPU.
+
+    Names inside the layers of torchvision's first DenseNets, as in the weights that it publishes still (`norm.1`), are
+    those of today (`norm1`).
+
+    Raises:
+        WeightsError: no file, or no state dict.
+    """
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file, expected a state dict (.pth)")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises whatever it likes
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{file}: is no state dict ({reason})") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
+        raise WeightsError(f"{file}: is no state dict; expected tensors by name, as torch.save(network.state_dict())")
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): each for name, each in state.items()}
+
+
+def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
+    """A foreign state dict's arrays under the names that they have in `network`, for `transfer` to fill it with.
+
+    Those of torchvision and timm are without the `network.` that `pelee.networks.library` puts before. What they were
+    trained with goes into the settings: torchvision's classifiers take `IMAGENET_MEAN` and `IMAGENET_STD` as
+    normalization, its Inception V3 and timm's NASNet-A 127.5 for both.
+
+    Raises:
+        WeightsError: as `read_state_dict`.
+    """
+    inside = {name.removeprefix("network."): name for name in network.state_dict()}
+    return {
+        inside.get(name, name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+        for name, tensor in read_state_dict(file).items()
+    }
 
 
 def as_tuples(value: Any) -> Any:

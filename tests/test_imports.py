@@ -20,7 +20,16 @@ MAY_IMPORT = {
 # What both of the lowest packages need: errors, files that are whole or absent, and the numbers of the preprocessing,
 # which a card repeats.
 WEIGHTS_MAY_IMPORT = ("data.errors", "data.files", "data.preprocess")
-HEAVY = ("torch", "torchvision", "pytorch_lightning", "albumentations", "supervision", "matplotlib", "pycocotools")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "pytorch_lightning",
+    "albumentations",
+    "supervision",
+    "matplotlib",
+    "pycocotools",
+    "timm",
+)
 
 
 def sources(package: str) -> list[Path]:

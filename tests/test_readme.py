@@ -63,13 +63,14 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
     names = resolve("peleenet-tiny-imagenet").card.class_names
     class_folders(tmp_path / "tiny-imagenet", {f"n{number:08d}": name for number, name in enumerate(names)})
     class_folders(tmp_path / "my-photos", {"mine": "mine", "yours": "yours"})
+    class_folders(tmp_path / "cifar10", {name: name for name in ("airplane", "frog", "ship")}, ("train", "test"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def class_folders(root: Path, names: dict[str, str]) -> None:
+def class_folders(root: Path, names: dict[str, str], splits: tuple[str, str] = ("train", "val")) -> None:
     """A picture a class in both splits; `names` gives each folder's name in words."""
-    for split in ("train", "val"):
+    for split in splits:
         for number, folder in enumerate(names):
             write_image(root / split / folder / "a.png", np.full((24, 24, 3), number, np.uint8))
     (root / "words.txt").write_text("".join(f"{key}\t{word}\n" for key, word in names.items()))
@@ -77,10 +78,10 @@ def class_folders(root: Path, names: dict[str, str]) -> None:
 
 def short_clip(path: Path, frames: int = 4) -> None:
     """Cut a clip to its first frames."""
+    from detection.video.files import VideoFile
     from detection.video.sinks import video_writer
-    from detection.video.sources import open_source
 
-    with open_source(str(path)) as source:
+    with VideoFile(str(path)) as source:
         kept = [frame.image for frame, _ in zip(source, range(frames), strict=False)]
         size, rate = source.size, source.rate
     with video_writer(path, size, rate) as writer:

@@ -1,15 +1,13 @@
-"""Augmentation of whole batches, on the device that trains: crops and mirror images here, the rest torchvision's."""
+"""Augmentation of whole batches, on the device that trains: crops and mirror images here, the rest named."""
 
 import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from pelee.classification.settings import ClassifierSettings
-
-POLICY_GROUP = 8  # pictures that share one draw of a policy: one operation a picture would cost more than the network
+from pelee.classification.transforms import GROUP, affine, change_pixels, sample
 
 
 def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float = 0.5) -> Tensor:
@@ -24,7 +22,11 @@ def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float
     Returns:
         (N, 3, size, size) float32, in the range of the input.
     """
-    n = len(images)
+    return sample(images, random_windows(len(images), min_scale, flip), size)
+
+
+def random_windows(n: int, min_scale: float, flip: float) -> Tensor:
+    """The crops of `random_resized_crop` as matrices (n, 2, 3), from the result's points to the picture's, -1 to 1."""
     area = torch.empty(n).uniform_(min_scale, 1)
     ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3)).exp() if min_scale < 1 else torch.ones(n)
     width = (area * ratio).sqrt().clamp(max=1)
@@ -34,8 +36,7 @@ def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float
     theta[:, 1, 1] = height
     theta[:, 0, 2] = torch.empty(n).uniform_(-1, 1) * (1 - width)
     theta[:, 1, 2] = torch.empty(n).uniform_(-1, 1) * (1 - height)
-    grid = F.affine_grid(theta.to(images.device), [n, 3, size, size], align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+    return theta
 
 
 class Augmentation:
@@ -63,8 +64,18 @@ class Augmentation:
         """
         settings = self.settings
         if self.policy is not None:
-            images = torch.cat([self.policy(group) for group in images.split(POLICY_GROUP)])
-        images = random_resized_crop(images, size, settings.crop_scale, settings.flip)
+            images = torch.cat([self.policy(group) for group in images.split(GROUP)])
+        matrix = random_windows(len(images), settings.crop_scale, settings.flip)
+        chosen = torch.zeros(len(images), dtype=torch.bool)
+        if settings.transforms:
+            chosen = torch.rand(len(images)) < settings.transform_share
+            # A transform of the crop, in one sampling of the pixels with it.
+            moved = matrix @ affine(settings.transforms, len(images))
+            matrix = torch.where(chosen[:, None, None], moved, matrix)
+        images = sample(images, matrix, size)
+        if chosen.any():
+            chosen = chosen.to(images.device)
+            images[chosen] = change_pixels(settings.transforms, images[chosen])
         if settings.erasing:
             for place in torch.nonzero(torch.rand(len(images)) < settings.erasing).flatten().tolist():
                 images[place] = self.erase(images[place])

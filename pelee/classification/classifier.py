@@ -1,7 +1,7 @@
 """`Classifier`: pictures in, names with probabilities out. It imports no torch."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -141,13 +141,21 @@ class Classifier:
             results += self.results(self._checked(self.session(np.stack(squares))))
         return results[0] if single else results
 
-    def stream(self, files: Sequence[Path], *, batch: int = BATCH, workers: int = 4) -> Iterator[Part]:
+    def stream(
+        self,
+        files: Sequence[Path],
+        *,
+        batch: int = BATCH,
+        workers: int = 4,
+        read: Callable[[int], np.ndarray] | None = None,
+    ) -> Iterator[Part]:
         """Classify many files: they are read ahead in threads, and the network works meanwhile.
 
         Args:
             files: in any number; at most two batches and what is in flight wait in memory, at the network's size.
             batch: pictures at a time.
             workers: threads that read.
+            read: gives file number i as (H, W, 3) uint8 RGB, or raises ImageError; None reads it as it is.
 
         Yields:
             Parts in the order of the files, each file in one of them, readable or not.
@@ -161,10 +169,13 @@ class Classifier:
         pending: deque[tuple[Part, Future[tuple[np.ndarray, ...]] | None]] = deque()
         nothing = np.zeros((0, len(self.card.class_names)), np.float32)
         part, squares = Part([], [], nothing, []), []
-        read = read_ahead(
-            range(len(files)), lambda index: self._prepare(files[index]), workers=workers, ahead=2 * batch
+        prepared = read_ahead(
+            range(len(files)),
+            lambda index: self._prepare(read(index) if read else files[index]),
+            workers=workers,
+            ahead=2 * batch,
         )
-        for index, found in read:
+        for index, found in prepared:
             if isinstance(found, ImageError):
                 part.errors.append((index, found))
             else:

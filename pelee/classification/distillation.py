@@ -18,10 +18,10 @@ from data.errors import SettingsError, WeightsError
 from data.files import atomic_path
 from data.progress import progress_bar
 from pelee.classification.pictures import PictureBatches, in_order
+from pelee.networks.layers import IMAGENET_MEAN, IMAGENET_STD
+from pelee.transfer import read_state_dict
 
 BATCH = 250  # pictures that the teacher sees at once
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # torchvision's models are made for these
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def load_teacher(file: Path, architecture: str) -> nn.Module:
@@ -29,21 +29,19 @@ def load_teacher(file: Path, architecture: str) -> nn.Module:
 
     Raises:
         SettingsError: an architecture that torchvision does not have.
-        WeightsError: a file that is no state dict of it. It is opened with `weights_only=True`.
+        WeightsError: a file that is no state dict of it.
     """
     import torchvision
 
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such file, expected a state dict of torchvision's {architecture}")
     if architecture not in torchvision.models.list_models(module=torchvision.models):
         raise SettingsError(f"torchvision has no classifier {architecture!r}; see torchvision.models")
+    state = read_state_dict(file)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
         bias = [tensor for name, tensor in state.items() if name.endswith("bias")][-1]  # of the classifier
         network = torchvision.models.get_model(architecture, weights=None, num_classes=len(bias))
         network.load_state_dict(state)
-    except Exception as error:  # unpickling raises whatever it likes
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+    except (IndexError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{file}: is no state dict of torchvision's {architecture} ({reason})") from None
     return network.eval()
 

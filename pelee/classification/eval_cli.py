@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.command import first_few, run
+from data.layouts import LAYOUTS
 from pelee.classification.classify_cli import positive
 from pelee.options import add_runtime_options
 
@@ -34,11 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", required=True, metavar="MODEL", help="a shipped model's name, a model's folder or file"
     )
-    parser.add_argument(
-        "--dataset", choices=("tiny-imagenet", "cifar10", "imagefolder"), required=True, help="layout of the data"
-    )
+    parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the data")
-    parser.add_argument("--split", metavar="NAME", help="part of the data (val; test for cifar10)")
+    parser.add_argument("--split", metavar="NAME", help="part of the data (val; test for cifar10 and cars)")
     parser.add_argument("--size", type=positive, metavar="PX", help="side of the network's input (the model's own)")
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="pictures at a time (%(default)s)")
     parser.add_argument("--workers", type=positive, default=4, metavar="N", help="threads that read (%(default)s)")
@@ -64,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import importlib.util
     import json
+    from dataclasses import asdict
 
     from data.command import missing_part
     from data.errors import SettingsError
@@ -77,11 +77,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise SettingsError(f"--json {args.json} is a folder; name a file, or - for stdout")
 
     from data.files import atomic_path
+    from data.labelled import open_pictures
+    from data.views import WHOLE, View
     from pelee.classification.classifier import Classifier
     from pelee.classification.evaluate import evaluate, report
-    from pelee.classification.pictures import LAYOUTS, open_pictures
 
-    pictures = open_pictures(args.dataset, args.root, args.split or LAYOUTS[args.dataset].val_split)
     classifier = Classifier.load(
         args.weights,
         runtime=args.runtime,
@@ -90,18 +90,24 @@ def _evaluate(args: argparse.Namespace) -> int:
         mode="throughput",
         input_size=args.size,
     )
+    split = args.split or LAYOUTS[args.dataset].val_split
+    # Pictures with a box are looked at as the training looked at them; without one, they are what they are.
+    view = View.of(classifier.card.training["settings"]) if args.dataset == "cars" else WHOLE
+    pictures = open_pictures(args.dataset, args.root, split, view)
     evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
     card = classifier.card
     to_stdout = args.json == "-"
+    how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box
     print(
-        f"{card.name} on {classifier.runtime}, {classifier.input_size} px\n{report(evaluation, args.worst)}",
+        f"{how}\n{report(evaluation, args.worst)}",
         end="",
         file=sys.stderr if to_stdout else sys.stdout,
     )
     if args.json is not None:
         content = evaluation.to_json(
             {"name": card.name, "sha256": card.sha256},
-            {"runtime": classifier.runtime, "input_size": classifier.input_size, "batch_size": args.batch_size},
+            {"runtime": classifier.runtime, "input_size": classifier.input_size, "batch_size": args.batch_size}
+            | (asdict(view) if view.needs_box else {}),
         )
         text = json.dumps(content, allow_nan=False) + "\n"
         if to_stdout:

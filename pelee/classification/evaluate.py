@@ -16,8 +16,8 @@ from data.errors import DatasetError
 from data.progress import progress_bar
 
 if TYPE_CHECKING:
+    from data.labelled import Pictures
     from pelee.classification.classifier import Classifier
-    from pelee.classification.pictures import Pictures
 
 BINS = 15  # of the calibration error, as Guo et al., "On Calibration of Modern Neural Networks" (2017), have them
 MISTAKES_KEPT = 100
@@ -226,7 +226,7 @@ def evaluate(
     unreadable: list[str] = []
     started = time.perf_counter()
     with progress_bar("evaluating", len(pictures.files), shown=progress) as advance:
-        for part in classifier.stream(pictures.files, batch=batch, workers=workers):
+        for part in classifier.stream(pictures.files, batch=batch, workers=workers, read=pictures.read):
             parts.append(judge(part.probabilities, pictures.labels[part.indices]))
             read += part.indices
             unreadable += [str(error) for _, error in part.errors]

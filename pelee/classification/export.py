@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.errors import WeightsError
+from data.labelled import Pictures
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.evaluate import check_classes, evaluate
 from pelee.classification.model import ClassificationGraph, load_network
-from pelee.classification.pictures import Pictures
 from pelee.export import Calibration, Graph, check_request, check_source, export, read_inputs
 from weights.store import ModelFile
 

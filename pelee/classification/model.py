@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from data.errors import WeightsError
+from data.errors import SettingsError, WeightsError
+from data.preprocess import MEAN, SCALE
+from pelee.networks.layers import Normalize
 from pelee.networks.registry import MODELS, build
 from pelee.transfer import as_tuples, fill
 from weights.store import ModelFile
@@ -25,16 +27,34 @@ def load_network(model: ModelFile) -> nn.Module:
         )
     try:
         network = build(card.architecture, len(card.class_names), as_tuples(card.architecture_settings))
-    except TypeError as error:
+    except SettingsError as error:
         raise WeightsError(f"{model.path.parent}: the card's architecture_settings do not fit: {error}") from None
     fill(network, model)
     return network.eval()
 
 
 def settings_of(network: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
-    """A network's `architecture_settings` for its card: all of its config where it has one, else what was given."""
+    """A network's `architecture_settings` for its card: all of its config where it has one, else what was given.
+
+    A `normalization` other than the usual is among them either way.
+    """
     config = getattr(network, "config", None)
-    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else given  # type: ignore[arg-type]
+    own = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(given)  # type: ignore[arg-type]
+    own.pop("normalization", None)
+    normalize = getattr(network, "normalize", None)
+    settings = normalize.settings if isinstance(normalize, Normalize) else {}
+    return own | ({"normalization": settings} if settings else {})
+
+
+def preprocessing_of(network: nn.Module) -> dict[str, Any]:
+    """A card's `preprocessing`: what the network's graph does to a picture."""
+    normalize = network.normalize
+    assert isinstance(normalize, Normalize)
+    mean = normalize.settings.get("mean", MEAN)
+    std = normalize.settings.get("std")
+    scale = [1 / value for value in std] if std else SCALE
+    grey = {"grey": True} if normalize.luma is not None else {}
+    return {"colour_order": "RGB", "resize": "warp", "mean": list(mean), "scale": scale, **grey}
 
 
 class ClassificationGraph(nn.Module):

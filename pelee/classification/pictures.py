@@ -1,11 +1,8 @@
-"""Pictures in a folder a class: three layouts, decoded once and held in memory where they fit."""
+"""Batches of a classification set's pictures, decoded once and held in memory where they fit."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,80 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.errors import DatasetError, ImageError
-from data.images import PICTURE_SUFFIXES, read_image
+from data.labelled import Pictures, open_pictures
 from data.preprocess import preprocess
 
+__all__ = ["Batch", "PictureBatches", "Pictures", "TrainOrder", "free_memory", "in_order", "open_pictures"]
+
 MEMORY_SHARE = 0.4  # of what is free, that held pictures may take
-
-
-class Layout(NamedTuple):
-    """A data set's folders, and the sizes in pixels that suit its pictures."""
-
-    train_split: str
-    val_split: str
-    picture_size: int
-    input_size: int
-
-
-LAYOUTS = {
-    "tiny-imagenet": Layout("train", "val", 64, 64),
-    "cifar10": Layout("train", "test", 32, 32),
-    "imagefolder": Layout("train", "val", 256, 224),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """A split of a classification set: `labels[i]`, 0-based, is the class of `files[i]`."""
-
-    name: str
-    split: str
-    class_names: tuple[str, ...]
-    files: list[Path]
-    labels: np.ndarray  # (N,) int64
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-
-def open_pictures(kind: str, root: Path, split: str) -> Pictures:
-    """Find a split's pictures: `root/SPLIT/CLASS/**`, classes in the order of their folders' names.
-
-    Tiny ImageNet's folders are WordNet ids; where `root/words.txt` names them (`n01443537<TAB>goldfish, ...`), the
-    class takes the first of these words, with its id where two have the same.
-
-    Raises:
-        DatasetError: a split that is missing, a split without class folders, a class without a picture.
-    """
-    if kind not in LAYOUTS:
-        raise DatasetError(f"unknown layout {kind!r}; expected one of {', '.join(LAYOUTS)}")
-    folder = root / split
-    if not folder.is_dir():
-        found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else None
-        has = "does not exist" if found is None else f"has {', '.join(found[:5]) or 'no folders'}"
-        raise DatasetError(f"no split {split!r}: {root} {has}; expected {folder}/CLASS/PICTURE")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    if not classes:
-        raise DatasetError(f"{folder} has no folder of pictures a class; expected {folder}/CLASS/PICTURE")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, path in enumerate(classes):
-        found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-        if not found_here:
-            raise DatasetError(f"class folder {path} has no picture in it; fill it or remove it")
-        files += found_here
-        labels += [label] * len(found_here)
-    names = [path.name for path in classes]
-    if kind == "tiny-imagenet" and (words := root / "words.txt").is_file():
-        names = _in_words(names, words)
-    return Pictures(root.resolve().name, split, tuple(names), files, np.array(labels, np.int64))
-
-
-def _in_words(ids: Sequence[str], file: Path) -> list[str]:
-    known = dict(line.split("\t", 1) for line in file.read_text(encoding="utf-8").splitlines() if "\t" in line)
-    words = [known.get(key, key).split(",")[0].strip() for key in ids]
-    often = Counter(words)
-    return [word if often[word] == 1 else f"{word} ({key})" for word, key in zip(words, ids, strict=True)]
 
 
 class Batch(NamedTuple):
@@ -121,7 +50,7 @@ class PictureBatches(Dataset[Batch]):
         if cached:
             held = np.zeros((len(pictures), size, size, 3), np.uint8)
             with ThreadPoolExecutor() as pool:
-                for place, found in enumerate(pool.map(self._read, pictures.files)):
+                for place, found in enumerate(pool.map(self._read, range(len(pictures)))):
                     if isinstance(found, str):
                         self.errors[place] = found
                     else:
@@ -130,9 +59,9 @@ class PictureBatches(Dataset[Batch]):
         if len(self.errors) == len(pictures):
             raise DatasetError(f"not one picture of {pictures.name} {pictures.split} can be read: {self.errors[0]}")
 
-    def _read(self, file: Path) -> np.ndarray | str:
+    def _read(self, place: int) -> np.ndarray | str:
         try:
-            return preprocess(read_image(file), self.size)
+            return preprocess(self.pictures.read(place), self.size)
         except (ImageError, OSError) as error:
             return str(error)
 
@@ -146,7 +75,7 @@ class PictureBatches(Dataset[Batch]):
             return Batch(self.held[index], self.labels[index], index, step, errors)
         images, good, errors = [], [], []
         for place in places:
-            found = self._read(self.pictures.files[place])
+            found = self._read(place)
             if isinstance(found, str):
                 errors.append(found)
             else:

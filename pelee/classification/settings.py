@@ -7,14 +7,40 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from data.errors import SettingsError
-from pelee.classification.pictures import LAYOUTS
+from data.layouts import LAYOUTS
 from pelee.settings import resolve
 from pelee.training import OptimizationSettings
 
+TransformName = Literal[
+    "flip-horizontal",
+    "flip-vertical",
+    "crop-and-pad",
+    "scale",
+    "translate",
+    "rotate",
+    "shear",
+    "blur",
+    "coarse-dropout",
+    "multiply",
+    "contrast",
+    "colour-jitter",
+]
 RECIPES = files("pelee.classification") / "recipes"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenNormalization:
+    """Mean and standard deviation of R, G and B in units of 0 to 255, as `pelee-data statistics` prints them."""
+
+    mean: tuple[Finite, Finite, Finite]
+    std: tuple[Deviation, Deviation, Deviation]
 
 
 @dataclass(kw_only=True)
@@ -34,6 +60,18 @@ class ClassifierSettings(OptimizationSettings):
         mixup, cutmix: parameter of the beta distribution that pairs of pictures are mixed by; 0 for none. With both,
             a batch takes one of them at random.
         label_smoothing: share of the target that is spread over all classes.
+        transforms: names of `pelee.classification.transforms`, in this order; each says its range there.
+        transform_share: probability that a picture is changed by them; it then passes all of them.
+        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.views.View`.
+        normalization: "usual" for the network's own (that of the weights it starts from, else the paper's), "data" for
+            mean and standard deviation of the training pictures as they are read, or these as numbers.
+        grey: the network takes every picture's grey.
+        freeze: what is taken from `--weights` stays as it is, batch norms with their running statistics; what is new
+            (the head of other classes) trains.
+        unfreeze_from: freeze what is taken as far as the module of this name only: it and all that a picture meets
+            after it train.
+        pretrained_lr: the learning rate of what is taken and trains, as a share of `lr`.
+        auxiliary_weight: of the auxiliary classifiers' loss, where the network has some (0.4 is torchvision's).
         distillation: weight of the teacher's part of the loss, where there is a teacher.
         temperature: that soften its and the student's predictions are divided by (Hinton et al. 2015).
         teacher_model: torchvision's name of the teacher's architecture.
@@ -55,7 +93,18 @@ class ClassifierSettings(OptimizationSettings):
     erasing: Share = 0.0
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
+    transforms: tuple[TransformName, ...] = ()
+    transform_share: Share = 0.5
+    crop_to_box: bool = False
+    box_margin: NotNegative = 0.0
+    erase_background: bool = False
+    normalization: Literal["usual", "data"] | GivenNormalization = "usual"
+    grey: bool = False
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    freeze: bool = False
+    unfreeze_from: str | None = None
+    pretrained_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
+    auxiliary_weight: NotNegative = 0.4
     distillation: NotNegative = 1.0
     temperature: Annotated[float, Field(gt=0)] = 2.0
     teacher_model: str = "mobilenet_v2"

@@ -1,7 +1,9 @@
 """Training a classifier on PyTorch Lightning: any network of the registry, alone or after a teacher."""
 
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +17,7 @@ from pelee.classification.augment import Augmentation
 from pelee.classification.distillation import classifier_input, distillation_loss
 from pelee.classification.pictures import Batch, PictureBatches, TrainOrder, in_order
 from pelee.classification.settings import ClassifierSettings
+from pelee.finetuning import freeze, parameter_groups, split, summary
 from pelee.settings import check_resumed, to_plain
 from pelee.training import RESUMABLE, build_optimizer, build_trainer, fit, with_schedule
 
@@ -25,8 +28,15 @@ class ClassifierTraining(pl.LightningModule):
     """One classifier in training: cross-entropy, a teacher's part where there is one, top-1 and top-5 on the held-out
     pictures.
 
+    A network may give auxiliary logits beside its own in training mode, (N, K) each; they have a loss of their own.
+
     Args:
         taught: (N, K) what a teacher says of every training picture, logits; None for no teacher.
+        taken: names of the network's tensors that other weights filled, which `freeze`, `unfreeze_from` and
+            `pretrained_lr` are about.
+
+    Raises:
+        SettingsError: a teacher for a network without a linear layer, or what `pelee.finetuning.split` raises.
     """
 
     def __init__(
@@ -36,6 +46,7 @@ class ClassifierTraining(pl.LightningModule):
         train: PictureBatches,
         val: PictureBatches,
         taught: Tensor | None = None,
+        taken: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
@@ -45,12 +56,22 @@ class ClassifierTraining(pl.LightningModule):
         self.taught = taught  # not a buffer: it is data, and no part of a checkpoint
         self.student_head: nn.Linear | None = None
         if taught is not None:
-            (*_, last) = (module for module in network.modules() if isinstance(module, nn.Linear))
-            self.student_head = nn.Linear(last.in_features, taught.shape[1])
+            linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+            if not linear:
+                raise SettingsError("the network has no linear layer that a teacher's head could stand beside")
+            self.student_head = nn.Linear(linear[-1].in_features, taught.shape[1])
         self.total_steps = settings.total_steps(len(train.pictures))
         self.unreadable: set[str] = set()
-        self.top5 = 0.0  # of the latest validation
         self.validated_step: int | None = None
+        self.parts = split(network, taken, settings.freeze, settings.unfreeze_from, settings.input_size)
+        self.frozen = freeze(network, self.parts.frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     # Data
 
@@ -103,16 +124,26 @@ class ClassifierTraining(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             size = settings.size_at(batch.step / self.total_steps)
             images, targets = self.augment(batch.images, targets, size)
-        with classifier_input(self.network) as seen:
-            logits = self.network(images)
-        loss = F.cross_entropy(logits.float(), targets[:, :classes], label_smoothing=settings.label_smoothing)
+        taught: AbstractContextManager[list[Tensor]] = nullcontext([])
+        if self.student_head is not None:
+            taught = classifier_input(self.network)
+        with taught as seen:
+            outputs = self.network(images)
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss, *others = (
+            F.cross_entropy(each.float(), targets[:, :classes], label_smoothing=settings.label_smoothing)
+            for each in (logits, *auxiliary)
+        )
         self.log("train/classes", loss, batch_size=len(images))
+        for other in others:
+            self.log("train/auxiliary", other, batch_size=len(images))
+            loss = loss + settings.auxiliary_weight * other
         if self.student_head is not None:
             follows = distillation_loss(self.student_head(seen[0]).float(), targets[:, classes:], settings.temperature)
             self.log("train/teacher", follows, batch_size=len(images))
             loss = loss + settings.distillation * follows
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(images))
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -147,8 +178,10 @@ class ClassifierTraining(pl.LightningModule):
     # Optimisation
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = build_optimizer(self.parameters(), self.settings)
-        return with_schedule(optimizer, self.total_steps, self.settings)
+        settings = self.settings
+        slow = [one for name, one in self.network.named_parameters() if name in self.parts.pretrained]
+        optimizer = build_optimizer(parameter_groups(self, slow, settings.lr, settings.pretrained_lr), settings)
+        return with_schedule(optimizer, self.total_steps, settings)
 
 
 def train(
@@ -159,12 +192,16 @@ def train(
     output: Path,
     *,
     taught: Tensor | None = None,
+    taken: Collection[str] = (),
     resume: bool = False,
     devices: int = 1,
     accelerator: str = "auto",
     progress: bool = True,
 ) -> tuple[ClassifierTraining, dict[str, float]]:
-    """Train a network; checkpoints and logs go to `output`.
+    """Train a network; checkpoints and logs go to `output`, and what trains and what is frozen is printed.
+
+    Args:
+        taught, taken: see `ClassifierTraining`.
 
     Returns:
         The module with the weights that did best on the held-out pictures, and what these reach there: "top1" and
@@ -172,7 +209,7 @@ def train(
 
     Raises:
         DatasetError: splits of other classes.
-        SettingsError: a batch too small for batch norm, or a run of other settings.
+        SettingsError: a batch too small for batch norm, a run of other settings, or what `ClassifierTraining` raises.
         KeyboardInterrupt: ctrl-C.
     """
     names, others = train_set.pictures.class_names, val_set.pictures.class_names
@@ -188,10 +225,12 @@ def train(
             f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.pictures)} pictures leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
-    module = ClassifierTraining(network, settings, train_set, val_set, taught)
+    module = ClassifierTraining(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
         settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
     )
+    if trainer.is_global_zero:
+        print(summary(network, module.parts, settings.pretrained_lr))
     fit(trainer, module, output, resume)
     (scores,) = trainer.validate(module, verbose=False)
     return module, {name: scores[f"val/{name}"] for name in ("top1", "top5")}

@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import first_few, run
+from data.layouts import LAYOUTS
 from pelee.options import add_training_options, train_command
 
 if TYPE_CHECKING:
     from pelee.classification.settings import ClassifierSettings
 
+RECIPE_NAMES = "cars, cifar10, inception-v3, paper, quick, report, strong, tiny-densenet"
+
 EPILOG = """\
 every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.05 --mixup 0.2
-  (pelee-train-classifier --print-settings lists them all)
+  (pelee-train-classifier --print-settings lists them all; --mlflow sqlite:///runs.db logs to MLflow, too)
 
 examples:
   pelee-train-classifier --model peleenet --dataset tiny-imagenet --root tiny-imagenet --recipe quick --output runs/tiny
   pelee-train-classifier --dataset imagefolder --root my-photos --weights peleenet-tiny-imagenet --output runs/mine
+  pelee-train-classifier --dataset cifar10 --root cifar10 --weights peleenet-tiny-imagenet --freeze true --output runs/a
+  pelee-train-classifier --dataset cifar10 --root cifar10 --weights runs/a/model --pretrained-lr 0.1 --output runs/b
   pelee-train-classifier --dataset cifar10 --root cifar10 --teacher mobilenet_v2.pth --output runs/taught
 
 exit codes: 0 done, 1 done, but pictures could not be read and were left out, 2 an error, told in one line;
@@ -36,13 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--model", default="peleenet", help="the network's name, see pelee-models (%(default)s)")
-    parser.add_argument(
-        "--dataset", choices=("tiny-imagenet", "cifar10", "imagefolder"), help="layout of the data under --root"
-    )
+    parser.add_argument("--dataset", choices=tuple(LAYOUTS), help="layout of the data under --root")
     parser.add_argument("--root", type=Path, help="the data set's folder, with SPLIT/CLASS/PICTURE in it")
-    parser.add_argument("--recipe", help="a shipped recipe (quick, strong, paper) or a YAML file")
+    parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file")
     parser.add_argument("--output", type=Path, default=Path("runs/classifier"), help="checkpoints, logs and the model")
-    parser.add_argument("--weights", help="start from a classifier: a shipped name or a model folder")
+    parser.add_argument(
+        "--weights",
+        metavar="MODEL",
+        help="start from a classifier: a shipped name, a model folder, or a state dict (.pth) of torchvision's or "
+        "timm's network; a head of other classes starts anew",
+    )
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -67,22 +75,29 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 
 
 def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
+    import hashlib
+
     import torch
 
+    from data.labelled import open_pictures
+    from data.views import View
     from pelee.classification.distillation import teacher_logits
-    from pelee.classification.model import settings_of
-    from pelee.classification.pictures import PictureBatches, open_pictures
+    from pelee.classification.model import preprocessing_of, settings_of
+    from pelee.classification.normalization import network_settings
+    from pelee.classification.pictures import PictureBatches
     from pelee.classification.train import train
     from pelee.networks.registry import build
+    from pelee.runs import noted
     from pelee.settings import to_plain
     from pelee.training import check_output, current_commit, to_tensors
-    from pelee.transfer import transfer
+    from pelee.transfer import read_weights, transfer
     from weights.card import Card
     from weights.store import load_tensors, resolve, save_model
 
     check_output(options.output, options.resume)
     splits = [
-        open_pictures(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
+        open_pictures(options.dataset, options.root, split, View.of(vars(settings)))
+        for split in (settings.train_split, settings.val_split)
     ]
     for pictures in splits:
         print(f"{pictures.name} {pictures.split}: {len(pictures)} pictures, {len(pictures.class_names)} classes")
@@ -91,28 +106,45 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
-    network = build(options.model, len(names), settings.model_settings)
-    start = None
-    if options.weights:
-        model = resolve(options.weights)
-        print(f"from {model.card.name} ({model.card.sha256[:12]}): {transfer(network, load_tensors(model))}")
-        start = f"{model.card.name}, SHA-256 {model.card.sha256}"
+    foreign = Path(options.weights) if options.weights and options.weights.endswith(".pth") else None
+    model = resolve(options.weights) if options.weights and not foreign else None
+    network = build(options.model, len(names), network_settings(settings, train_set, model.card if model else None))
+    start, taken, source = None, [], None
+    if model:
+        source = model.card.name, model.card.sha256, load_tensors(model)
+    elif foreign:
+        tensors = read_weights(foreign, network)
+        source = foreign.name, hashlib.sha256(foreign.read_bytes()).hexdigest(), tensors
+    if source:
+        name, digest, tensors = source
+        transferred = transfer(network, tensors)
+        print(f"from {name} ({digest[:12]}): {transferred}")
+        start, taken = f"{name}, SHA-256 {digest}", transferred.taken
     taught = None
     if options.teacher:
         device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
         kept = options.output / "teacher.safetensors"
         taught = teacher_logits(options.teacher, settings.teacher_model, train_set, settings.teacher_size, device, kept)
-    module, scores = train(
-        network,
-        settings,
-        train_set,
-        val_set,
+    with noted(
         options.output,
-        taught=taught,
-        resume=options.resume,
-        devices=options.devices,
-        accelerator=options.accelerator,
-    )
+        command=command,
+        model=options.model,
+        dataset=f"{splits[0].name} {splits[0].split}",
+        settings=to_plain(settings),
+        started_from=start,
+    ):
+        module, scores = train(
+            network,
+            settings,
+            train_set,
+            val_set,
+            options.output,
+            taught=taught,
+            taken=taken,
+            resume=options.resume,
+            devices=options.devices,
+            accelerator=options.accelerator,
+        )
     if module.global_rank:
         return 0  # one process writes the model
     count = len(val_set.pictures) - len(val_set.errors)
@@ -123,6 +155,7 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
         architecture_settings=settings_of(network, settings.model_settings),
         class_names=names,
         input_size=settings.input_size,
+        preprocessing=preprocessing_of(network),
         training={
             "command": command,
             "commit": commit,

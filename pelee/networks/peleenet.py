@@ -4,7 +4,7 @@ Source: Wang, Li, Ling, "Pelee: A Real-Time Object Detection System on Mobile De
 (arXiv 1804.06882), section 2 and table 1. Every choice that the paper varies is a field of `PeleeNetConfig`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -48,10 +48,22 @@ class PeleeNetConfig:
     dropout: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse a word that names no design: taken for another, it would build another network."""
+        """Refuse what names no design: taken for another, it would build another network."""
         for name, known in (("stem", get_args(Stem)), ("activation", get_args(Activation))):
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        stages = len(self.blocks)
+        for name in ("blocks", "bottleneck_widths", "transitions"):
+            numbers = getattr(self, name)
+            if numbers is not None and (len(numbers) < max(1, stages) or min(numbers) < 1):
+                raise SettingsError(f"{name} is {numbers}; expected at least 1 for each of {stages} stages")
+        for name, least in (("growth_rate", 1 + self.two_way), ("stem_channels", 2), ("bottleneck_channels", 1)):
+            if (number := getattr(self, name)) is not None and number < least:
+                raise SettingsError(f"{name} is {number}; expected at least {least}")
+        if self.two_way and self.growth_rate % 2:
+            raise SettingsError(f"growth_rate is {self.growth_rate}; expected an even one, half of it for each way")
+        if not 0 <= self.dropout <= 1:
+            raise SettingsError(f"dropout is {self.dropout}; expected a probability, 0 to 1")
 
 
 class FeatureInfo(NamedTuple):
@@ -188,6 +200,37 @@ class PeleeNet(nn.Module):
         return self.classifier(self.features(images)[-1].mean((2, 3)))
 
 
+def _spectrum() -> dict[str, PeleeNetConfig]:
+    m6 = PeleeNetConfig()
+    m5 = replace(m6, blocks=(3, 4, 8, 3), transitions=(128, 256, 512, 704))
+    m4 = replace(m5, two_way=False, growth_rate=16, activation="pre")
+    m3 = replace(m4, stem="none", dynamic_bottleneck=False)
+    return {
+        "peleenet-m0": replace(m3, bottleneck_channels=64, transitions=(64, 128, 256, 352)),
+        "peleenet-m1": replace(m3, bottleneck_channels=32),
+        "peleenet-m2": replace(m3, bottleneck_channels=16, activation="post"),
+        "peleenet-m3": m3,
+        "peleenet-m4": m4,
+        "peleenet-m5": m5,
+        "peleenet-m6": m6,
+    }
+
+
+# The path of table 1 as a report rebuilt it in seven models, from DenseNet-41 to PeleeNet; its parameter counts are
+# the proof of the settings (tests/pelee/test_peleenet.py).
+SPECTRUM = _spectrum()
+
+
 def peleenet(num_classes: int = 1000, **settings: Any) -> PeleeNet:
     """A PeleeNet classifier; the settings are those of `PeleeNetConfig`."""
-    return PeleeNet(num_classes, PeleeNetConfig(**settings))
+    return spectrum("peleenet-m6", num_classes, **settings)
+
+
+def spectrum(name: str, /, num_classes: int = 1000, **settings: Any) -> PeleeNet:
+    """A classifier of `SPECTRUM` by its name; the settings, those of `PeleeNetConfig`, go over the named design's.
+
+    Raises:
+        TypeError: a setting that the family lacks.
+        SettingsError: one that is out of range.
+    """
+    return PeleeNet(num_classes, replace(SPECTRUM[name], **settings))

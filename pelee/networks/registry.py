@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.errors import SettingsError
-from pelee.networks.peleenet import peleenet
+from pelee.networks import library
+from pelee.networks.cifar import AlexNet32, Cnn795K
+from pelee.networks.ghostnet import ghostnet
+from pelee.networks.hardnet import hardnet
+from pelee.networks.layers import Normalize
+from pelee.networks.peleenet import SPECTRUM, peleenet, spectrum
+from pelee.networks.squeezenext import squeezenext
+from pelee.networks.tiny_densenet import TinyDenseNet1, TinyDenseNet2
 
 
 class Entry(NamedTuple):
@@ -23,19 +31,57 @@ class Entry(NamedTuple):
     input_size: int = 224
 
 
-MODELS: dict[str, Entry] = {"peleenet": Entry(peleenet)}
+MODELS: dict[str, Entry] = {
+    "peleenet": Entry(peleenet),
+    **{name: Entry(partial(spectrum, name)) for name in SPECTRUM},
+    "tiny-densenet-1": Entry(TinyDenseNet1, 64),
+    "tiny-densenet-2": Entry(TinyDenseNet2, 64),
+    "cnn-795k": Entry(Cnn795K, 32),
+    "cnn-795k-corrected": Entry(partial(Cnn795K, corrected=True), 32),
+    "alexnet-32": Entry(AlexNet32, 32),
+    "ghostnet": Entry(ghostnet),
+    "squeezenet": Entry(library.squeezenet),
+    "squeezenext": Entry(squeezenext, 227),
+    "efficientnet-b0": Entry(library.efficientnet_b0),
+    "mobilenet-v1": Entry(library.mobilenet_v1),
+    "mobilenet-v2": Entry(library.mobilenet_v2),
+    "shufflenet-v2": Entry(library.shufflenet_v2),
+    "hardnet": Entry(hardnet),
+    "vgg16": Entry(library.vgg16),
+    "nasnet-a": Entry(library.nasnet_a, 331),
+    **{f"densenet-{depth}": Entry(partial(library.densenet, depth)) for depth in (121, 161, 169, 201)},
+    "inception-v3": Entry(library.inception_v3, 299),
+}
 
 
 def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Module:
-    """A classification network by name; SettingsError for an unknown one, TypeError for settings that it lacks."""
+    """A classification network by name.
+
+    Args:
+        settings: the design's own; and `normalization`, the arguments of `Normalize`, which every network takes.
+
+    Raises:
+        SettingsError: an unknown name, settings that the network lacks or cannot be built with.
+    """
     choose([name], MODELS)
-    return MODELS[name].build(num_classes, **settings)
+    own = {key: value for key, value in settings.items() if key != "normalization"}
+    try:
+        network = MODELS[name].build(num_classes, **own)
+        if normalization := settings.get("normalization"):
+            network.normalize = Normalize(**normalization)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise SettingsError(f"settings that {name} cannot be built with: {error}") from error
+    return network
 
 
 class Count(NamedTuple):
-    """A network's size: trained numbers, multiply-adds of convolutions and linear layers for one picture, shapes."""
+    """A network's size: trained numbers, multiply-adds of convolutions and linear layers for one picture, shapes.
+
+    report_parameters: see `report_parameters`.
+    """
 
     parameters: int
+    report_parameters: int
     multiply_adds: int
     input_shape: tuple[int, ...]
     output_shapes: list[tuple[int, ...]]
@@ -53,14 +99,32 @@ def choose(names: Iterable[str], known: Mapping[str, object]) -> list[str]:
 
 
 def count(network: nn.Module, input_size: int) -> Count:
-    """Count a network by running it once on an empty picture of `input_size` pixels a side."""
+    """Count a network by running it once on an empty picture of `input_size` pixels a side, where its weights are.
+
+    On the meta device nothing is computed: a large network is counted as soon as it is built there.
+    """
     shape = (1, 3, input_size, input_size)
+    device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        outputs = network.eval()(torch.zeros(shape))
+        outputs = network.eval()(torch.zeros(shape, device=device))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return Count(
-        sum(parameter.numel() for parameter in network.parameters()),
+        _parameters(network),
+        report_parameters(network),
         counter.get_total_flops() // 2,  # the counter takes a multiply-add for two operations
         shape,
         [tuple(output.shape) for output in outputs],
     )
+
+
+def report_parameters(network: nn.Module) -> int:
+    """Parameters as the ablation's report counts them, and Keras would: a bias for every convolution, and a batch
+    norm with its two running statistics. That is PyTorch's count, and three more for each channel of a batch norm whose
+    convolution has no bias."""
+    biases = sum(m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is None)
+    statistics = sum(2 * m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    return _parameters(network) + biases + statistics
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,24 +1,19 @@
 """PeleeNet against the counts of the paper and of its ablation, its maps, its layers and its fusion."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from data.errors import SettingsError
 from pelee.networks.layers import Activation, fuse_conv_bn
-from pelee.networks.peleenet import DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, Stem, TwoBranchStem
+from pelee.networks.peleenet import SPECTRUM, DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, Stem, TwoBranchStem
+from pelee.networks.registry import MODELS, build, report_parameters
 
-# The designs between DenseNet-41 and PeleeNet, most alike to PeleeNet first.
-M6 = PeleeNetConfig()
-M5 = replace(M6, blocks=(3, 4, 8, 3), transitions=(128, 256, 512, 704))
-M4 = replace(M5, two_way=False, growth_rate=16, activation="pre")
-M3 = replace(M4, stem="none", dynamic_bottleneck=False)
-M2 = replace(M3, bottleneck_channels=16, activation="post")
-M1 = replace(M3, bottleneck_channels=32)
-M0 = replace(M3, bottleneck_channels=64, transitions=(64, 128, 256, 352))
-
+M6, M5, M3, M1, M0 = (SPECTRUM[f"peleenet-m{number}"] for number in (6, 5, 3, 1, 0))
 SMALL = replace(M6, blocks=(1, 2, 1, 1), growth_rate=8, stem_channels=8)
 PLAIN = replace(SMALL, stem="plain", two_way=False, activation="pre", transitions=(8, 12, 16, 20))
 
@@ -31,13 +26,6 @@ def on_meta(num_classes: int = 1000, config: PeleeNetConfig | None = None) -> Pe
 
 def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
-
-
-def report_parameters(network: nn.Module) -> int:
-    """Count as the ablation does: a bias for every convolution, and batch norms with their two running statistics."""
-    biases = sum(m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is None)
-    statistics = sum(2 * m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
-    return parameters(network) + biases + statistics
 
 
 def randomise_norms(network: nn.Module, seed: int = 0) -> None:
@@ -66,20 +54,48 @@ def test_published_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "classes198", "classes10"),
+    ("name", "classes198", "classes10"),
     [
-        pytest.param(M6, 2_251_430, 2_118_890, id="m6"),
-        pytest.param(M5, 1_873_238, 1_740_698, id="m5"),
-        pytest.param(M4, 1_238_514, 1_105_974, id="m4"),
-        pytest.param(M3, 1_224_342, 1_091_802, id="m3"),
-        pytest.param(M2, 914_390, 781_850, id="m2"),
-        pytest.param(M1, 1_049_398, 916_858, id="m1"),
-        pytest.param(M0, 621_174, 554_810, id="m0"),
+        ("peleenet-m6", 2_251_430, 2_118_890),
+        ("peleenet-m5", 1_873_238, 1_740_698),
+        ("peleenet-m4", 1_238_514, 1_105_974),
+        ("peleenet-m3", 1_224_342, 1_091_802),
+        ("peleenet-m2", 914_390, 781_850),
+        ("peleenet-m1", 1_049_398, 916_858),
+        ("peleenet-m0", 621_174, 554_810),
     ],
 )
-def test_ablation_counts(config: PeleeNetConfig, classes198: int, classes10: int) -> None:
-    assert report_parameters(on_meta(198, config)) == classes198
-    assert report_parameters(on_meta(10, config)) == classes10
+def test_ablation_counts(name: str, classes198: int, classes10: int) -> None:
+    with torch.device("meta"):
+        assert report_parameters(MODELS[name].build(198)) == classes198
+        assert report_parameters(MODELS[name].build(10)) == classes10
+
+
+def test_settings_go_over_the_named_design() -> None:
+    with torch.device("meta"):
+        network = build("peleenet-m3", 10, {"growth_rate": 8, "stem": "plain"})
+    assert network.config == replace(M3, growth_rate=8, stem="plain")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"depth": 41}, "settings that peleenet-m6 cannot be built with: .*'depth'"),
+        ({"blocks": 3}, "settings that peleenet-m6 cannot be built with: .*'int'"),
+        ({"stem": "tall"}, "stem is 'tall'; expected one of two-branch, plain, none"),
+        ({"blocks": ()}, "blocks is"),
+        ({"blocks": (3, 0)}, "blocks is"),
+        ({"blocks": (1, 1, 1, 1, 1)}, "bottleneck_widths is .* at least 1 for each of 5 stages"),
+        ({"transitions": (64, 128)}, "transitions is .* at least 1 for each of 4 stages"),
+        ({"growth_rate": 7}, "growth_rate is 7; expected an even one"),
+        ({"growth_rate": 0}, "growth_rate is 0; expected at least 2"),
+        ({"bottleneck_channels": 0}, "bottleneck_channels is 0; expected at least 1"),
+        ({"dropout": 1.5}, "dropout is 1.5"),
+    ],
+)
+def test_settings_that_make_no_network(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build("peleenet-m6", 10, settings)
 
 
 def test_ways_of_counting_agree_on_a_dense_layer_by_hand() -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from pelee.callbacks import AtomicCheckpoints
+from pelee.loggers import keep_metrics
 from pelee.training import (
-    AtomicCheckpoints,
     OptimizationSettings,
     average,
     build_optimizer,
-    keep_metrics,
     lr_factor,
     with_schedule,
 )

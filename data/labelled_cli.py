@@ -1,0 +1,104 @@
+"""The commands of `pelee-data` for classification sets: `statistics` and `prepare`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command import first_few
+from data.layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from data.views import View
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to the subparsers of `pelee-data`."""
+    statistics = commands.add_parser(
+        "statistics",
+        help="mean and standard deviation of a classification set's colours",
+        description="Compute the mean and the standard deviation of R, G and B, 0 to 255, over a split at the size "
+        "that a training reads it at, and print them as the YAML of the setting normalization. Exit code 1: some "
+        "pictures could not be read and do not count.",
+    )
+    statistics.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="the data set's layout")
+    statistics.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    statistics.add_argument("--split", metavar="S", help="the split (default: the one that is trained on)")
+    statistics.add_argument("--size", type=int, metavar="PX", help="side to read at (default: the layout's)")
+    statistics.add_argument("--grey", action="store_true", help="of the grey pictures")
+    _add_view(statistics)
+    statistics.set_defaults(body=_statistics)
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="turn Stanford Cars into a folder of pictures a class",
+        description="Write Stanford Cars as OUT/SPLIT/CLASS/PICTURE, from its official folders or archives. A call "
+        "that was cut is taken up by the next. Exit code 1: some pictures could not be read and are left out.",
+    )
+    prepare.add_argument("dataset", choices=("cars",), help="the data set")
+    prepare.add_argument("--root", type=Path, required=True, help="folder of the official folders or archives")
+    prepare.add_argument("--output", type=Path, required=True, metavar="OUT", help="the folder to make")
+    _add_view(prepare)
+    prepare.set_defaults(body=_prepare)
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--crop-to-box", action="store_true", help="show the object's box alone")
+    parser.add_argument(
+        "--box-margin", type=float, default=0.0, metavar="SHARE", help="of the box's sides, around the crop (0)"
+    )
+    parser.add_argument("--erase-background", action="store_true", help="paint the mean colour around the box")
+
+
+def _view(arguments: argparse.Namespace) -> "View":
+    from data.errors import SettingsError
+    from data.views import View
+
+    if not 0 <= arguments.box_margin < float("inf"):
+        raise SettingsError(f"--box-margin is {arguments.box_margin}; expected a share of the box's sides from 0")
+    return View.of(vars(arguments))
+
+
+def _statistics(arguments: argparse.Namespace) -> int:
+    from data.errors import ImageError, SettingsError
+    from data.labelled import open_pictures
+    from data.preprocess import preprocess
+    from data.progress import progress_bar
+    from data.reading import read_ahead
+    from data.statistics import ColourStatistics
+
+    layout = LAYOUTS[arguments.dataset]
+    size = layout.picture_size if arguments.size is None else arguments.size
+    if size < 1:
+        raise SettingsError(f"--size is {size}; expected a side in pixels from 1")
+    pictures = open_pictures(arguments.dataset, arguments.root, arguments.split or layout.train_split, _view(arguments))
+    found, errors = ColourStatistics(), []
+    with progress_bar("reading", len(pictures)) as advance:
+        for _, image in read_ahead(range(len(pictures)), lambda place: preprocess(pictures.read(place), size)):
+            if isinstance(image, ImageError):
+                errors.append(str(image))
+            else:
+                found.add(image[None])
+            advance(1)
+    print(f"# {pictures.name} {pictures.split}: {found.pictures} pictures at {size}×{size}")
+    grey = arguments.grey
+    values = found.normalization(grey)
+    print(f"normalization:\n  mean: {values['mean']}\n  std: {values['std']}" + ("\ngrey: true" if grey else ""))
+    return _tell(errors, "could not be read and do not count")
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from data.prepare import prepare_cars
+
+    counts, errors = prepare_cars(arguments.root, arguments.output, _view(arguments))
+    print(f"{arguments.output}: {', '.join(f'{split} {count} pictures' for split, count in counts.items())}")
+    print(f"train on it: pelee-train-classifier --dataset imagefolder --root {arguments.output} --val-split test")
+    return _tell(errors, "could not be read and are left out")
+
+
+def _tell(errors: list[str], what: str) -> int:
+    if errors:
+        print(f"error: pictures that {what}: {len(errors)}", file=sys.stderr)
+        for line in first_few(errors, "mend the first ones and run it again"):
+            print(f"error: {line}", file=sys.stderr)
+    return 1 if errors else 0

@@ -1,0 +1,1 @@
+"""Search for a PeleeNet that suits a data set and a budget."""

@@ -1,0 +1,95 @@
+"""What a search chooses from, as plain data, and what a choice means for network and training."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from pelee.classification.settings import ClassifierSettings
+from pelee.networks.peleenet import PeleeNetConfig
+
+MODEL = "peleenet"
+# The numbers of the four stages have the stage behind their name. `transition` is the share of a stage's channels that
+# its transition keeps (PeleeNet keeps all, DenseNet half); `lr` and `weight_decay` are multiples of the settings' own,
+# so that one space serves every recipe and optimiser.
+SPACE: dict[str, BaseDistribution] = {
+    "stem": CategoricalDistribution(("two-branch", "plain", "none")),
+    "stem_channels": IntDistribution(16, 48, step=8),
+    "growth_rate": IntDistribution(16, 48, step=8),
+    "two_way": CategoricalDistribution((True, False)),
+    "blocks1": IntDistribution(1, 4),
+    "blocks2": IntDistribution(1, 6),
+    "blocks3": IntDistribution(2, 10),
+    "blocks4": IntDistribution(1, 8),
+    "bottleneck1": IntDistribution(1, 4),
+    "bottleneck2": IntDistribution(1, 4),
+    "bottleneck3": IntDistribution(1, 4),
+    "bottleneck4": IntDistribution(1, 4),
+    "transition": FloatDistribution(0.5, 1.0, step=0.125),
+    "lr": FloatDistribution(0.2, 5.0, log=True),
+    "weight_decay": FloatDistribution(0.1, 10.0, log=True),
+}
+TRAINING = ("lr", "weight_decay")  # of these, what the network's size does not depend on
+PAPER: dict[str, Any] = {
+    **{"stem": "two-branch", "stem_channels": 32, "growth_rate": 32, "two_way": True, "transition": 1.0},
+    **{f"blocks{stage}": layers for stage, layers in enumerate(PeleeNetConfig().blocks, 1)},
+    **{f"bottleneck{stage}": width for stage, width in enumerate(PeleeNetConfig().bottleneck_widths, 1)},
+    **{"lr": 1.0, "weight_decay": 1.0},
+}
+
+
+def to_model_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `PeleeNetConfig` that a choice stands for; `params` has a value for each of `SPACE`."""
+    blocks = [params[f"blocks{stage}"] for stage in range(1, 5)]
+    channels = 3 if params["stem"] == "none" else params["stem_channels"]
+    transitions = []
+    for layers in blocks:
+        channels += layers * params["growth_rate"]
+        channels = max(8, round(channels * params["transition"] / 8) * 8) if params["transition"] < 1 else channels
+        transitions.append(channels)
+    return {
+        "blocks": blocks,
+        "growth_rate": params["growth_rate"],
+        "bottleneck_widths": [params[f"bottleneck{stage}"] for stage in range(1, 5)],
+        "two_way": params["two_way"],
+        "stem": params["stem"],
+        "stem_channels": params["stem_channels"],
+        "transitions": transitions,
+    }
+
+
+def to_settings(params: Mapping[str, Any], base: ClassifierSettings) -> ClassifierSettings:
+    """The settings of the run that a choice stands for: the base's, but for the design, the rate and the decay."""
+    return replace(
+        base,
+        model_settings={**base.model_settings, **to_model_settings(params)},
+        lr=base.lr * params["lr"],
+        weight_decay=base.weight_decay * params["weight_decay"],
+    )
+
+
+def ordered() -> list[str]:
+    """The names in `SPACE` of what a network has more or less of."""
+    return [
+        name for name, kind in SPACE.items() if not isinstance(kind, CategoricalDistribution) and name not in TRAINING
+    ]
+
+
+def rounded(name: str, value: float) -> float | int:
+    """The value of the space that is nearest."""
+    kind = SPACE[name]
+    assert isinstance(kind, IntDistribution | FloatDistribution) and kind.step
+    value = kind.low + round((value - kind.low) / kind.step) * kind.step
+    return int(value) if isinstance(kind, IntDistribution) else value
+
+
+def as_json() -> dict[str, str]:
+    """The space as a search keeps it, so that it goes on in the same one."""
+    return {name: distribution_to_json(kind) for name, kind in SPACE.items()}

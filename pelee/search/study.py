@@ -1,0 +1,231 @@
+"""The search itself: an Optuna study in a file, and for each of its trials a run of the classifier's trainer."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from data.errors import SettingsError
+from data.files import atomic_path
+from pelee.classification.model import load_network, settings_of
+from pelee.classification.settings import ClassifierSettings
+from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
+from pelee.networks.registry import build
+from pelee.search.costs import Costs, shown
+from pelee.search.morph import extends, morph
+from pelee.search.sampler import DesignSampler
+from pelee.search.space import MODEL, PAPER, SPACE, as_json, to_model_settings, to_settings
+from pelee.settings import to_plain
+from pelee.training import RESUMABLE, to_tensors
+from weights.card import CARD_NAME, Card
+from weights.store import resolve, save_model
+
+STUDY = "search.db"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched and how.
+
+    Attributes:
+        output: the search's folder; trial number 7 is the run in `trials/0007`.
+        settings: what every trial is trained with, but for its design, its rate and its decay.
+        dataset, root, accelerator: as pelee-train-classifier takes them; class_names: of the data set.
+        costs: the budget.
+        random: trials that are drawn at random at first; see `DesignSampler`.
+        morph: a trial that extends a finished one starts from its weights.
+    """
+
+    output: Path
+    settings: ClassifierSettings
+    dataset: str
+    root: Path
+    class_names: Sequence[str]
+    costs: Costs
+    random: int = 10
+    morph: bool = False
+    accelerator: str = "auto"
+
+    def folder(self, number: int) -> Path:
+        """The folder of a trial."""
+        return self.output / "trials" / f"{number:04}"
+
+
+class Search:
+    """A search that was begun, or that goes on: everything but what the running trial learned since its last
+    checkpoint is in `plan.output`.
+
+    Raises:
+        SettingsError: the budget is below every design, or the folder holds a search with other settings.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        if clash := sorted(to_model_settings(PAPER).keys() & plan.settings.model_settings.keys()):
+            raise SettingsError(f"model_settings sets {clash[0]}, which the search chooses; leave it out")
+        plan.costs.check()
+        plan.output.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(
+            storage=f"sqlite:///{plan.output / STUDY}",
+            study_name="pelee-search",
+            directions=["maximize", "minimize"],  # top-1 in per cent, and the cost
+            load_if_exists=True,
+        )
+        self._check_begun()
+        # not the same draws again in a search that goes on
+        seed = plan.settings.seed + len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = DesignSampler(plan.costs, seed=seed, random=plan.random, morph=plan.morph)
+
+    def _check_begun(self) -> None:
+        plan = self.plan
+        now = {
+            "dataset": plan.dataset,
+            "classes": list(plan.class_names),
+            "budget": f"{plan.costs.limit:g} {plan.costs.unit}",
+            "morph": plan.morph,
+            "space": as_json(),
+            **{key: value for key, value in to_plain(plan.settings).items() if key not in RESUMABLE},
+        }
+        begun = self.study.user_attrs.get("begun")
+        if begun is None:
+            self.study.set_user_attr("begun", now)
+            if first := plan.costs.within(PAPER):
+                self.study.enqueue_trial(first)  # PeleeNet itself, or what of it the budget allows
+            return
+        for key, value in now.items():
+            if begun.get(key) != value:
+                raise SettingsError(
+                    f"{plan.output} holds a search that was begun with {key} {begun.get(key)!r} and cannot go on with "
+                    f"{value!r}; give the same command again, or name another --output"
+                )
+
+    def finished(self) -> list[FrozenTrial]:
+        """The trials that were trained, in their order."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    def attempted(self) -> int:
+        """Trials that were trained, or that broke off by an error of their own."""
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
+
+    def step(self) -> int:
+        """Go on with the trial that was interrupted, or train the next one; returns its number.
+
+        Raises:
+            SettingsError: pelee-train-classifier refused; it has said why. KeyboardInterrupt: ctrl-C.
+        """
+        for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "start" in left.user_attrs:
+                return self._train(left.number, left.user_attrs)
+            self.study.tell(left.number, state=TrialState.PRUNED)  # killed before it had begun: nothing is lost
+        trial = self.study.ask(SPACE)
+        costs = self.plan.costs
+        cost = costs.of(trial.params)
+        parameters, multiply_adds = costs.count(trial.params)
+        trial.set_constraint("budget", cost / costs.limit - 1)
+        trial.set_user_attr("parameters", parameters)
+        trial.set_user_attr("multiply_adds", multiply_adds)
+        trial.set_user_attr("cost", cost)
+        if cost > costs.limit:  # by a hand other than the sampler's
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return trial.number
+        folder = self.plan.folder(trial.number)
+        shutil.rmtree(folder, ignore_errors=True)
+        parent = self._parent(trial.params) if self.plan.morph else None
+        self._prepare(folder, trial.params, parent)
+        trial.set_user_attr("start", -1 if parent is None else parent.number)
+        return self._train(trial.number, {"start": -1 if parent is None else parent.number, "cost": cost})
+
+    def _config(self, params: Mapping[str, Any]) -> PeleeNetConfig:
+        given = {key: value for key, value in self.plan.settings.model_settings.items() if key != "normalization"}
+        return PeleeNetConfig(**{**given, **to_model_settings(params)})
+
+    def _parent(self, params: Mapping[str, Any]) -> FrozenTrial | None:
+        """The best of the finished trials that this design extends."""
+        design = self._config(params)
+        best_first = sorted(self.finished(), key=lambda trial: -trial.values[0])
+        return next((trial for trial in best_first if extends(self._config(trial.params), design)), None)
+
+    def _prepare(self, folder: Path, params: Mapping[str, Any], parent: FrozenTrial | None) -> None:
+        """Write what the trial is trained with: its recipe and, where it has a parent, the weights to start from."""
+        plan = self.plan
+        write_recipe(folder / "recipe.yaml", to_settings(params, plan.settings))
+        if parent is None:
+            return
+        model = resolve(str(plan.folder(parent.number) / "model"))
+        network = load_network(model)
+        settings = {**model.card.architecture_settings, **to_model_settings(params)}
+        torch.manual_seed(plan.settings.seed)
+        child = build(MODEL, len(plan.class_names), settings)
+        assert isinstance(network, PeleeNet) and isinstance(child, PeleeNet)
+        morph(network, child)
+        card = Card(
+            name=f"trial {parent.number}, grown",
+            task="classification",
+            architecture=MODEL,
+            architecture_settings=settings_of(child, settings),
+            class_names=list(plan.class_names),
+            input_size=plan.settings.input_size,
+            preprocessing=model.card.preprocessing,
+        )
+        save_model(folder / "start", to_tensors(child), card, half=False)
+
+    def _train(self, number: int, attributes: Mapping[str, Any]) -> int:
+        """Run the trainer for a trial whose folder is prepared, and tell the study what came of it."""
+        folder = self.plan.folder(number)
+        if not (folder / "model" / CARD_NAME).is_file():
+            code = launch(self._words(folder, attributes["start"] >= 0))
+            if code == 130:
+                raise KeyboardInterrupt
+            if code == 2:
+                raise SettingsError(f"trial {number} could not be trained; mend it and give the same command again")
+        if not (folder / "model" / CARD_NAME).is_file():
+            self.study.tell(number, state=TrialState.FAIL)
+            return number
+        card = Card.load(folder / "model")
+        top1 = next(score["value"] for score in card.scores if score["metric"] == "top1")
+        self.study.tell(number, values=[top1, attributes["cost"]])
+        for name in ("best.ckpt", "last.ckpt"):  # the model holds the weights; these are several times as large
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "start", ignore_errors=True)
+        return number
+
+    def _words(self, folder: Path, grown: bool) -> list[str]:
+        """The arguments of pelee-train-classifier."""
+        plan = self.plan
+        words = ["--model", MODEL, "--dataset", plan.dataset, "--root", str(plan.root)]
+        words += ["--recipe", str(folder / "recipe.yaml"), "--output", str(folder), "--accelerator", plan.accelerator]
+        words += ["--name", f"{plan.output.resolve().name}-{folder.name}"]
+        words += ["--weights", str(folder / "start")] if grown else []
+        return words + (["--resume"] if (folder / "last.ckpt").is_file() else [])
+
+    def describe(self, number: int) -> str:
+        """One line on a trial that is over."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if trial.state is TrialState.PRUNED:
+            return f"trial {number}: over the budget, not trained"
+        if trial.state is not TrialState.COMPLETE:
+            return f"trial {number}: failed; see what its training said above"
+        start = trial.user_attrs["start"]
+        grown = f", grown from trial {start}" if start >= 0 else ""
+        cost = shown(trial.values[1], self.plan.costs.unit)
+        return f"trial {number}: top-1 {trial.values[0]:.2f} at {cost}{grown}"
+
+
+def launch(words: Sequence[str]) -> int:
+    """Train in a process of its own, which gives back all its memory; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", "pelee.classification.train_cli", *words], check=False).returncode
+
+
+def write_recipe(path: Path, settings: ClassifierSettings, comment: str = "") -> None:
+    """Write settings as a recipe that pelee-train-classifier takes, a comment of whole lines above them."""
+    with atomic_path(path) as aside:
+        aside.write_text(comment + yaml.safe_dump(to_plain(settings), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""Classifier trainings that last a second: a network of two units, a dozen pictures of two classes."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from data.images import write_image
+from pelee.classification.pictures import PictureBatches, open_pictures
+from pelee.classification.settings import ClassifierSettings
+from pelee.classification.train import ClassifierTraining, train
+from pelee.networks.layers import Normalize
+
+STEPS = 3  # an epoch has, with batches of 4
+
+
+class SmallNet(nn.Module):
+    """Two convolutions with their batch norms, a dropout, a linear head; registered in another order than run."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        self.first = nn.Conv2d(3, 4, 3, 2, 1, bias=False)
+        self.second = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1, bias=False), nn.Dropout(0.2))
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.norms[0](self.first(self.normalize(images))).relu()
+        x = self.norms[1](self.second(x)).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def small_sets(root: Path) -> tuple[PictureBatches, PictureBatches]:
+    """Twelve pictures of 16×16, dark and bright ones, and four to validate with."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for name, grey in (("bright", 160), ("dark", 60)):
+            for number in range(count):
+                image = rng.integers(grey - 40, grey + 40, (16, 16, 3), dtype=np.uint8)
+                write_image(root / split / name / f"{number}.png", image)
+    train_set, val_set = (PictureBatches(open_pictures("imagefolder", root, split), 16) for split in ("train", "val"))
+    return train_set, val_set
+
+
+def small_settings(**changes: Any) -> ClassifierSettings:
+    usual: dict[str, Any] = {"batch_size": 4, "input_size": 16, "precision": "fp32", "lr": 0.01, "epochs": 4}
+    return ClassifierSettings(**(usual | changes))
+
+
+def run_small(
+    sets: tuple[PictureBatches, PictureBatches],
+    output: Path,
+    settings: ClassifierSettings,
+    network: nn.Module | None = None,
+    **options: Any,
+) -> ClassifierTraining:
+    """Train from a fixed seed; returns the module, with its trainer."""
+    torch.manual_seed(0)
+    network = network or SmallNet()
+    module, _ = train(network, settings, *sets, output, accelerator="cpu", progress=False, **options)
+    return module
+
+
+def all_but_head(network: nn.Module) -> Collection[str]:
+    return [name for name in network.state_dict() if not name.startswith("head.")]
+
+
+class Stop(Exception):
+    """What a run is broken off by."""
+
+
+def watch(patch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[float]:
+    """The learning rate of every step to come, in a list that fills; `Stop` at the step of that number."""
+    rates: list[float] = []
+
+    def look(self: ClassifierTraining, batch: Any, batch_idx: int) -> None:
+        if batch.step == stop_at:
+            raise Stop
+        rates.append(self.trainer.optimizers[0].param_groups[-1]["lr"])
+
+    patch.setattr(ClassifierTraining, "on_train_batch_start", look)
+    return rates

@@ -1,0 +1,179 @@
+"""tiny-densenet, cnn-795k and alexnet-32: the reports' counts layer by layer, their wiring, and the sizes they take."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data.errors import SettingsError
+from pelee.networks.cifar import AlexNet32, Cnn795K
+from pelee.networks.layers import fuse_conv_bn
+from pelee.networks.registry import MODELS, build, count
+from pelee.networks.tiny_densenet import TinyDenseNet1, TinyDenseNet2
+
+SIZED = [
+    pytest.param(Cnn795K, "cnn-795k", id="cnn-795k"),
+    pytest.param(partial(Cnn795K, corrected=True), "cnn-795k-corrected", id="cnn-795k-corrected"),
+    pytest.param(AlexNet32, "alexnet-32", id="alexnet-32"),
+]
+
+
+def on_meta(name: str) -> nn.Module:
+    """The published network without numbers: shapes and counts are there, and nothing is computed."""
+    with torch.device("meta"):
+        return MODELS[name].build().eval()
+
+
+def weighted(network: nn.Module) -> list[int]:
+    """Weights and biases of each convolution and dense layer, in their order."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    return [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers]
+
+
+# Counts
+
+
+def test_tiny_densenet_1_counts() -> None:
+    """By hand, without biases: 9·(3·32 + 32·64 + 64·128 + 128·256 + 256·512) and so on; 13312 = 4·3072 + 1024."""
+    layers = weighted(on_meta("tiny-densenet-1"))
+    assert layers[0] == 9 * 3 * 32
+    assert layers[5] == 9 * 512 * 64  # of the first block's map
+    assert layers[10] == 9 * (4 * 512 + 1024) * 32  # of both blocks' maps, the first one's in space-to-depth
+    assert layers[-1] == 13_312 * 200
+    assert sum(layers) == 17_906_528
+    assert count(on_meta("tiny-densenet-1"), 64).parameters == pytest.approx(17.9e6, rel=0.01)
+
+
+def test_tiny_densenet_2_counts() -> None:
+    layers = weighted(on_meta("tiny-densenet-2"))
+    assert layers[:2] == [9 * 3 * 32 + 32, 9 * 32 * 128 + 128]
+    assert layers[5] == 9 * 160 * 256 + 256 and layers[9] == 9 * 416 * 512 + 512
+    assert layers[-1] == 928 * 200 + 200
+    assert sum(layers) == 11_802_440
+
+
+def test_cnn_795k_counts() -> None:
+    network = on_meta("cnn-795k")
+    assert weighted(network) == [12_816, 4_640, 18_496, 65_600, 328_192, 262_656, 102_600]
+    assert count(network, 32).parameters == 795_000
+
+
+def test_counts_of_the_corrected_cnn_and_of_alexnet() -> None:
+    """Corrected, the first convolution has 25·3·16 + 16, the first dense layer 3·3·64 inputs; the rest is as it was."""
+    corrected = weighted(on_meta("cnn-795k-corrected"))
+    assert corrected == [1_216, 4_640, 18_496, 65_600, 576 * 512 + 512, 262_656, 102_600]
+    assert count(on_meta("alexnet-32"), 32).parameters == 797_290 == pytest.approx(800_000, rel=0.01)
+
+
+# Wiring
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+@pytest.mark.parametrize("name", ["tiny-densenet-1", "tiny-densenet-2"])
+def test_tiny_densenets_take_the_sizes_of_their_training(name: str, size: int) -> None:
+    assert on_meta(name)(torch.zeros(2, 3, size, size, device="meta")).shape == (2, 200)
+
+
+def test_tiny_densenet_1_says_which_sizes_it_takes() -> None:
+    with pytest.raises(SettingsError, match="tiny-densenet-1 takes sides that are multiples of 8 pixels, got 20×24"):
+        on_meta("tiny-densenet-1")(torch.zeros(1, 3, 24, 20, device="meta"))
+
+
+def narrowed(network: nn.Module) -> list[Tensor]:
+    """Where the classifier's input is kept as the network runs."""
+    kept: list[Tensor] = []
+    network.classifier.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))  # type: ignore[union-attr]
+    return kept
+
+
+def test_space_to_depth_keeps_every_number_of_the_first_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the classifier sees begins with the first block's map, twice folded: nothing is pooled away."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(TinyDenseNet1, "widths", ((4, 6), (5, 3), (2, 7)))
+    network = TinyDenseNet1(3).eval()
+    images = torch.rand(1, 3, 16, 16) * 255
+    seen = narrowed(network)
+    network(images)
+    first = network.pool(network.blocks[0](network.normalize(images)))  # (1, 6, 8, 8)
+    assert seen[0].shape == (1, 4 * (4 * 6 + 3) + 7, 2, 2)
+    assert torch.equal(seen[0][:, : 16 * 6].flatten().sort().values, first.flatten().sort().values)
+
+
+def test_blocks_are_joined_to_their_input_before_the_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New batch norms change nothing but the scale, so that the classifier's first channels are the stem's, pooled."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(TinyDenseNet2, "widths", (4, 5, 6))
+    network = TinyDenseNet2(3).eval()
+    images = torch.rand(2, 3, 32, 32) * 255
+    seen = narrowed(network)
+    network(images)
+    stem = network.stem(network.normalize(images))
+    assert seen[0].shape == (2, 32 + 4 + 5 + 6, 4, 4)
+    torch.testing.assert_close(seen[0][:, :32], F.max_pool2d(stem, 8), rtol=1e-4, atol=1e-4)
+
+
+def test_variance_scaling() -> None:
+    """The variance is 1 / fan-in, and no weight lies beyond two of the uncut distribution's deviations."""
+    torch.manual_seed(0)
+    weight = TinyDenseNet2(10).blocks[1][1][0].weight  # 3×3 of 256 channels
+    deviation = math.sqrt(1 / (9 * 256))
+    assert weight.std().item() == pytest.approx(deviation, rel=0.01)
+    assert weight.abs().max().item() <= 2 * deviation / 0.879 and weight.abs().max().item() > 2.2 * deviation
+
+
+def test_tiny_densenets_fuse() -> None:
+    torch.manual_seed(0)
+    network = TinyDenseNet2(4).eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.bias)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    images = torch.rand(1, 3, 16, 16) * 255
+    with torch.no_grad():
+        before = network(images)
+        torch.testing.assert_close(fuse_conv_bn(network)(images), before, rtol=1e-3, atol=1e-4)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 3  # behind a concatenation
+
+
+def test_the_report_reads_columns_as_channels() -> None:
+    """A column of the picture changes what one input channel of the first convolution gives, and nothing else."""
+    torch.manual_seed(0)
+    network = Cnn795K(4).eval()
+    images = torch.rand(1, 3, 32, 32) * 255
+    changed = images.clone()
+    changed[..., 5] += 9  # column 5
+    with torch.no_grad():
+        network.features[0][1].weight[:, 5] = 0
+        torch.testing.assert_close(network(changed), network(images))
+        assert not torch.allclose(network(changed.transpose(2, 3)), network(images.transpose(2, 3)))  # row 5
+
+
+def test_the_corrected_reading_sees_colours_as_channels() -> None:
+    torch.manual_seed(0)
+    network = Cnn795K(4, corrected=True).eval()
+    images = torch.rand(1, 3, 32, 32) * 255
+    changed = images.clone()
+    changed[:, 1] += 9  # green
+    with torch.no_grad():
+        network.features[0][1].weight[:, 1] = 0
+        torch.testing.assert_close(network(changed), network(images))
+
+
+# Sizes and settings
+
+
+@pytest.mark.parametrize(("make", "name"), SIZED)
+def test_a_network_of_one_size_says_so(make: partial[nn.Module], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} takes pictures of 32×32 pixels only, got 48×64; set the input"):
+        make(10)(torch.zeros(1, 3, 64, 48))
+
+
+def test_dropout_of_alexnet() -> None:
+    dropped = [m.p for m in build("alexnet-32", 3, {"dropout": 0.25}).modules() if isinstance(m, nn.Dropout)]
+    assert dropped == [0.25, 0.25]
+    with pytest.raises(SettingsError, match="dropout is 2; expected a probability, 0 to 1"):
+        build("alexnet-32", 3, {"dropout": 2})
