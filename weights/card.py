@@ -46,8 +46,9 @@ class Card:
         class_names: in the order of the labels; 0-based, no background.
         input_size: side of the square input, pixels.
         preprocessing: `colour_order` ("RGB"), `resize` (how a picture becomes the square input, "warp"), and what the
-            network's graph itself applies to the uint8 input x: `mean` (3 numbers, 0 to 255) and `scale`, as
-            (x - mean) * scale. A runtime therefore normalises nothing.
+            network's graph itself applies to the uint8 input x: `mean` (3 numbers, 0 to 255) and `scale` (a number, or
+            3), as (x - mean) * scale; `grey`, where it is there and true, is taken first. A runtime therefore
+            normalises nothing.
         default_confidence: the score, 0 to 1, from which a detection is shown where the user names none.
         training: `command`, `commit`, `settings` (all of them, resolved), `data` (what it saw), `started_from`.
         scores: each a dict with `metric`, `value`, `split`, `command` and `pictures` (how many it was measured on).
@@ -182,14 +183,18 @@ def _check_class_names(names: object) -> None:
 def _check_preprocessing(values: Mapping[str, Any]) -> None:
     keys = tuple(_preprocessing())
     for key in values:
-        _expect(key in keys, f"preprocessing.{key}", values[key], f"one of {', '.join(keys)}")
+        _expect(key in (*keys, "grey"), f"preprocessing.{key}", values[key], f"one of {', '.join(keys)}")
     _need_keys(values, keys, "preprocessing")
     colour_order, resize, mean, scale = (values[key] for key in keys)
     _expect(colour_order == "RGB", "preprocessing.colour_order", colour_order, "RGB, the one order of this project")
     _expect(isinstance(resize, str) and resize != "", "preprocessing.resize", resize, "a name such as warp")
     three = isinstance(mean, list) and len(mean) == 3 and all(_is_number(value) for value in mean)
     _expect(three, "preprocessing.mean", mean, "three numbers")
-    _expect(_is_number(scale) and scale > 0, "preprocessing.scale", scale, "a positive number")
+    scales = scale if isinstance(scale, list) and len(scale) == 3 else [scale]
+    positive = all(_is_number(value) and value > 0 for value in scales)
+    _expect(positive, "preprocessing.scale", scale, "a positive number, or three")
+    grey = values.get("grey", False)
+    _expect(isinstance(grey, bool), "preprocessing.grey", grey, "true or false")
 
 
 def _check_scores(scores: object) -> None:
