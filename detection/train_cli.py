@@ -70,8 +70,6 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 
 
 def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:
-    import hashlib
-
     import torch
 
     from data.datasets import open_dataset
@@ -83,8 +81,8 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     from pelee.runs import noted
     from pelee.settings import to_plain
     from pelee.training import current_commit, to_tensors
-    from pelee.transfer import read_weights, transfer
-    from weights.store import load_tensors, resolve, save_model
+    from pelee.transfer import start_from
+    from weights.store import resolve, save_model
 
     train_set, val_set = (
         open_dataset(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
@@ -100,19 +98,12 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     if settings.class_loss == "focal":
         expect_background(network.heads)
     start = None
-    if options.weights or options.backbone:
-        part = network if options.weights else network.backbone
-        if options.backbone and options.backbone.endswith(".pth"):
-            foreign = Path(options.backbone)
-            tensors = read_weights(foreign, part)
-            name, digest = foreign.name, hashlib.sha256(foreign.read_bytes()).hexdigest()
-        else:
-            model = resolve(options.weights or options.backbone)
-            if options.weights:
-                check_design(network.config, to_config(model), model.card.name)
-            name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
-        print(f"from {name} ({digest[:12]}): {transfer(part, tensors)}")
-        start = f"{name}, SHA-256 {digest}"
+    if options.weights:
+        model = resolve(options.weights)
+        check_design(network.config, to_config(model), model.card.name)
+        start, _ = start_from(network, options.weights)
+    elif options.backbone:
+        start, _ = start_from(network.backbone, options.backbone)
 
     with noted(
         options.output,

@@ -1,5 +1,6 @@
 """Weights into networks: all of a model file's, or as many as fit."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import WeightsError
-from weights.store import ModelFile, load_tensors
+from weights.store import ModelFile, load_tensors, resolve
 
 
 def fill(network: nn.Module, model: ModelFile) -> None:
@@ -117,6 +118,35 @@ def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
         inside.get(name, name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in read_state_dict(file).items()
     }
+
+
+def is_state_dict(source: str) -> bool:
+    """Whether it names a library's state dict, and no model of this project's."""
+    return source.endswith(".pth")
+
+
+def start_from(module: nn.Module, source: str) -> tuple[str, list[str]]:
+    """Fill what fits of a network from other weights, and print what that was.
+
+    Args:
+        source: a shipped model's name, a model's folder, or torchvision's or timm's state dict (.pth).
+
+    Returns:
+        The weights' name and SHA-256, as a card tells them, and the names of the tensors that were filled.
+
+    Raises:
+        WeightsError: there is no such thing, it is damaged, or nothing of it fits.
+    """
+    if is_state_dict(source):
+        file = Path(source)
+        tensors: Mapping[str, np.ndarray] = read_weights(file, module)
+        name, digest = file.name, hashlib.sha256(file.read_bytes()).hexdigest()
+    else:
+        model = resolve(source)
+        name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
+    transferred = transfer(module, tensors)
+    print(f"from {name} ({digest[:12]}): {transferred}")
+    return f"{name}, SHA-256 {digest}", transferred.taken
 
 
 def as_tuples(value: Any) -> Any:

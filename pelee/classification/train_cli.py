@@ -75,8 +75,6 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 
 
 def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
-    import hashlib
-
     import torch
 
     from data.labelled import open_pictures
@@ -90,9 +88,9 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
     from pelee.runs import noted
     from pelee.settings import to_plain
     from pelee.training import check_output, current_commit, to_tensors
-    from pelee.transfer import read_weights, transfer
+    from pelee.transfer import is_state_dict, start_from
     from weights.card import Card
-    from weights.store import load_tensors, resolve, save_model
+    from weights.store import resolve, save_model
 
     check_output(options.output, options.resume)
     splits = [
@@ -106,20 +104,9 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
-    foreign = Path(options.weights) if options.weights and options.weights.endswith(".pth") else None
-    model = resolve(options.weights) if options.weights and not foreign else None
-    network = build(options.model, len(names), network_settings(settings, train_set, model.card if model else None))
-    start, taken, source = None, [], None
-    if model:
-        source = model.card.name, model.card.sha256, load_tensors(model)
-    elif foreign:
-        tensors = read_weights(foreign, network)
-        source = foreign.name, hashlib.sha256(foreign.read_bytes()).hexdigest(), tensors
-    if source:
-        name, digest, tensors = source
-        transferred = transfer(network, tensors)
-        print(f"from {name} ({digest[:12]}): {transferred}")
-        start, taken = f"{name}, SHA-256 {digest}", transferred.taken
+    known = resolve(options.weights).card if options.weights and not is_state_dict(options.weights) else None
+    network = build(options.model, len(names), network_settings(settings, train_set, known))
+    start, taken = start_from(network, options.weights) if options.weights else (None, [])
     taught = None
     if options.teacher:
         device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
