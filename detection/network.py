@@ -1,5 +1,6 @@
 """What the trainer, the files, the exports and the tables ask of a detector's network, whichever it is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
@@ -60,7 +61,7 @@ def check_config(config: DetectorConfig) -> None:
         )
 
 
-class DetectorNetwork(nn.Module):
+class DetectorNetwork(nn.Module, ABC):
     """A detector's network: a backbone, and heads that predict against priors.
 
     Shapes: (N, 3, S, S) RGB in 0 to 255, uint8 or floating -> class logits (N, P, num_classes + 1), background first,
@@ -78,17 +79,17 @@ class DetectorNetwork(nn.Module):
     heads: nn.ModuleList
     map_channels: tuple[int, int]
 
+    @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
         """The backbone's maps, the last two of them of strides 16 and 32: (N, C, S/stride, S/stride), rounded up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """What `forward` returns, from what `features` gives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         """Each head's priors, for an input of so many pixels a side and sizes as `prior_sizes`."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.predict(self.features(images))
