@@ -121,7 +121,7 @@ def _open(options: argparse.Namespace, split: str | None, is_classifier: bool) -
     if split is None:
         return None, []
     if is_classifier:
-        from pelee.classification.pictures import open_pictures
+        from data.labelled import open_pictures
 
         pictures = open_pictures(options.dataset, options.root, split)
         return pictures, pictures.files

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pelee.classification.settings import ClassifierSettings
-from pelee.classification.transforms import GROUP, affine, change_pixels, sample
+from pelee.classification.transforms import GROUP, affine, change_pixels, sample, window
 
 
 def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float = 0.5) -> Tensor:
@@ -26,17 +26,15 @@ def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float
 
 
 def random_windows(n: int, min_scale: float, flip: float) -> Tensor:
-    """The crops of `random_resized_crop` as matrices (n, 2, 3), from the result's points to the picture's, -1 to 1."""
+    """The crops of `random_resized_crop` as matrices (n, 3, 3), from the result's points to the picture's, -1 to 1."""
     area = torch.empty(n).uniform_(min_scale, 1)
     ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3)).exp() if min_scale < 1 else torch.ones(n)
     width = (area * ratio).sqrt().clamp(max=1)
     height = (area / ratio).sqrt().clamp(max=1)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = width * (1 - 2 * (torch.rand(n) < flip).float())
-    theta[:, 1, 1] = height
-    theta[:, 0, 2] = torch.empty(n).uniform_(-1, 1) * (1 - width)
-    theta[:, 1, 2] = torch.empty(n).uniform_(-1, 1) * (1 - height)
-    return theta
+    mirror = 1 - 2 * (torch.rand(n) < flip).float()
+    x = torch.empty(n).uniform_(-1, 1) * (1 - width)
+    y = torch.empty(n).uniform_(-1, 1) * (1 - height)
+    return window(x, y, width * mirror, height)
 
 
 class Augmentation:

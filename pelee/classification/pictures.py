@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.errors import DatasetError, ImageError
-from data.labelled import Pictures, open_pictures
+from data.labelled import Pictures
 from data.preprocess import preprocess
-
-__all__ = ["Batch", "PictureBatches", "Pictures", "TrainOrder", "free_memory", "in_order", "open_pictures"]
 
 MEMORY_SHARE = 0.4  # of what is free, that held pictures may take
 

@@ -42,7 +42,7 @@ def sample(images: Tensor, matrix: Tensor, size: int) -> Tensor:
     """Pictures through a matrix each, bilinear: (N, 3, H, W) uint8 or float -> (N, 3, size, size) float32.
 
     Args:
-        matrix: (N, 2 or 3, 3), from the result's points to the picture's, as `affine` gives it.
+        matrix: (N, 3, 3), from the result's points to the picture's, as `affine` gives it.
     """
     shape = [len(images), 3, size, size]
     grid = F.affine_grid(matrix[:, :2].to(images.device), shape, align_corners=False)
@@ -59,7 +59,7 @@ def flip(which: Tensor, axis: int) -> Tensor:
 def window(x: Tensor, y: Tensor, width: Tensor, height: Tensor) -> Tensor:
     """Matrices (N, 3, 3) that show a window of each picture: centre, -1 to 1, and sides as shares of the picture's.
 
-    All are (N,); sides above 1 show what is around the picture, too.
+    All are (N,); sides above 1 show what is around the picture, too, and negative ones mirror it.
     """
     matrix = torch.eye(3).repeat(len(x), 1, 1)
     matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2] = width, height, x, y

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from data.images import write_image
-from pelee.classification.pictures import PictureBatches, open_pictures
+from data.labelled import open_pictures
+from pelee.classification.pictures import PictureBatches
 from pelee.classification.settings import ClassifierSettings
 from pelee.classification.train import ClassifierTraining, train
 from pelee.networks.layers import Normalize

@@ -8,8 +8,9 @@ import pytest
 from cars_files import INSIDE, NAMES, official
 from looked_up import save_toy, use
 
+from data.labelled import open_pictures
 from pelee.classification import eval_cli, train_cli
-from pelee.classification.pictures import PictureBatches, open_pictures
+from pelee.classification.pictures import PictureBatches
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
 

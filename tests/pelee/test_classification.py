@@ -9,8 +9,9 @@ import torch
 
 from data.errors import DatasetError, SettingsError, WeightsError
 from data.images import write_image
+from data.labelled import open_pictures
 from pelee.classification.augment import Augmentation, random_resized_crop
-from pelee.classification.pictures import PictureBatches, TrainOrder, in_order, open_pictures
+from pelee.classification.pictures import PictureBatches, TrainOrder, in_order
 from pelee.classification.settings import RECIPES, ClassifierSettings, resolve_settings
 from pelee.classification.train_cli import main
 from pelee.settings import recipe_names

@@ -9,6 +9,7 @@ import torch
 from looked_up import LookedUp, card, grey
 
 from data.errors import DatasetError
+from data.labelled import Pictures
 from pelee.classification.classifier import Classifier
 from pelee.classification.evaluate import (
     ClassifierEvaluation,
@@ -19,7 +20,6 @@ from pelee.classification.evaluate import (
     most_frequent,
     report,
 )
-from pelee.classification.pictures import Pictures
 
 NAMES = ("ant", "bee", "cat")
 # Seven pictures, by what is said of each; the labels that they are given are below.

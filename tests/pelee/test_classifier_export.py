@@ -16,10 +16,10 @@ import pelee.classification.export
 import pelee.export
 from data.errors import SettingsError, WeightsError
 from data.images import write_image
+from data.labelled import open_pictures
 from detection.export_cli import main
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, Limits, compare, export_classifier, measure
-from pelee.classification.pictures import open_pictures
 from pelee.export import calibrate_on
 from pelee.runtime.openvino import import_openvino
 from weights.exported import EXPORT_NAME
