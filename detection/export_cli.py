@@ -13,6 +13,7 @@ from data.errors import SettingsError
 
 if TYPE_CHECKING:
     from pelee.export import Calibration
+    from weights.card import Card
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 EPILOG = """\
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset",
         metavar="KIND",
-        help="layout of the data under --root: voc, coco, yolo; classifiers: tiny-imagenet, cifar10, imagefolder",
+        help="layout of the data under --root: voc, coco, yolo; classifiers: tiny-imagenet, cifar10, cars, imagefolder",
     )
     parser.add_argument("--root", type=Path, help="the data set's folder")
     parser.add_argument("--split", help="measure mAP, or top-1 and top-5, before and after on this split")
@@ -75,9 +76,9 @@ def _main(options: argparse.Namespace) -> int:
         raise SettingsError(f"--no-nms is for detectors, and {source.card.name} is a classifier: leave it out")
     from pelee.export import COMPARED_PICTURES, choose
 
-    dataset, files = _open(options, options.split, is_classifier)
+    dataset, files = _open(options, options.split, source.card)
     pictures = choose(_pictures(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
-    calibration = _calibration(options, source.card.input_size, is_classifier)
+    calibration = _calibration(options, source.card)
     kind = f"{options.format}{'-int8' if options.int8 else ''}"
     folder = options.output or Path(f"{source.card.name}-{kind}")
     if is_classifier:
@@ -116,14 +117,14 @@ def _check_options(options: argparse.Namespace) -> None:
         raise SettingsError("--split and --calibration-split go with --dataset and --root, and these with a split")
 
 
-def _open(options: argparse.Namespace, split: str | None, is_classifier: bool) -> tuple[Any, list[Path]]:
+def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[Any, list[Path]]:
     """A split of --dataset, read as the model's task reads it, and its pictures; (None, []) for no split."""
     if split is None:
         return None, []
-    if is_classifier:
-        from data.labelled import open_pictures
+    if card.task == "classification":
+        from pelee.classification.evaluate import open_as_trained
 
-        pictures = open_pictures(options.dataset, options.root, split)
+        pictures = open_as_trained(card, options.dataset, options.root, split)
         return pictures, pictures.files
     from data.datasets import open_dataset
 
@@ -139,13 +140,13 @@ def _pictures(options: argparse.Namespace) -> list[Path]:
     return find_pictures([options.pictures or SAMPLES])
 
 
-def _calibration(options: argparse.Namespace, size: int, is_classifier: bool) -> Calibration | None:
+def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:
     from pelee.export import calibrate_on
 
     if options.calibration is not None:
-        return calibrate_on(options.calibration, size)
-    dataset, files = _open(options, options.calibration_split, is_classifier)
-    return None if dataset is None else calibrate_on(files, size, f"{dataset.name} {dataset.split}")
+        return calibrate_on(options.calibration, card.input_size)
+    dataset, files = _open(options, options.calibration_split, card)
+    return None if dataset is None else calibrate_on(files, card.input_size, f"{dataset.name} {dataset.split}")
 
 
 if __name__ == "__main__":

@@ -77,10 +77,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise SettingsError(f"--json {args.json} is a folder; name a file, or - for stdout")
 
     from data.files import atomic_path
-    from data.labelled import open_pictures
-    from data.views import WHOLE, View
     from pelee.classification.classifier import Classifier
-    from pelee.classification.evaluate import evaluate, report
+    from pelee.classification.evaluate import evaluate, open_as_trained, report
 
     classifier = Classifier.load(
         args.weights,
@@ -91,11 +89,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         input_size=args.size,
     )
     split = args.split or LAYOUTS[args.dataset].val_split
-    # Pictures with a box are looked at as the training looked at them; without one, they are what they are.
-    view = View.of(classifier.card.training["settings"]) if args.dataset == "cars" else WHOLE
-    pictures = open_pictures(args.dataset, args.root, split, view)
-    evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
     card = classifier.card
+    pictures = open_as_trained(card, args.dataset, args.root, split)
+    view = pictures.view
+    evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
     to_stdout = args.json == "-"
     how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box
     print(

@@ -18,6 +18,7 @@ from data.progress import progress_bar
 if TYPE_CHECKING:
     from data.labelled import Pictures
     from pelee.classification.classifier import Classifier
+    from weights.card import Card
 
 BINS = 15  # of the calibration error, as Guo et al., "On Calibration of Modern Neural Networks" (2017), have them
 MISTAKES_KEPT = 100
@@ -200,6 +201,19 @@ def most_frequent(counts: np.ndarray, but: int, number: int) -> list[tuple[int, 
     """The `number` indices with the largest counts (C,), as (index, count), without zeros and without `but`."""
     order = [int(index) for index in np.argsort(-counts, kind="stable") if index != but and counts[index] > 0]
     return [(index, int(counts[index])) for index in order[:number]]
+
+
+def open_as_trained(card: Card, kind: str, root: Path, split: str) -> Pictures:
+    """A split as a model's training looked at it: cars by their boxes where it did, all other pictures whole.
+
+    Args:
+        card: the model's.
+        kind: one of `data.layouts.LAYOUTS`; root, split: see `data.labelled.open_pictures`, also for the errors.
+    """
+    from data.labelled import open_pictures
+    from data.views import View
+
+    return open_pictures(kind, root, split, View.of(card.training["settings"]) if kind == "cars" else None)
 
 
 def evaluate(

@@ -9,6 +9,7 @@ from cars_files import INSIDE, NAMES, official
 from looked_up import save_toy, use
 
 from data.labelled import open_pictures
+from detection import export_cli
 from pelee.classification import eval_cli, train_cli
 from pelee.classification.pictures import PictureBatches
 from weights.card import Card
@@ -48,6 +49,11 @@ def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
     (top1,) = (score["value"] for score in card.scores if score["metric"] == "top1")
     assert 100 * found["top1"] == pytest.approx(top1, abs=0.01)
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"mistakes.png", "confusion_matrix.png"}
+
+    exported = ["--weights", str(output / "model"), "--format", "torchscript", "--output", str(tmp_path / "exported")]
+    assert export_cli.main([*exported, *data, "--split", "test"]) == 0
+    report = json.loads((tmp_path / "exported" / "export.json").read_text())["verification"]
+    assert report["top1_reference"] == pytest.approx(top1, abs=0.01)
 
 
 def test_batches_hold_the_view(root: Path) -> None:
