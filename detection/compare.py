@@ -3,10 +3,10 @@
     python -m detection.compare design --root VOCdevkit --backbone peleenet-tiny-imagenet --output runs/design
 
 A comparison is a YAML file: `recipe`, what all runs start from; `settings` over it, the budget among them; and
-`variants`, a name and its settings each, of which the first is what the others are held against. A variant may name its
-own start, too: `backbone`, as pelee-train takes it, or null for random weights. Each run is a process of its own.
-Started again, the command skips the runs that are done and resumes the one that was not; the table is written anew
-after every run.
+`variants`, a name and its settings each, of which the first is what the others are held against. A variant may have
+its own `recipe`, too, and its own `backbone`, as pelee-train takes it, or null for random weights. Each run is a
+process of its own. Started again, the command skips the runs that are done and resumes the one that was not; the table
+is written anew after every run.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer) or a YAML file")
+    parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer, recipes) or a YAML file")
     parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), default="voc", help="layout of the data (voc)")
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--output", type=Path, required=True, help="a folder a run, compare.md and compare.json")
@@ -102,12 +102,13 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
     runs = []
     for name in chosen:
         changed = comparison.variants[name]
-        own = {key: value for key, value in changed.items() if key != "backbone"}
+        recipe = changed.get("recipe", comparison.recipe)
+        own = {key: value for key, value in changed.items() if key not in ("recipe", "backbone")}
         given = {**comparison.settings, **parse_overrides(settings_words), **own}
-        settings = resolve_settings(comparison.recipe, given, options.dataset)
+        settings = resolve_settings(recipe, given, options.dataset)
         folder = options.output / name
         command = ["--dataset", options.dataset, "--root", str(options.root), "--output", str(folder)]
-        command += ["--recipe", comparison.recipe] if comparison.recipe else []
+        command += ["--recipe", recipe] if recipe else []
         # in this order, because the last of two flags counts
         command += [*to_words(comparison.settings), *words, *to_words(own)]
         backbone = changed["backbone"] if "backbone" in changed else backbones.get(settings.model)

@@ -28,7 +28,7 @@ class Run:
     """One variant's run.
 
     Attributes:
-        name: the variant's; changed: its settings and its `backbone`, as the file has them.
+        name: the variant's; changed: its settings, its `recipe` and its `backbone`, as the file has them.
         settings: all of them, resolved.
         words: the arguments of pelee-train.
         folder: its output.

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="layout of the data under --root")
     parser.add_argument("--root", type=Path, help="the data set's folder")
-    parser.add_argument("--recipe", help="a shipped recipe (paper-voc, paper-coco, quick) or a YAML file")
+    parser.add_argument("--recipe", help="a shipped recipe (modern, paper-coco, paper-voc, quick) or a YAML file")
     parser.add_argument("--output", type=Path, default=Path("runs/train"), help="checkpoints, logs and the model")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--weights", help="start from a detector: a shipped name or a model folder")

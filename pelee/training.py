@@ -285,6 +285,8 @@ def build_trainer(
         "exists and is not empty",
         "smaller than the logging interval",
         "does not have many workers",
+        "could not find the monitored key",  # a run that ends before its first validation: `fit` measures then
+        "isinstance.treespec, LeafSpec",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", f".*{advice}")
     return pl.Trainer(

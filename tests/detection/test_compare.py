@@ -18,7 +18,7 @@ from data.errors import SettingsError
 from detection.compare import build_parser, main, plan
 from detection.compare_table import markdown, rate
 from detection.comparison import COMPARISONS, Comparison, Run, read_comparison
-from detection.settings import resolve_settings
+from detection.settings import TrainSettings, resolve_settings
 from detection.train_cli import main as train_main
 from pelee.settings import recipe_names
 from weights.card import Card
@@ -75,7 +75,9 @@ def test_a_variant_has_its_networks_backbone_or_its_own(tmp_path: Path) -> None:
     wanted = {"pelee": ["peleenet-x"], "ssdlite": ["m.pth"], "pelee-scratch": [], "ssdlite-scratch": []}
     assert backbones("peer", *flags) == wanted
     assert backbones("peer", *flags[:2])["ssdlite"] == []
-    (tmp_path / "own.yaml").write_text("variants: {a: , b: {backbone: runs/b/model, lr: 1}}")
+    (tmp_path / "own.yaml").write_text("variants: {a: , b: {backbone: runs/b/model, recipe: quick, lr: 1}}")
+    batches = {run.name: run.settings.batch_size for run in planned(read_comparison(str(tmp_path / "own.yaml")))}
+    assert batches == {"a": TrainSettings().batch_size, "b": 24}
     assert backbones(str(tmp_path / "own.yaml"), "--backbone", "of=x") == {"a": ["of=x"], "b": ["runs/b/model"]}
     sizes = {run.name: run.settings.input_size for run in planned(read_comparison("peer"))}
     assert sizes == {"pelee": 304, "ssdlite": 300, "pelee-scratch": 304, "ssdlite-scratch": 300}
@@ -113,7 +115,7 @@ def test_what_is_wrong_is_told_before_any_run(
 
 
 def test_an_unknown_comparison_names_those_that_ship() -> None:
-    with pytest.raises(SettingsError, match="neither a file nor one of design, ingredients, peer"):
+    with pytest.raises(SettingsError, match="neither a file nor one of design, ingredients, peer, recipes"):
         read_comparison("desing")
 
 
