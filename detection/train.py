@@ -18,7 +18,7 @@ from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPict
 from detection.distillation import Imitation, MobileNetTeacher
 from detection.evaluate import merge_predictions
 from detection.loss import multibox_loss
-from detection.metrics import evaluate_voc
+from detection.metrics import VocResult, evaluate_voc
 from detection.model import DetectionGraph
 from detection.network import DetectorNetwork
 from detection.postprocess import Prediction, postprocess
@@ -55,7 +55,8 @@ class DetectorTraining(pl.LightningModule):
             self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
         self.found: list[tuple[int, Prediction]] = []
         self.validated_step: int | None = None  # when the held-out split was last measured
-        self.best_score = 0.0  # mAP, 0 to 1, of the weights that `train` gives back
+        self.result: VocResult | None = None  # what came of it; in the end, of the weights that `train` gives back
+        self.best_score = 0.0  # their mAP, 0 to 1
 
     # Data
 
@@ -130,7 +131,7 @@ class DetectorTraining(pl.LightningModule):
         predictions = merge_predictions(shares, len(self.val_set.records))
         result = evaluate_voc(predictions, self.val_set.records, self.val_set.class_names)
         self.log(MONITOR, result.map_11point, prog_bar=True, rank_zero_only=False)
-        self.found = []
+        self.found, self.result = [], result
         self.validated_step = self.global_step
 
     # Checkpoints

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     from detection.distillation import load_teacher
     from detection.loss import expect_background
     from detection.model_file import check_design, make_card, to_config
+    from detection.thresholds import best_f1
     from detection.train import train
     from pelee.runs import noted
     from pelee.settings import to_plain
@@ -133,8 +135,13 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     card.scores.append(
         {"metric": "mAP 11-point", "value": score, "split": val_set.split, "command": command, "pictures": pictures}
     )
+    assert trained.result is not None
+    best = best_f1(trained.result)
+    if best.f1 > 0:
+        card = replace(card, default_confidence=best.confidence)
     saved = save_model(options.output / "model", to_tensors(trained.network), card)
     print(f"model: {saved.path.parent}, mAP {score} on {val_set.split} ({pictures} pictures)")
+    print(f"shows what scores {card.default_confidence} or more, where F1 there was {best.f1:.2f}, the mean of classes")
     print(f"try it: pelee-detect PICTURE --weights {saved.path.parent}")
     return 0
 

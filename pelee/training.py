@@ -323,7 +323,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
     """Train, or go on from `output/last.ckpt`; the module ends with the weights that did best on the held-out split.
 
     The last weights are measured, too, where the run does not end with a validation (`module.validated_step` says
-    when that was).
+    when that was). The last measurement of all is that of the weights that the module ends with.
 
     Returns:
         The monitored value of these weights, as the module logs it.
@@ -344,13 +344,17 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         (final,) = trainer.validate(module, verbose=False)
         if final[best.monitor] > score:
             return float(final[best.monitor])
-    take_weights(module, Path(best.best_model_path))
+    if take_weights(module, Path(best.best_model_path))["global_step"] != module.validated_step:
+        trainer.loggers = []  # they have it, of the step where it was measured first
+        trainer.validate(module, verbose=False)
     return score
 
 
-def take_weights(module: nn.Module, checkpoint: Path) -> None:
-    """Load a checkpoint's weights: their moving average, where there is one."""
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+def take_weights(module: nn.Module, path: Path) -> dict[str, Any]:
+    """Load a checkpoint's weights, their moving average where there is one, into a module; returns all of it."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    return checkpoint
 
 
 def to_tensors(module: nn.Module) -> dict[str, np.ndarray]:

@@ -232,5 +232,4 @@ def train(
     if trainer.is_global_zero:
         print(summary(network, module.parts, settings.pretrained_lr))
     fit(trainer, module, output, resume)
-    (scores,) = trainer.validate(module, verbose=False)
-    return module, {name: scores[f"val/{name}"] for name in ("top1", "top5")}
+    return module, {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("top1", "top5")}

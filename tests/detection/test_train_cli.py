@@ -18,7 +18,9 @@ from conftest import SHAPES, TrainedRun
 
 from data.errors import SettingsError
 from detection.detector import Detector
+from detection.metrics import VocResult
 from detection.settings import resolve_settings
+from detection.thresholds import BestF1
 from detection.train import DetectorTraining
 from detection.train_cli import main
 from pelee.networks.peleenet import PeleeNet
@@ -89,6 +91,26 @@ def test_the_score_on_the_card_is_the_best_that_was_logged(trained_run: TrainedR
 def test_the_run_says_what_it_saw_and_what_comes_next(trained_run: TrainedRun) -> None:
     assert "voc trainval: 8 pictures, 3 classes\nvoc val: 4 pictures, 3 classes\n" in trained_run.stdout
     assert f"try it: pelee-detect PICTURE --weights {trained_run.output / 'model'}" in trained_run.stdout
+
+
+def test_the_card_has_the_confidence_of_the_best_f1(
+    voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was measured last, whatever that is; a network that found nothing leaves the default."""
+    measured: list[VocResult] = []
+
+    def best_f1(result: VocResult) -> BestF1:
+        measured.append(result)
+        return BestF1(0.42, f1[len(measured) - 1], np.zeros(3), np.zeros(3))
+
+    f1 = [0.5, 0.0]
+    monkeypatch.setattr("detection.thresholds.best_f1", best_f1)
+    for name, wanted in (("found", 0.42), ("nothing", 0.3)):
+        assert main([str(word) for word in (*on_voc(voc_root, tmp_path / name), *ONE_STEP)]) == 0
+        card = resolve(tmp_path / name / "model").card
+        assert card.default_confidence == wanted
+        assert f"shows what scores {wanted} or more" in capsys.readouterr().out
+        assert card.scores[0]["value"] == round(100 * measured[-1].map_11point, 2)
 
 
 def test_the_model_loads_as_a_detector_with_the_averaged_weights(trained_run: TrainedRun) -> None:
