@@ -336,6 +336,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # what Lightning makes of ctrl-C
         raise KeyboardInterrupt from None
+    # The weights in the checkpoints are averages; it would put the run's last one in their place to measure them.
+    trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
     best = trainer.checkpoint_callbacks[0]
     assert isinstance(best, ModelCheckpoint) and best.monitor is not None
     score = -1.0 if best.best_model_score is None else float(best.best_model_score)

@@ -1,4 +1,4 @@
-"""Learning rates and optimisers, held against numbers worked out by hand."""
+"""Learning rates and optimisers, held against numbers worked out by hand; what a run leaves."""
 
 import math
 from pathlib import Path
@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from small_training import run_small, small_sets, small_settings
 from torch import nn
 
 from pelee.callbacks import AtomicCheckpoints
+from pelee.classification.pictures import Batch
+from pelee.classification.train import ClassifierTraining
 from pelee.loggers import keep_metrics
 from pelee.training import (
     OptimizationSettings,
@@ -153,3 +156,21 @@ def test_metrics_of_earlier_starts_are_kept(tmp_path: Path) -> None:
         "metrics-2.csv": "1",
         "metrics-3.csv": "2",
     }
+
+
+def test_what_is_measured_last_is_what_a_run_ends_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The averaged weights of the best epoch, not those of the last one."""
+    scores = iter([0.25, 0.75, 0.5, 0.7])
+    seen: list[torch.Tensor] = []
+
+    def validation_step(self: ClassifierTraining, batch: Batch, batch_idx: int) -> None:
+        seen.append(self.network.get_parameter("head.weight").detach().clone())
+        self.log("val/top1", next(scores), batch_size=4)
+        self.log("val/top5", 1.0, batch_size=4)
+
+    monkeypatch.setattr(ClassifierTraining, "validation_step", validation_step)
+    module = run_small(small_sets(tmp_path / "data"), tmp_path / "run", small_settings(epochs=3, ema_decay=0.5))
+    first, best, last, measured = seen
+    assert not any(torch.equal(best, other) for other in (first, last))
+    torch.testing.assert_close(measured, best, rtol=0, atol=0)
+    torch.testing.assert_close(module.network.get_parameter("head.weight").detach(), best, rtol=0, atol=0)
