@@ -18,7 +18,8 @@ from detection.video.pattern import BARS
 XVFB = shutil.which("Xvfb")
 REQUIRED = bool(os.environ.get("CI"))  # there, a screen that is missing is a failure
 HERE = Path(__file__).parent
-PATIENCE = 60.0
+PATIENCE = 25.0  # seconds, for a start on a machine that is busy with other things
+STARTS = 4
 
 
 class FakeScreen:
@@ -121,29 +122,40 @@ sys.exit(cli.main(sys.argv[1:]))
     try:
         assert server.stdout is not None
         display = f":{server.stdout.readline().strip()}"
-        shown = subprocess.Popen(
-            [sys.executable, "-c", code, "--video", "test:640x480", "--show", "--classes", "unseen"],
-            env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(HERE.parent.parent)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not _on_screen(pixels(tmp_path / "Xvfb_screen0")):
-                assert shown.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
-            shown.send_signal(signal.SIGINT)
-            out, err = shown.communicate(timeout=PATIENCE)
-            assert shown.returncode == 130 and "test:640x480" in out
-            assert err == "interrupted; what was written is complete as far as it got\n"
-        finally:
-            shown.kill()
-            shown.wait()
+        words = [sys.executable, "-c", code, "--video", "test:640x480", "--show", "--classes", "unseen"]
+        # Where there is no window manager, OpenCV's Qt now and then never paints at all: a bare imshow in a loop, too,
+        # one start in ten on a busy machine.
+        assert any(_shows(words, display, tmp_path / "Xvfb_screen0") for _ in range(STARTS))
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
+
+
+def _shows(words: list[str], display: str, file: Path) -> bool:
+    """Whether the command paints its pattern; it is interrupted then, and must end well. False if it never paints."""
+    shown = subprocess.Popen(
+        words,
+        env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(HERE.parent.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not _on_screen(pixels(file)):
+            assert shown.poll() is None, shown.communicate()[1]
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        shown.send_signal(signal.SIGINT)
+        out, err = shown.communicate(timeout=PATIENCE)
+        assert shown.returncode == 130 and "test:640x480" in out
+        assert err == "interrupted; what was written is complete as far as it got\n"
+    finally:
+        shown.kill()
+        shown.wait()
+    return True
 
 
 def _on_screen(screen: np.ndarray) -> bool:
