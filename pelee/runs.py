@@ -123,7 +123,8 @@ def open_run(folder: Path) -> Run:
     task = "detection" if any(DETECTION_ONLY & row.keys() for row in rows) else "classification"
     column = SCORES[task][0]
     measured = [row for row in rows if column in row]
-    # At its end a run measures its best weights once more, which is no point of the curve.
+    # A run that is resumed when it is done measures its weights once more, as earlier versions did at every end: that
+    # is no point of the curve.
     if len(measured) > 1 and measured[-1]["step"] - measured[-2]["step"] <= 1:
         *before, last = measured
         if last[column] == max(row[column] for row in before):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.command import run
 from data.layouts import LAYOUTS
+from pelee.classification.train_cli import RECIPE_NAMES
 
 EPILOG = """\
 every setting of pelee-train-classifier is a flag here, too, and holds for all trials: --epochs 5 --batch-size 64
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--max-ms", type=positive, metavar="MS", help="for one picture on this machine's CPU, the network alone"
     )
-    parser.add_argument("--recipe", help="a shipped recipe (quick, strong, paper) or a YAML file, for every trial")
+    parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file, for every trial")
     parser.add_argument("--trials", type=whole, default=50, metavar="N", help="in all (%(default)s)")
     parser.add_argument(
         "--random", type=whole, default=10, metavar="N", help="trials before the Gaussian process begins (%(default)s)"

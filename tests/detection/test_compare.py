@@ -20,7 +20,8 @@ from detection.compare_table import markdown, rate
 from detection.comparison import COMPARISONS, Comparison, Run, read_comparison
 from detection.settings import TrainSettings, resolve_settings
 from detection.train_cli import main as train_main
-from pelee.settings import recipe_names
+from pelee.settings import recipe_names, to_plain
+from pelee.training import RESUMABLE
 from weights.card import Card
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
@@ -49,6 +50,18 @@ def test_shipped_comparisons_differ_in_settings_only_and_are_trained_equally_lon
     assert {run.settings.epochs for run in runs} == {comparison.settings["epochs"]}
     assert {run.settings.val_split for run in runs} == {"2007-minival"}
     assert len({json.dumps(run.changed, sort_keys=True) for run in runs}) == len(runs)
+
+
+def test_the_recipes_are_the_ingredients_of_their_names() -> None:
+    """So that a row of one table is a row of the other, and the two files of each say the same."""
+    ingredients, recipes = (
+        {
+            run.name: {key: value for key, value in to_plain(run.settings).items() if key not in RESUMABLE}
+            for run in planned(read_comparison(name), "--teacher", "T")
+        }
+        for name in ("ingredients", "recipes")
+    )
+    assert {name: ingredients[name] for name in recipes} == recipes
 
 
 def test_every_setting_of_a_plan_is_one_of_its_command() -> None:

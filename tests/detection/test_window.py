@@ -122,20 +122,20 @@ sys.exit(cli.main(sys.argv[1:]))
     try:
         assert server.stdout is not None
         display = f":{server.stdout.readline().strip()}"
-        words = [sys.executable, "-c", code, "--video", "test:640x480", "--show", "--classes", "unseen"]
+        command = [sys.executable, "-c", code, "--video", "test:640x480", "--show", "--classes", "unseen"]
         # Where there is no window manager, OpenCV's Qt now and then never paints at all: a bare imshow in a loop, too,
         # one start in ten on a busy machine.
-        assert any(_shows(words, display, tmp_path / "Xvfb_screen0") for _ in range(STARTS))
+        assert any(_shows(command, display, tmp_path / "Xvfb_screen0") for _ in range(STARTS))
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
 
 
-def _shows(words: list[str], display: str, file: Path) -> bool:
+def _shows(command: list[str], display: str, file: Path) -> bool:
     """Whether the command paints its pattern; it is interrupted then, and must end well. False if it never paints."""
     shown = subprocess.Popen(
-        words,
+        command,
         env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(HERE.parent.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -20,7 +20,7 @@ from weights.card import Card
 
 CLASSES = "epoch,step,train/classes,train/loss,train/lr,val/top1,val/top5\n"
 BOXES = "epoch,step,train/classification,train/localization,train/loss,train/lr,val/mAP\n"
-# Two epochs of 40 steps, the second better, then the best weights once more, as the trainer measures them at its end.
+# Two epochs of 40 steps, the second better, then the same weights measured once more, after the last step.
 CLASSIFIER = CLASSES + (
     "0,19,2.5,2.5,0.1,,\n0,39,2.0,2.0,0.1,,\n0,39,,,,0.25,0.5\n1,59,1.5,1.5,0.05,,\n1,79,1.0,1.0,0.01,,\n"
     "1,79,,,,0.375,0.625\n2,80,,,,0.375,0.625\n"
