@@ -4,11 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from data.command import run
 from data.files import atomic_path
+from pelee.allocator import tune_allocator
 
 EPILOG = """\
 Everything is measured in this one run, in turns, so that only the ratios between its rows should be trusted across
@@ -155,14 +158,15 @@ def _measure_runs(options: argparse.Namespace, result: dict[str, Any], picture: 
         result["video"] = time_video(options.video, weights, VIDEO_ROUNDS, VIDEO_SECONDS)
     if options.training:
         split = options.split or "2007-trainval"
-        result["training"] = [
-            {
-                "precision": precision,
-                "batch_size": options.batch_size,
-                "pictures_per_s": time_training(options.root, split, precision, options.steps, options.batch_size),
-            }
-            for precision in ("bf16", "fp32")
-        ]
+        result["training"] = []
+        for precision in ("bf16", "fp32"):
+            work = (options.root, split, precision, options.steps, options.batch_size)
+            # In a process of its own, as pelee-train is: torch is to be imported after its allocator is tuned.
+            with ProcessPoolExecutor(1, get_context("spawn"), tune_allocator) as process:
+                rate = process.submit(time_training, *work).result()
+            result["training"].append(
+                {"precision": precision, "batch_size": options.batch_size, "pictures_per_s": rate}
+            )
 
 
 def _main(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from detection.loss import Target, multibox_loss
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph, Pelee, PeleeConfig
 from detection.postprocess import postprocess
-from pelee.allocator import keep_freed_memory
+from pelee.allocator import tune_allocator
 
 BATCH = 16
 
@@ -46,7 +46,7 @@ def load(records: Sequence[Record], size: int) -> tuple[torch.Tensor, list[Targe
 def overfit(records: Sequence[Record], class_names: Sequence[str], steps: int, size: int, seed: int = 0) -> float:
     """Train a new Pelee on `records` for `steps` batches of 16 and return its mAP (11-point, 0 to 1) on them."""
     torch.manual_seed(seed)
-    keep_freed_memory()
+    tune_allocator()
     network = Pelee(PeleeConfig(num_classes=len(class_names), input_size=size)).to(memory_format=torch.channels_last)
     images, targets, shapes = load(records, size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0)

@@ -1,6 +1,7 @@
-"""The C library's memory: what a training frees at one step, it takes again at the next."""
+"""Memory as training on a CPU uses it: the same large blocks at every step, written from end to end."""
 
 import ctypes
+import os
 import sys
 
 # mallopt's parameters, of malloc.h
@@ -9,15 +10,17 @@ M_MMAP_MAX = -4
 M_ARENA_MAX = -8
 
 
-def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, from now on, and not give it back to the system.
+def tune_allocator() -> None:
+    """Have this process keep the memory that it frees, and have torch ask for large blocks in huge pages.
 
     By default glibc asks the system for every large tensor and returns it after use, and all of its pages are zeroed
-    and mapped again at every step: 14 % of a training's time was the kernel's, and the caches were cold after it. The
-    process keeps what it needed at most until it ends. Elsewhere than on glibc nothing happens.
+    and mapped again at every step. From now on the process keeps what it needed at most until it ends. Torch reads its
+    variable when it first allocates, so that this is to be called before torch is imported; where the user has set it,
+    it stays. Elsewhere than on glibc nothing happens.
     """
     if sys.platform != "linux":
         return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # musl

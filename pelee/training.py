@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler
 
 from data.errors import SettingsError
-from pelee.allocator import keep_freed_memory
+from pelee.allocator import tune_allocator
 from pelee.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint
 from pelee.loggers import build_loggers
 from pelee.settings import to_plain
@@ -333,7 +333,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         KeyboardInterrupt: ctrl-C.
     """
     last = output / "last.ckpt"
-    keep_freed_memory()
+    tune_allocator()
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # what Lightning makes of ctrl-C

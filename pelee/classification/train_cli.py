@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from data.command import first_few, run
 from data.layouts import LAYOUTS
+from pelee.allocator import tune_allocator
 from pelee.options import add_training_options, train_command
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
+    tune_allocator()  # before torch is there
     from pelee.classification.settings import resolve_settings
 
     return train_command("pelee-train-classifier", options, words, arguments, resolve_settings, _train)

@@ -9,12 +9,13 @@ import pytest
 # Page faults of the last five of ten steps, after the first have taken what a step needs.
 STEPS = """
 import resource, sys
-import torch
-from torch import nn
-from pelee.allocator import keep_freed_memory
+from pelee.allocator import tune_allocator
 
 if sys.argv[1] == "keep":
-    keep_freed_memory()
+    tune_allocator()
+import torch
+from torch import nn
+
 network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
 images = torch.rand(8, 3, 192, 192)
 for step in range(10):
