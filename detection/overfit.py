@@ -67,7 +67,7 @@ def overfit(records: Sequence[Record], class_names: Sequence[str], steps: int, s
         optimizer.step()
         schedule.step()
         if step % 20 == 19:
-            print(f"step {step + 1}: loss {float(loss):.3f}, {time.monotonic() - start:.0f} s", file=sys.stderr)
+            print(f"step {step + 1}: loss {loss.item():.3f}, {time.monotonic() - start:.0f} s", file=sys.stderr)
 
     graph = DetectionGraph(network.eval())
     with torch.inference_mode():

@@ -16,7 +16,7 @@ def tune_allocator() -> None:
     By default glibc asks the system for every large tensor and returns it after use, and all of its pages are zeroed
     and mapped again at every step. From now on the process keeps what it needed at most until it ends. Torch reads its
     variable when it first allocates, so that this is to be called before torch is imported; where the user has set it,
-    it stays. Elsewhere than on glibc nothing happens.
+    it stays. Elsewhere than on Linux nothing happens, and without glibc the huge pages alone.
     """
     if sys.platform != "linux":
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.command import run
 from data.layouts import LAYOUTS
+from pelee.allocator import tune_allocator
 from pelee.classification.train_cli import RECIPE_NAMES
 
 EPILOG = """\
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
+    tune_allocator()  # before torch is there
     from data.labelled import open_pictures
     from pelee.classification.settings import resolve_settings
     from pelee.search.costs import Costs
