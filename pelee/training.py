@@ -333,7 +333,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         KeyboardInterrupt: ctrl-C.
     """
     last = output / "last.ckpt"
-    tune_allocator()
+    tune_allocator()  # for who trains from Python; the commands have called it, before torch was there
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # what Lightning makes of ctrl-C
