@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from data.atomic_files import atomic_path
 from data.errors import SettingsError
-from data.files import atomic_path
 
 
 @contextmanager

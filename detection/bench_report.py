@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.atomic_files import atomic_path
 from data.errors import SettingsError
-from data.files import atomic_path
 
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # those whose speed is measured

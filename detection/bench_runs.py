@@ -170,7 +170,7 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
     """Training pictures per second of the whole loop, data included, after a warm-up."""
     from pytorch_lightning.callbacks import Callback
 
-    from data.datasets import open_dataset
+    from data.datasets.registry import open_dataset
     from detection.architectures import build
     from detection.settings import resolve_settings
     from detection.train import train

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import SettingsError, WeightsError
-from data.preprocess import preprocess
+from data.images.preprocess import preprocess
 from detection.detector import Detector, Search
 from detection.timing import StageTimer
 from weights.store import ModelFile, find_exports, resolve
@@ -214,7 +214,7 @@ def time_suppression(detector: Detector, images: Sequence[np.ndarray], repeats: 
 
 def measure_map(detector: Detector, dataset: str, root: Path, split: str) -> dict[str, float]:
     """VOC's 11-point mAP and COCO's AP of a detector on a split, in per cent."""
-    from data.datasets import open_dataset
+    from data.datasets.registry import open_dataset
     from detection.evaluate import evaluate, label_map, relabel
 
     data = open_dataset(dataset, root, split)

@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from data.command import run
-from data.files import atomic_path
+from data.atomic_files import atomic_path
+from data.command_line import run
 from pelee.allocator import tune_allocator
 
 EPILOG = """\
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """
     import cv2
 
-    from data.images import find_pictures, read_image
+    from data.images.image_io import find_pictures, read_image
     from detection import bench_speed
     from detection.bench_report import describe_machine
 
@@ -134,7 +134,7 @@ def _measure_alone(
     options: argparse.Namespace, contenders: Sequence[Any], rows: dict[int, dict[str, Any]], picture: str
 ) -> None:
     """Add each runtime's memory and mAP to its rows of batch 1."""
-    from data.datasets import USUAL_SPLITS
+    from data.datasets.registry import USUAL_SPLITS
     from detection.bench_runs import run_command
     from detection.bench_speed import measure_map
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import run
+from data.command_line import run
 from pelee.options import add_runtime_options
 
 if TYPE_CHECKING:

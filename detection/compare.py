@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.command import run
+from data.atomic_files import atomic_path
+from data.command_line import run
 from data.errors import SettingsError
-from data.files import atomic_path
 from detection.comparison import Comparison, Run, read_comparison
 
 EPILOG = """\

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 from detection.architectures import build
 from detection.comparison import Run
 from detection.detector import Detector

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from data.augment import Mosaic, SSDAugmentation
-from data.images import read_image
-from data.mixing import mix, paste
-from data.preprocess import preprocess
-from data.records import Record
+from data.augmentation.mixup_copy_paste import mix, paste
+from data.augmentation.mosaic import Mosaic
+from data.augmentation.ssd import SSDAugmentation
+from data.datasets.records import Record
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
 from detection.loss import Target
 from detection.network import SMALLEST_INPUT
 from detection.settings import TrainSettings

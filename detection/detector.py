@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
-from data.arrays import check_image
 from data.errors import SettingsError, WeightsError
-from data.images import read_image
-from data.preprocess import preprocess
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
+from data.images.validation import check_image
 from detection.postprocess import CANDIDATES, CONFIDENCE, IOU, KEEP, Prediction, postprocess
 from detection.results import to_detections
 from detection.timing import StageTimer
@@ -152,7 +152,7 @@ class Detector:
             max_detections: at most so many per picture, the best ones.
 
         Returns:
-            `supervision.Detections`, best first: `xyxy` in pixels of the picture as `data.images.read_image` returns
+            `supervision.Detections`, best first: `xyxy` in pixels of the picture as `data.images.image_io.read_image` returns
             it (upright), `confidence`, `class_id`, and names in `data["class_name"]`. A list for a list.
 
         Raises:

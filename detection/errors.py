@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data.records import Record
+from data.datasets.records import Record
 from detection.metrics import class_aps, precision_recall
 from detection.overlaps import Boxes, best_object, gather, match
 

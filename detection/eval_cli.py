@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import first_few, run
+from data.atomic_files import atomic_path
+from data.command_line import first_few, run
 from data.errors import SettingsError
-from data.files import atomic_path
 from pelee.options import add_runtime_options
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from data.records import Dataset
+    from data.datasets.records import Dataset
     from detection.evaluate import Evaluation
     from detection.postprocess import Prediction
 
@@ -77,7 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
-    from data.datasets import USUAL_SPLITS, open_dataset
+    from data.datasets.registry import USUAL_SPLITS, open_dataset
     from detection.detector import Detector
     from detection.evaluate import evaluate, label_map, relabel, report
     from detection.postprocess import CONFIDENCE, IOU, KEEP

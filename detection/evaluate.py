@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, ImageError, SettingsError
-from data.images import read_image
+from data.images.image_io import read_image
+from data.images.prefetch import read_ahead
 from data.progress import progress_bar
-from data.reading import read_ahead
-from data.records import Dataset, Record
 from detection.errors import KINDS, Diagnosis, Errors, count_errors, diagnose
 from detection.metrics import CocoResult, VocResult, confusion_matrix, evaluate_coco, evaluate_voc
 from detection.postprocess import Prediction

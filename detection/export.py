@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.datasets.records import Dataset
 from data.errors import WeightsError
-from data.records import Dataset
 from detection.detector import Detector
 from detection.evaluate import evaluate, label_map, relabel
 from detection.model import DetectionGraph

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import run
+from data.command_line import run
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -126,14 +126,14 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
 
         pictures = open_as_trained(card, options.dataset, options.root, split)
         return pictures, pictures.files
-    from data.datasets import open_dataset
+    from data.datasets.registry import open_dataset
 
     dataset = open_dataset(options.dataset, options.root, split)
     return dataset, [record.image for record in dataset.records]
 
 
 def _pictures(options: argparse.Namespace) -> list[Path]:
-    from data.images import find_pictures
+    from data.images.image_io import find_pictures
 
     if options.pictures is None and not SAMPLES.is_dir():
         raise SettingsError("no pictures to verify the export on; name some with --pictures DIR")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import ImageError, SettingsError
-from data.images import PICTURE_SUFFIXES, find_pictures
+from data.images.image_io import PICTURE_SUFFIXES, find_pictures
 from detection.video.names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from data.records import Record
+from data.datasets.records import Record
 from detection.overlaps import Boxes, box_iou, check_fit, gather, match
 
 if TYPE_CHECKING:

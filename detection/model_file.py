@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
+from data.datasets.records import Dataset
 from data.errors import SettingsError, WeightsError
-from data.records import Dataset
 from detection.architectures import ARCHITECTURES, build
 from detection.network import DetectorConfig, DetectorNetwork
 from pelee.transfer import as_tuples, fill

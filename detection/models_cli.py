@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from data.command import run
+from data.command_line import run
 
 EPILOG = (
     "parameters are PyTorch's count; \"all biases\" counts a bias for every convolution and a batch norm's running "

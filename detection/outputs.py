@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from data.images import write_image
+from data.images.image_io import write_image
 from detection.annotate import draw
 from detection.detector import Detecting, Detector, Search
 from detection.inputs import Item

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.command import run
-from data.datasets import open_dataset
+from data.command_line import run
+from data.datasets.records import Record
+from data.datasets.registry import open_dataset
 from data.errors import DatasetError
-from data.images import read_image
-from data.preprocess import preprocess
-from data.records import Record
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
 from detection.loss import Target, multibox_loss
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph, Pelee, PeleeConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data.records import Record
+from data.datasets.records import Record
 
 if TYPE_CHECKING:
     from detection.postprocess import Prediction

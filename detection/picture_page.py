@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data.errors import ImageError
-from data.images import read_image
+from data.images.image_io import read_image
 from detection.errors import BACKGROUND, BOTH, CLASS, DUPLICATE, KINDS, LOCALISATION, MISSED, RIGHT, Diagnosis
 from pelee.plots import FAINT, INK, save, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from data.records import Record
+    from data.datasets.records import Record
 
 COLUMNS, ROWS = 4, 5
 THUMBNAIL = 480  # pixels, the longer side on the page at most

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
-from data.images import write_image
-from data.reading import read_ahead
+from data.images.image_io import write_image
+from data.images.prefetch import read_ahead
 from detection.detector import Detecting
 from detection.inputs import Item
 from detection.outputs import Look, Outputs, Summary

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data.datasets import USUAL_SPLITS
+from data.datasets.registry import USUAL_SPLITS
 from data.errors import SettingsError
 from detection.architectures import ARCHITECTURES
 from detection.loss import LossSettings
@@ -30,7 +30,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
 
     Attributes:
         model: the network, "pelee" or its peer "ssdlite-mobilenetv2"; `input_size` is by default the published one's.
-        train_split, val_split: splits, as `data.datasets.open_dataset` names them.
+        train_split, val_split: splits, as `data.datasets.registry.open_dataset` names them.
         multi_scale: each batch's size is drawn from the multiples of 32 px within this share around the phase's.
         pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels, not their share of it.
         prior_sizes: "voc" or "coco", the paper's two sets for Pelee; SSDLite's are one for both.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 from weights.card import CARD_NAME
 from weights.store import ModelFile, find_exports
 

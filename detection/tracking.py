@@ -9,7 +9,7 @@ module feeds it and counts. How the command uses it, for each source:
     result = with_tracks(to_dict(..., tracked.prediction, names), tracked)  # "track_id" in each detection, "counts"
     draw_tracks(image, tracked, tracker)  # later and in another thread, if that suits
 
-A missing `trackers` is a `ModuleNotFoundError` from `Tracker()`, which `data.command.run` turns into a line that names
+A missing `trackers` is a `ModuleNotFoundError` from `Tracker()`, which `data.command_line.run` turns into a line that names
 the extra.
 """
 

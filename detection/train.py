@@ -12,8 +12,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from data.datasets.records import Dataset
 from data.errors import DatasetError, PeleeError, SettingsError
-from data.records import Dataset
 from detection.dataset import Batch, EvaluationPictures, TrainBatches, TrainPictures, collate
 from detection.distillation import Imitation, MobileNetTeacher
 from detection.evaluate import merge_predictions

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import first_few, run
+from data.command_line import first_few, run
 from pelee.allocator import tune_allocator
 from pelee.options import add_training_options, train_command
 
@@ -75,7 +75,7 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 def _train(options: argparse.Namespace, settings: "TrainSettings", command: str) -> int:
     import torch
 
-    from data.datasets import open_dataset
+    from data.datasets.registry import open_dataset
     from detection.architectures import build
     from detection.distillation import load_teacher
     from detection.loss import expect_background

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

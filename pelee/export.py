@@ -1,6 +1,6 @@
 """Other formats of a network: a torch graph to ONNX, OpenVINO or TorchScript, in f32 or int8, checked before it counts.
 
-An export is a folder: the model's files, `card.json` (its source's) and `export.json` (`weights.exported`).
+An export is a folder: the model's files, `card.json` (its source's) and `export.json` (`weights.export_manifest`).
 """
 
 import contextlib
@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import DatasetError, SettingsError, WeightsError
-from data.images import find_pictures, read_image
-from data.preprocess import preprocess
+from data.images.image_io import find_pictures, read_image
+from data.images.preprocess import preprocess
 from pelee.networks.layers import fuse_conv_bn
 from weights.card import CARD_NAME, Card
-from weights.exported import EXPORT_NAME, SUFFIXES, Export, file_sha256
+from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export, file_sha256
 from weights.store import ModelFile
 
 if TYPE_CHECKING:

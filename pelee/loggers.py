@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from data.command import missing_part
+from data.command_line import missing_part
 from data.errors import SettingsError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

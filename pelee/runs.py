@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.atomic_files import atomic_path
 from data.errors import DatasetError, PeleeError
-from data.files import atomic_path
 from weights.card import CARD_NAME, Card
 
 RECORD = "run.json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import run
+from data.command_line import run
 
 if TYPE_CHECKING:
     from pelee.runs import Run

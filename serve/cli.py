@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from data.command import run
+from data.command_line import run
 
 EPILOG = """\
 Every setting is also a variable of the environment, PELEE_ and its name in capitals: PELEE_PORT=8080,

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from data.command import run
+from data.command_line import run
 from data.errors import SettingsError
 from serve.client import Connection, Reply, get, post
 from serve.figures import Figure, report
@@ -112,7 +112,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
     """A function that detects for so many seconds without a service, one picture after the other: the ms of each."""
     import cv2
 
-    from data.images import read_image
+    from data.images.image_io import read_image
     from detection.detector import Detector
     from detection.results import to_json_line
 

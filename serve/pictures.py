@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from data.errors import ImageError
-from data.images import read_image, read_size
+from data.images.image_io import read_image, read_size
 from serve.errors import ServiceError
 
 ACCEPTED = "JPEG, PNG, WebP, BMP"
@@ -43,7 +43,7 @@ def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
             )
         return read_image(content, max_pixels)
     except ImageError as error:
-        if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images
+        if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images.image_io
             raise ServiceError("too_many_pixels", f"more than {max_pixels / 1e6:g} megapixels") from None
         raise ServiceError("unreadable_picture", f"the {kind} is damaged or cut short; send it again") from None
 

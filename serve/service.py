@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data.images import read_image
-from data.preprocess import preprocess
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
 from detection.annotate import draw
 from detection.detector import Search
 from detection.postprocess import Prediction, postprocess

@@ -14,9 +14,9 @@ import hypothesis
 import numpy as np
 import pytest
 
-from data.datasets import open_dataset
-from data.images import write_image
-from data.records import Dataset
+from data.datasets.records import Dataset
+from data.datasets.registry import open_dataset
+from data.images.image_io import write_image
 
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy one is slow, not wrong
 hypothesis.settings.load_profile("any-machine")

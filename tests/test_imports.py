@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 # What both of the lowest packages need: errors, files that are whole or absent, and the numbers of the preprocessing,
 # which a card repeats.
-WEIGHTS_MAY_IMPORT = ("data.errors", "data.files", "data.preprocess")
+WEIGHTS_MAY_IMPORT = ("data.errors", "data.atomic_files", "data.images.preprocess")
 HEAVY = (
     "torch",
     "torchvision",

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.images import read_image, write_image
+from data.images.image_io import read_image, write_image
 from detection import bench_speed, benchmark, overfit
 from weights.store import resolve
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from data.errors import WeightsError
-from data.preprocess import MEAN, SCALE
+from data.images.preprocess import MEAN, SCALE
 
 CARD_NAME = "card.json"
 FORMAT_VERSION = 1

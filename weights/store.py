@@ -1,7 +1,7 @@
 """Model folders: find one by name or path, verify and read its weights, write one that is always whole.
 
 A model is a folder with a card (`weights.card`) and the safetensors file that the card names. No pickle is ever opened.
-An exported model is a folder with its source's card, a description (`weights.exported`) and the files that a runtime
+An exported model is a folder with its source's card, a description (`weights.export_manifest`) and the files that a runtime
 opens; it may stand alone or in a sub-folder of its source.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.atomic_files import atomic_path
 from data.errors import WeightsError
-from data.files import atomic_path
 from weights.card import CARD_NAME, Card
-from weights.exported import EXPORT_NAME, SUFFIXES, Export
+from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export
 
 SHIPPED_FOLDER = Path(__file__).parent
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")

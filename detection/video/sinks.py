@@ -10,8 +10,8 @@ from time import monotonic
 
 import numpy as np
 
+from data.atomic_files import atomic_path
 from data.errors import ImageError
-from data.files import atomic_path
 
 ROOM = 8 * 2**20  # bytes that a disk must have left: what the encoder holds back, other files' last lines
 ROOM_A_FRAME = 32  # bytes of a frame in the index, at the most

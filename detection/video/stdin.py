@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from data.errors import ImageError
-from data.images import read_image
+from data.images.image_io import read_image
 from detection.video.sources import Frame
 
 SOI, EOI = b"\xff\xd8", 0xD9

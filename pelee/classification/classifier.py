@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self, overload
 
 import numpy as np
 
-from data.arrays import check_image
 from data.errors import ImageError, SettingsError, WeightsError
-from data.images import read_image
-from data.preprocess import preprocess
-from data.reading import read_ahead
+from data.images.image_io import read_image
+from data.images.prefetch import read_ahead
+from data.images.preprocess import preprocess
+from data.images.validation import check_image
 from pelee.classification.results import Classification
 from weights.card import Card
 

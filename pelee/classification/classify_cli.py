@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from data.command import run
+from data.command_line import run
 from pelee.options import add_runtime_options
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _classify(args: argparse.Namespace) -> int:
 def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Return the pictures that the inputs name, each once, and a line for each input that names none."""
     from data.errors import ImageError
-    from data.images import find_pictures
+    from data.images.image_io import find_pictures
 
     found: dict[str, Path] = {}
     problems: list[str] = []

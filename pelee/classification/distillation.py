@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data.atomic_files import atomic_path
 from data.errors import SettingsError, WeightsError
-from data.files import atomic_path
 from data.progress import progress_bar
 from pelee.classification.pictures import PictureBatches, in_order
 from pelee.networks.layers import IMAGENET_MEAN, IMAGENET_STD

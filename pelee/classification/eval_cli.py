@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command import first_few, run
-from data.layouts import LAYOUTS
+from data.classification.layouts import LAYOUTS
+from data.command_line import first_few, run
 from pelee.classification.classify_cli import positive
 from pelee.options import add_runtime_options
 
@@ -65,7 +65,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from data.command import missing_part
+    from data.command_line import missing_part
     from data.errors import SettingsError
 
     # before the minutes of work, not after them
@@ -76,7 +76,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.json not in (None, "-") and Path(args.json).is_dir():
         raise SettingsError(f"--json {args.json} is a folder; name a file, or - for stdout")
 
-    from data.files import atomic_path
+    from data.atomic_files import atomic_path
     from pelee.classification.classifier import Classifier
     from pelee.classification.evaluate import evaluate, open_as_trained, report
 

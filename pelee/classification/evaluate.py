@@ -16,7 +16,7 @@ from data.errors import DatasetError
 from data.progress import progress_bar
 
 if TYPE_CHECKING:
-    from data.labelled import Pictures
+    from data.classification.image_folder import Pictures
     from pelee.classification.classifier import Classifier
     from weights.card import Card
 
@@ -208,10 +208,10 @@ def open_as_trained(card: Card, kind: str, root: Path, split: str) -> Pictures:
 
     Args:
         card: the model's.
-        kind: one of `data.layouts.LAYOUTS`; root, split: see `data.labelled.open_pictures`, also for the errors.
+        kind: one of `data.classification.layouts.LAYOUTS`; root, split: see `data.classification.image_folder.open_pictures`, also for the errors.
     """
-    from data.labelled import open_pictures
-    from data.views import View
+    from data.classification.image_folder import open_pictures
+    from data.classification.object_crop import View
 
     return open_pictures(kind, root, split, View.of(card.training["settings"]) if kind == "cars" else None)
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.classification.image_folder import Pictures
 from data.errors import WeightsError
-from data.labelled import Pictures
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.evaluate import check_classes, evaluate
 from pelee.classification.model import ClassificationGraph, load_network

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.errors import SettingsError, WeightsError
-from data.preprocess import MEAN, SCALE
+from data.images.preprocess import MEAN, SCALE
 from pelee.networks.layers import Normalize
 from pelee.networks.registry import MODELS, build
 from pelee.transfer import as_tuples, fill

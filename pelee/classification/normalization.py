@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data.statistics import ColourStatistics
+from data.classification.channel_statistics import ColourStatistics
 from pelee.classification.pictures import PictureBatches, in_order
 from pelee.classification.settings import ClassifierSettings
 from weights.card import Card

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data.classification.image_folder import Pictures
 from data.errors import DatasetError, ImageError
-from data.labelled import Pictures
-from data.preprocess import preprocess
+from data.images.preprocess import preprocess
 
 MEMORY_SHARE = 0.4  # of what is free, that held pictures may take
 

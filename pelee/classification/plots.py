@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import ImageError
-from data.images import read_image
+from data.images.image_io import read_image
 from pelee.classification.evaluate import Mistake
 from pelee.plots import BLUE, FAINT, INK, plot_matrix, save, short
 

@@ -53,7 +53,7 @@ class Classification:
 def to_dict(source: str, width: int, height: int, result: Classification, k: int = 5) -> dict[str, Any]:
     """One picture's k best classes as plain values, scores to 4 digits: a line of `--json`, `/classify`'s answer.
 
-    `width` and `height` are the picture's, in pixels, as `data.images.read_image` returns it.
+    `width` and `height` are the picture's, in pixels, as `data.images.image_io.read_image` returns it.
     """
     classes = [
         {"label": label, "class_id": class_id, "score": round(score, 4)} for label, class_id, score in result.top(k)

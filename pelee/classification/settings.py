@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from data.classification.layouts import LAYOUTS
 from data.errors import SettingsError
-from data.layouts import LAYOUTS
 from pelee.settings import resolve
 from pelee.training import OptimizationSettings
 
@@ -62,7 +62,7 @@ class ClassifierSettings(OptimizationSettings):
         label_smoothing: share of the target that is spread over all classes.
         transforms: names of `pelee.classification.transforms`, in this order; each says its range there.
         transform_share: probability that a picture is changed by them; it then passes all of them.
-        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.views.View`.
+        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.classification.object_crop.View`.
         normalization: "usual" for the network's own (that of the weights it starts from, else the paper's), "data" for
             mean and standard deviation of the training pictures as they are read, or these as numbers.
         grey: the network takes every picture's grey.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import first_few, run
-from data.layouts import LAYOUTS
+from data.classification.layouts import LAYOUTS
+from data.command_line import first_few, run
 from pelee.allocator import tune_allocator
 from pelee.options import add_training_options, train_command
 
@@ -79,8 +79,8 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
     import torch
 
-    from data.labelled import open_pictures
-    from data.views import View
+    from data.classification.image_folder import open_pictures
+    from data.classification.object_crop import View
     from pelee.classification.distillation import teacher_logits
     from pelee.classification.model import preprocessing_of, settings_of
     from pelee.classification.normalization import network_settings

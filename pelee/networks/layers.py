@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from data.preprocess import LUMA, MEAN, SCALE
+from data.images.preprocess import LUMA, MEAN, SCALE
 
 Activation = Literal["post", "pre"]
 

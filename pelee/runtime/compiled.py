@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 
 ENTRIES = 8  # kept, the latest used; some 7 MB each for int8, 22 for f32
 DIGEST = hashlib.sha256().digest_size

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command import run
-from data.layouts import LAYOUTS
+from data.classification.layouts import LAYOUTS
+from data.command_line import run
 from pelee.allocator import tune_allocator
 from pelee.classification.train_cli import RECIPE_NAMES
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     tune_allocator()  # before torch is there
-    from data.labelled import open_pictures
+    from data.classification.image_folder import open_pictures
     from pelee.classification.settings import resolve_settings
     from pelee.search.costs import Costs
     from pelee.search.report import print_table, write_report

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 from pelee.plots import BLUE, FAINT, INK, save
 from pelee.runs import open_run
 from pelee.search.sampler import front

@@ -13,8 +13,8 @@ import torch
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from data.atomic_files import atomic_path
 from data.errors import SettingsError
-from data.files import atomic_path
 from pelee.classification.model import load_network, settings_of
 from pelee.classification.settings import ClassifierSettings
 from pelee.networks.peleenet import PeleeNet, PeleeNetConfig

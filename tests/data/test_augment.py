@@ -6,20 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data.augment as augment
-from data.augment import (
-    CROP_IOUS,
-    MEAN_COLOUR,
-    ColourDistortion,
-    Mosaic,
-    SSDAugmentation,
-    Window,
-    boxes_in_window,
-    crop,
-    expansion,
-    flip,
-    render,
-)
+import data.augmentation.ssd as augment
+from data.augmentation.color import ColourDistortion
+from data.augmentation.geometry import MEAN_COLOUR, Window, boxes_in_window, flip, render
+from data.augmentation.mosaic import Mosaic
+from data.augmentation.ssd import CROP_IOUS, SSDAugmentation, crop, expansion
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
 SEEDS = st.integers(0, 2**32 - 1)

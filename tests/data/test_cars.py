@@ -8,12 +8,12 @@ import pytest
 from cars_files import BOXES, FIELDS, INSIDE, NAMES, OUTSIDE, SIZE, names, official, older, picture, structs
 from scipy.io import savemat
 
-from data.augment import MEAN_COLOUR
-from data.cars import read_cars
+from data.augmentation.geometry import MEAN_COLOUR
+from data.classification.image_folder import open_pictures
+from data.classification.object_crop import WHOLE, View
+from data.classification.stanford_cars import read_cars
 from data.errors import DatasetError, ImageError, SettingsError
-from data.images import write_image
-from data.labelled import open_pictures
-from data.views import WHOLE, View
+from data.images.image_io import write_image
 
 # 1-based inclusive pixels as continuous ones, by hand
 CORNERS = [[0, 0, 40, 30], [10, 5, 30, 25], [4, 2, 20, 14], [20, 10, 38, 28]]

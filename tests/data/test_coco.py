@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.coco import category_ids
-from data.datasets import open_dataset
+from data.datasets.coco import category_ids
+from data.datasets.registry import open_dataset
 from data.errors import DatasetError
-from data.images import write_image
+from data.images.image_io import write_image
 
 
 def content() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from data.command import first_few, run
+from data.command_line import first_few, run
 from data.errors import DatasetError, ImageError, PeleeError, SettingsError, WeightsError
 
 
@@ -50,7 +50,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes close differently")
 def test_a_closed_pipe_ends_quietly() -> None:
-    code = "from data.command import run\ndef body():\n  while True: print('line')\nraise SystemExit(run(body))"
+    code = "from data.command_line import run\ndef body():\n  while True: print('line')\nraise SystemExit(run(body))"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
@@ -61,7 +61,7 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
 def test_importing_data_brings_nothing_heavy() -> None:
     code = (
-        "import sys, data.command, data.files, data.datasets, data.images, data.preprocess, data.augment\n"
+        "import sys, data.command_line, data.atomic_files, data.datasets.registry, data.images.image_io, data.images.preprocess, data.augmentation.ssd\n"
         "print([name for name in ('torch', 'albumentations', 'matplotlib', 'pycocotools', 'supervision', 'scipy')"
         " if name in sys.modules])"
     )

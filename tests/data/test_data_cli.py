@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import cli, datasets, download
+from data.commands import data as cli
+from data.datasets import registry as datasets
+from data.download import resumable_http as download
 from data.errors import DatasetError
-from data.images import read_image
+from data.images.image_io import read_image
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
 <bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"""
@@ -143,5 +145,5 @@ def test_the_lists_in_the_help_are_those_of_the_code() -> None:
 
 
 def test_help_is_light() -> None:
-    code = "import sys, data.cli; print([m for m in ('numpy', 'PIL', 'cv2', 'rich', 'torch') if m in sys.modules])"
+    code = "import sys, data.commands.data; print([m for m in ('numpy', 'PIL', 'cv2', 'rich', 'torch') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

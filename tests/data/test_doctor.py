@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.doctor import (
-    Finding,
-    SplitReport,
-    as_json,
-    contact_sheet,
-    count_faults,
-    find_duplicates,
-    inspect_split,
-    listing,
-    summary,
-)
-from data.records import Dataset, Record
+from data.datasets.records import Dataset, Record
+from data.inspection.check import inspect_split
+from data.inspection.contact_sheet import contact_sheet
+from data.inspection.duplicates import find_duplicates
+from data.inspection.findings import Finding, SplitReport
+from data.inspection.report import as_json, count_faults, listing, summary
 
 CAT, DOG = 0, 1
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from data import download as module
-from data.download import SOURCES, Part, Source, download
+from data.download import resumable_http as module
+from data.download.download import download
+from data.download.sources import SOURCES, Part, Source
 from data.errors import DatasetError
 
 FILES = {"set/list.txt": b"1\n2\n", "set/picture.jpg": bytes(range(256)) * 400}

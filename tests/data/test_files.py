@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import atomic_path
+from data.atomic_files import atomic_path
 
 
 def test_the_block_writes_aside_and_the_end_of_it_puts_the_file_in_place(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.datasets import KINDS, open_dataset
+from data.datasets.registry import KINDS, open_dataset
 from data.errors import DatasetError, ImageError, SettingsError
-from data.images import write_image
+from data.images.image_io import write_image
 
 
 def test_pictures_without_boxes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.errors import ImageError
-from data.images import find_pictures, read_image, read_size, write_image
+from data.images.image_io import find_pictures, read_image, read_size, write_image
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:

@@ -13,12 +13,13 @@ import yaml
 from cars_files import NAMES, official
 from PIL import Image
 
-from data import cli, prepare
+from data.classification import prepare_stanford_cars as prepare
+from data.classification.channel_statistics import ColourStatistics
+from data.classification.image_folder import open_pictures
+from data.classification.object_crop import View
+from data.commands import data as cli
 from data.errors import SettingsError
-from data.images import read_image, write_image
-from data.labelled import open_pictures
-from data.statistics import ColourStatistics
-from data.views import View
+from data.images.image_io import read_image, write_image
 
 # Statistics
 
@@ -150,7 +151,17 @@ def test_a_picture_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pyte
 def test_a_kill_is_taken_up_where_it_was(tmp_path: Path) -> None:
     """A real process, killed in the midst of it; what it wrote is whole, and the next call goes on from there."""
     root, output = official(tmp_path / "cars", count=60), tmp_path / "out"
-    command = [sys.executable, "-m", "data.cli", "prepare", "cars", "--root", str(root), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "data.commands.data",
+        "prepare",
+        "cars",
+        "--root",
+        str(root),
+        "--output",
+        str(output),
+    ]
     part = tmp_path / "out.part"
     process = subprocess.Popen(
         [*command, "--crop-to-box"], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augment import Sample
-from data.mixing import HIDDEN, LARGEST, _covered, mix, paste
+from data.augmentation.geometry import Sample
+from data.augmentation.mixup_copy_paste import HIDDEN, LARGEST, _covered, mix, paste
 
 SIDE = 64
 

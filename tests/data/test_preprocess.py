@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.preprocess import preprocess
+from data.images.preprocess import preprocess
 
 
 def test_a_picture_of_the_size_is_untouched() -> None:

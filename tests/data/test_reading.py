@@ -6,7 +6,7 @@ import time
 import pytest
 
 from data.errors import ImageError
-from data.reading import read_ahead
+from data.images.prefetch import read_ahead
 
 
 def test_results_come_in_the_order_of_the_sources_whatever_took_longer() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.datasets import open_dataset
+from data.datasets.registry import open_dataset
+from data.datasets.voc import CLASS_NAMES, read_voc
 from data.errors import DatasetError
-from data.images import write_image
-from data.voc import CLASS_NAMES, read_voc
+from data.images.image_io import write_image
 
 
 def voc_object(name: str, box: tuple[object, ...], extra: str = "<difficult>0</difficult>") -> str:

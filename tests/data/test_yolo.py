@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.datasets import open_dataset
+from data.datasets.registry import open_dataset
 from data.errors import DatasetError
-from data.images import write_image
+from data.images.image_io import write_image
 
 YAML = "train: images/train\nval: images/val\nnames:\n  0: nut\n  1: screw\n"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from data.images import read_image
-from data.preprocess import preprocess
-from data.records import Dataset
+from data.datasets.records import Dataset
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph
 from detection.network import DetectorNetwork

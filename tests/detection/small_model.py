@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.images import write_image
+from data.images.image_io import write_image
 from detection.architectures import build
 from detection.model import PeleeConfig
 from detection.model_file import to_settings

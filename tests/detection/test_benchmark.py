@@ -15,7 +15,7 @@ from conftest import TrainedRun
 from rectangle_runtime import RectangleRuntime, clip, make_card, make_detector, picture
 
 from data.errors import SettingsError
-from data.images import write_image
+from data.images.image_io import write_image
 from detection import bench_report, bench_runs, bench_speed, benchmark
 from detection.bench_speed import AGAIN, ROUNDS, WARM_UP, Contender
 from detection.detector import Detector

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.datasets import open_dataset
-from data.records import Record
+from data.datasets.records import Record
+from data.datasets.registry import open_dataset
 from detection.dataset import (
     EvaluationPictures,
     Sample,

@@ -12,7 +12,7 @@ from PIL import Image
 from rectangle_runtime import clip, picture
 
 from data.errors import WeightsError
-from data.images import read_image
+from data.images.image_io import read_image
 from detection import cli
 
 

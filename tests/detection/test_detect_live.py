@@ -17,7 +17,7 @@ from rectangle_runtime import RectangleRuntime, clip, make_detector
 from tcp_camera import TcpCamera
 from test_video import facts
 
-from data.images import read_image
+from data.images.image_io import read_image
 from detection import cli
 from detection.video.files import VideoFile
 from detection.video.pattern import read_number

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.datasets.records import Dataset
 from data.errors import SettingsError, WeightsError
-from data.images import read_image
-from data.preprocess import preprocess
-from data.records import Dataset
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
 from detection.distillation import SEPARABLE, Imitation, MobileNetTeacher, caffe_blobs, load_teacher
 from detection.model import Pelee, PeleeConfig
 from detection.settings import TrainSettings

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_metrics import BOX, FAR, found, synthetic, truth
 
-from data.records import Record
+from data.datasets.records import Record
 from detection.errors import KINDS, RIGHT, count_errors, diagnose, mended
 from detection.metrics import evaluate_voc
 from detection.postprocess import Prediction

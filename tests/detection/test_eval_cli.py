@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_model import save_small
 
-from data.images import write_image
+from data.images.image_io import write_image
 from detection.detector import Detector
 from detection.eval_cli import main
 from detection.postprocess import Prediction

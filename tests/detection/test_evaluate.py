@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import detection.evaluate as module
+from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, SettingsError
-from data.images import write_image
-from data.records import Dataset, Record
+from data.images.image_io import write_image
 from detection.evaluate import evaluate, label_map, merge_predictions, relabel, report
 from detection.postprocess import Prediction
 

@@ -9,14 +9,14 @@ import pytest
 from small_model import SIZE, save_pictures, save_small
 
 import detection.export
+from data.datasets.records import Dataset
 from data.errors import DatasetError, WeightsError
-from data.records import Dataset
 from detection.cli import main as detect
 from detection.export import Check, compare, export_detector
 from detection.export_cli import main
 from detection.postprocess import Prediction
 from pelee.export import calibrate_on, choose
-from weights.exported import EXPORT_NAME
+from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, resolve
 
 

@@ -9,12 +9,12 @@ import torch
 from small_model import pictures, save_small
 
 from data.errors import SettingsError, WeightsError
-from data.preprocess import preprocess
+from data.images.preprocess import preprocess
 from detection.detector import Detector
 from detection.model import DetectionGraph
 from detection.model_file import load_network
 from detection.runtime import at_size
-from weights.exported import Export
+from weights.export_manifest import Export
 from weights.store import ModelFile
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.records import Record
+from data.datasets.records import Record
 from detection.metrics import COCO_NUMBERS, confusion_matrix, evaluate_coco, evaluate_voc, voc_ap
 from detection.postprocess import Prediction
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from data.datasets.records import Record
 from data.errors import SettingsError
-from data.records import Record
 from detection.boxes import decode
 from detection.heads import PredictionHead
 from detection.loss import Target, assign, multibox_loss

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.datasets.records import Dataset, Record
 from data.errors import SettingsError, WeightsError
-from data.records import Dataset, Record
 from detection.model import Pelee, PeleeConfig
 from detection.model_file import load_network, make_card, to_config, to_settings
 from detection.priors import COCO_SIZES

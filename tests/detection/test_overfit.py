@@ -1,6 +1,6 @@
 """Four pictures learnt by heart: what is taught can be read back, through matching, loss, decoding and suppression."""
 
-from data.datasets import open_dataset
+from data.datasets.registry import open_dataset
 from detection.overfit import main, overfit
 
 

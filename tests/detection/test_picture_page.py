@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from test_metrics import BOX, FAR, found, truth
 
-from data.images import write_image
-from data.records import Record
+from data.datasets.records import Record
+from data.images.image_io import write_image
 from detection.errors import Diagnosis, diagnose
 from detection.picture_page import COLOURS, score_pictures, write_pages
 from detection.postprocess import Prediction

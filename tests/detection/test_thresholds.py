@@ -11,7 +11,7 @@ from test_metrics import BOX, FAR, found, truth
 from detection.metrics import evaluate_voc
 from detection.thresholds import GRID, best_f1, class_f1, write_confidence
 from weights.card import Card
-from weights.exported import Export
+from weights.export_manifest import Export
 from weights.store import load_tensors, resolve
 
 NOWHERE = (90.0, 0.0, 95.0, 5.0)

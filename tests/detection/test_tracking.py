@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.command import run
+from data.command_line import run
 from data.errors import SettingsError
 from detection.counting import Counting
 from detection.postprocess import Prediction

@@ -14,10 +14,10 @@ from run_files import load, measure, read_csv
 
 import detection.dataset
 import detection.train
-from data.datasets import open_dataset
+from data.datasets.records import Dataset
+from data.datasets.registry import open_dataset
 from data.errors import DatasetError, ImageError, SettingsError
-from data.preprocess import preprocess
-from data.records import Dataset
+from data.images.preprocess import preprocess
 from detection.model import Pelee, PeleeConfig
 from detection.settings import TrainSettings
 from detection.thresholds import best_f1

@@ -12,8 +12,8 @@ import torch
 from run_files import load, measure, read_csv
 
 import detection.dataset
-from data.datasets import open_dataset
-from data.records import Dataset
+from data.datasets.records import Dataset
+from data.datasets.registry import open_dataset
 from detection.evaluate import merge_predictions
 from detection.metrics import evaluate_voc
 from detection.model import Pelee, PeleeConfig

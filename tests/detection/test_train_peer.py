@@ -8,7 +8,7 @@ import torch
 from run_files import measure
 from torchvision.models import mobilenet_v2
 
-from data.records import Dataset
+from data.datasets.records import Dataset
 from detection.detector import Detector
 from detection.distillation import MobileNetTeacher
 from detection.eval_cli import main as eval_main

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pelee.runtime
-from data.images import write_image
+from data.images.image_io import write_image
 from weights.card import Card
 from weights.store import save_model
 

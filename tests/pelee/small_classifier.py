@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from data.images import write_image
+from data.images.image_io import write_image
 from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
 from pelee.training import to_tensors
 from weights.card import Card

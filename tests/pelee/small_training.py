@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.images import write_image
-from data.labelled import open_pictures
+from data.classification.image_folder import open_pictures
+from data.images.image_io import write_image
 from pelee.classification.pictures import PictureBatches
 from pelee.classification.settings import ClassifierSettings
 from pelee.classification.train import ClassifierTraining, train

@@ -8,7 +8,7 @@ import pytest
 from cars_files import INSIDE, NAMES, official
 from looked_up import save_toy, use
 
-from data.labelled import open_pictures
+from data.classification.image_folder import open_pictures
 from detection import export_cli
 from pelee.classification import eval_cli, train_cli
 from pelee.classification.pictures import PictureBatches
@@ -57,7 +57,7 @@ def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
 
 
 def test_batches_hold_the_view(root: Path) -> None:
-    from data.views import View
+    from data.classification.object_crop import View
 
     boxes = PictureBatches(open_pictures("cars", root, "train", View(crop_to_box=True)), 16)
     whole = PictureBatches(open_pictures("cars", root, "train"), 16)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.classification.image_folder import open_pictures
 from data.errors import DatasetError, SettingsError, WeightsError
-from data.images import write_image
-from data.labelled import open_pictures
+from data.images.image_io import write_image
 from pelee.classification.augment import Augmentation, random_resized_crop
 from pelee.classification.pictures import PictureBatches, TrainOrder, in_order
 from pelee.classification.settings import RECIPES, ClassifierSettings, resolve_settings

@@ -9,8 +9,8 @@ from looked_up import LookedUp, card, grey, save_toy, use
 from small_classifier import CONFIG, save_small
 
 from data.errors import ImageError, PeleeError, SettingsError, WeightsError
-from data.images import read_image, write_image
-from data.preprocess import preprocess
+from data.images.image_io import read_image, write_image
+from data.images.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
 from pelee.classification.results import Candidate, Classification, to_dict, to_json_line
 from pelee.networks.peleenet import PeleeNet

@@ -8,8 +8,8 @@ import pytest
 import torch
 from looked_up import LookedUp, card, grey
 
+from data.classification.image_folder import Pictures
 from data.errors import DatasetError
-from data.labelled import Pictures
 from pelee.classification.classifier import Classifier
 from pelee.classification.evaluate import (
     ClassifierEvaluation,

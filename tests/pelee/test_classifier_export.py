@@ -14,15 +14,15 @@ from small_classifier import NAMES, SIZE, pictures, save_pictures, save_small
 
 import pelee.classification.export
 import pelee.export
+from data.classification.image_folder import open_pictures
 from data.errors import SettingsError, WeightsError
-from data.images import write_image
-from data.labelled import open_pictures
+from data.images.image_io import write_image
 from detection.export_cli import main
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, Limits, compare, export_classifier, measure
 from pelee.export import calibrate_on
 from pelee.runtime.openvino import import_openvino
-from weights.exported import EXPORT_NAME
+from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, find_exports, resolve
 
 RUNTIMES = [("onnx", "onnxruntime"), ("onnx", "openvino"), ("openvino", "openvino"), ("torchscript", "torch")]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from looked_up import grey, save_toy, use
 
-from data.images import write_image
+from data.images.image_io import write_image
 from pelee.classification import classifier as module
 from pelee.classification.classify_cli import main
 

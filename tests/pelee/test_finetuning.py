@@ -11,7 +11,7 @@ from small_training import SmallNet, all_but_head, run_small, small_sets, small_
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from data.images import write_image
+from data.images.image_io import write_image
 from pelee.classification.pictures import PictureBatches
 from pelee.classification.train import ClassifierTraining
 from pelee.classification.train_cli import main

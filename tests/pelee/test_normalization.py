@@ -8,10 +8,10 @@ import pytest
 import torch
 from test_classification import make_folders, run
 
+from data.classification.image_folder import open_pictures
 from data.errors import SettingsError, WeightsError
-from data.images import find_pictures, read_image, write_image
-from data.labelled import open_pictures
-from data.preprocess import MEAN, SCALE
+from data.images.image_io import find_pictures, read_image, write_image
+from data.images.preprocess import MEAN, SCALE
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, export_classifier
 from pelee.classification.model import load_network, preprocessing_of, settings_of

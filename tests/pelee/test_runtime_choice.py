@@ -8,7 +8,7 @@ import pytest
 import pelee.runtime
 from data.errors import SettingsError
 from weights.card import Card
-from weights.exported import SUFFIXES, Export
+from weights.export_manifest import SUFFIXES, Export
 from weights.store import ModelFile
 
 CARD = Card("m", "detection", "x", ["a"], 64)

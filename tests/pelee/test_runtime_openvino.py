@@ -14,7 +14,7 @@ from data.errors import WeightsError
 from pelee.runtime import compiled
 from pelee.runtime.openvino import OpenVinoSession, import_openvino
 from weights.card import Card
-from weights.exported import Export
+from weights.export_manifest import Export
 from weights.store import ModelFile
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from data.images import write_image
+from data.images.image_io import write_image
 from pelee.classification.model import load_network
 from pelee.classification.settings import ClassifierSettings, resolve_settings
 from pelee.classification.train_cli import main as train_main

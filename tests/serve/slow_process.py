@@ -4,7 +4,7 @@ import sys
 
 from fakes import FakeNetwork
 
-from data.command import run
+from data.command_line import run
 from serve.cli import build_parser
 from serve.server import serve
 from serve.settings import load_settings

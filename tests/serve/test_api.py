@@ -12,7 +12,7 @@ from fakes import CLASSES, FakeNetwork, Running, encoded, image, running
 from PIL import Image
 from test_pictures import png_header
 
-from data.images import read_image
+from data.images.image_io import read_image
 from serve.errors import STATUS, ServiceError
 from serve.models import Source
 

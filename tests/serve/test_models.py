@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeNetwork, running, settings, wait_until
 
 from data.errors import SettingsError, WeightsError
-from data.images import read_image
+from data.images.image_io import read_image
 from detection.detector import Detector
 from detection.results import to_dict
 from pelee.classification.classifier import Classifier

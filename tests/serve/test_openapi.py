@@ -16,7 +16,7 @@ import schemathesis
 from fakes import CLASSES, FakeNetwork, Running, encoded, image, running
 from schemathesis.checks import CHECKS, load_all_checks
 
-from data.images import read_image
+from data.images.image_io import read_image
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stand_in import CLASS_NAMES, StandIn, running
 
-from data.images import read_image
+from data.images.image_io import read_image
 from detection.annotate import COLOURS
 from serve.app import create_app
 from serve.settings import ServeSettings

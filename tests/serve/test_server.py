@@ -155,7 +155,7 @@ def test_what_cannot_begin_is_one_line(flags: list[str], message: str, capsys: p
 
 
 def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    from data.command import run
+    from data.command_line import run
     from data.errors import WeightsError
     from serve.models import Source
     from serve.server import serve

@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import WeightsError
 from weights.card import Card
-from weights.exported import EXPORT_NAME, FORMAT_VERSION, Export
+from weights.export_manifest import EXPORT_NAME, FORMAT_VERSION, Export
 from weights.store import ModelFile, find_exports, load_tensors, resolve, save_model, shipped, verify_export
 
 

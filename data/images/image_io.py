@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data.atomic_files import atomic_path
 from data.errors import ImageError
-from data.files import atomic_path
 
 #: Pillow's decoders that are used (JPEG's takes MPO, too); the others (PSD, EPS, ...) are never tried on user's bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -23,7 +23,6 @@ PICTURE_SUFFIXES = frozenset(
 )
 #: The largest picture that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
 MAX_PIXELS = 89_478_485
-
 _ORIENTATION_TAG = 0x0112
 #: EXIF orientation -> what makes the picture upright (EXIF 2.32, table 6).
 _UPRIGHT = {

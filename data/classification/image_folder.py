@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cars import read_cars
+from data.classification.layouts import LAYOUTS
+from data.classification.object_crop import WHOLE, View
+from data.classification.stanford_cars import read_cars
 from data.errors import DatasetError, SettingsError
-from data.images import PICTURE_SUFFIXES, read_image
-from data.layouts import LAYOUTS
-from data.views import WHOLE, View
+from data.images.image_io import PICTURE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def open_pictures(kind: str, root: Path, split: str, view: View | None = None) -
 
     Tiny ImageNet's folders are WordNet ids; where `root/words.txt` names them (`n01443537<TAB>goldfish, ...`), the
     class takes the first of these words, with its id where two have the same. Stanford Cars is read as it is unpacked,
-    see `data.cars.read_cars`.
+    see `data.classification.stanford_cars.read_cars`.
 
     Args:
         view: what is looked at, of sets with boxes; None for whole pictures.

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.annotations import build_record, file_names
+from data.datasets.record_builder import build_record, file_names
+from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.images import PICTURE_SUFFIXES, read_size
-from data.records import Dataset, Record
+from data.images.image_io import PICTURE_SUFFIXES, read_size
 
 #: The 20 classes in the alphabetical order that results are numbered in.
 CLASS_NAMES = (

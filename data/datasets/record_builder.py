@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.records import Record
+from data.datasets.records import Record
 
 #: A box may stick out of its picture by this much (rounding) and is clipped without a word.
 _TOLERANCE = 0.5

@@ -13,7 +13,7 @@ class Record:
     Attributes:
         image: where the picture lies.
         image_id: the data set's own name of the picture, unique within a split.
-        boxes: (n, 4) float32, xyxy in continuous pixels of the picture as `data.images.read_image` returns it.
+        boxes: (n, 4) float32, xyxy in continuous pixels of the picture as `data.images.image_io.read_image` returns it.
         labels: (n,) int64, 0-based; there is no background class.
         difficult: (n,) bool; VOC's flag: neither asked for nor punished by its AP.
         crowd: (n,) bool; COCO's flag: one box around many objects, not trained on.

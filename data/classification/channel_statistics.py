@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DatasetError
-from data.preprocess import LUMA
+from data.images.preprocess import LUMA
 
 
 class ColourStatistics:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from data.annotations import build_record
+from data.datasets.record_builder import build_record
+from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.images import find_pictures, read_size
-from data.records import Dataset, Record
+from data.images.image_io import find_pictures, read_size
 
 
 def read_yolo(root: Path, split: str) -> Dataset:

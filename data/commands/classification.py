@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command import first_few
-from data.layouts import LAYOUTS
+from data.classification.layouts import LAYOUTS
+from data.command_line import first_few
 
 if TYPE_CHECKING:
-    from data.views import View
+    from data.classification.object_crop import View
 
 
 def add_commands(commands: Any) -> None:
@@ -51,8 +51,8 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> "View":
+    from data.classification.object_crop import View
     from data.errors import SettingsError
-    from data.views import View
 
     if not 0 <= arguments.box_margin < float("inf"):
         raise SettingsError(f"--box-margin is {arguments.box_margin}; expected a share of the box's sides from 0")
@@ -60,12 +60,12 @@ def _view(arguments: argparse.Namespace) -> "View":
 
 
 def _statistics(arguments: argparse.Namespace) -> int:
+    from data.classification.channel_statistics import ColourStatistics
+    from data.classification.image_folder import open_pictures
     from data.errors import ImageError, SettingsError
-    from data.labelled import open_pictures
-    from data.preprocess import preprocess
+    from data.images.prefetch import read_ahead
+    from data.images.preprocess import preprocess
     from data.progress import progress_bar
-    from data.reading import read_ahead
-    from data.statistics import ColourStatistics
 
     layout = LAYOUTS[arguments.dataset]
     size = layout.picture_size if arguments.size is None else arguments.size
@@ -88,7 +88,7 @@ def _statistics(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from data.prepare import prepare_cars
+    from data.classification.prepare_stanford_cars import prepare_cars
 
     counts, errors = prepare_cars(arguments.root, arguments.output, _view(arguments))
     print(f"{arguments.output}: {', '.join(f'{split} {count} pictures' for split, count in counts.items())}")

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.annotations import build_record, file_names
+from data.datasets.record_builder import build_record, file_names
+from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.records import Dataset, Record
 
 #: Where a split's JSON lies below the root: COCO's own places, the test sets' (without objects), simpler ones.
 _JSON_PLACES = (

@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from data.cars import EXPECTED, SPLITS
+from data.atomic_files import atomic_path
+from data.classification.image_folder import Pictures, open_pictures
+from data.classification.object_crop import View
+from data.classification.stanford_cars import EXPECTED, SPLITS
 from data.errors import DatasetError, ImageError, SettingsError
-from data.files import atomic_path
-from data.images import write_image
-from data.labelled import Pictures, open_pictures
+from data.images.image_io import write_image
+from data.images.prefetch import read_ahead
 from data.progress import progress_bar
-from data.reading import read_ahead
-from data.views import View
 
 #: What each official archive unpacks to.
 ARCHIVES = {

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data.augment import Sample
+from data.augmentation.geometry import Sample
 
 ALPHA = 1.5  # of mixup's Beta(alpha, alpha): mostly near a half (Zhang et al. 2019)
 HIDDEN = 0.3  # an object may be covered by what is pasted up to this share of its box

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from data.augment import MEAN_COLOUR
+from data.augmentation.geometry import MEAN_COLOUR
 from data.errors import ImageError
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from data.coco import read_coco
+from data.datasets.coco import read_coco
+from data.datasets.records import Dataset
+from data.datasets.unlabelled import read_folder
+from data.datasets.voc import read_voc
+from data.datasets.yolo import read_yolo
 from data.errors import DatasetError, SettingsError
-from data.folder import read_folder
-from data.records import Dataset
-from data.voc import read_voc
-from data.yolo import read_yolo
 
 _READERS: dict[str, Callable[[Path, str], Dataset]] = {
     "voc": read_voc,
@@ -17,7 +17,6 @@ _READERS: dict[str, Callable[[Path, str], Dataset]] = {
     "folder": read_folder,
 }
 KINDS = tuple(_READERS)
-
 #: (trained on, measured on) where nobody names a split
 USUAL_SPLITS = {
     "voc": ("trainval", "2007-test"),

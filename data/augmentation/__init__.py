@@ -1,0 +1,1 @@
+"""Training augmentation of images and their boxes."""

@@ -1,0 +1,118 @@
+"""The training augmentation of SSD, which Pelee's is (SSD, arXiv 1512.02325, sections 2.2 and 3.6).
+
+The canvas of the expansion, up to 16 times the picture, is never made: expansion and crop together are a window that
+may stick out of the picture, and the part of the picture inside it is resized once, straight to its place in the
+result. The colours are distorted on that small part, the mean colour around it stays as it is.
+"""
+
+import numpy as np
+
+from data.augmentation.color import ColourDistortion
+from data.augmentation.geometry import INTERPOLATIONS, Sample, Window, boxes_in_window, centres_inside, flip, render
+
+#: Minimum IoU of a crop with some object; 0: any crop that keeps an object; None: the whole picture.
+CROP_IOUS: tuple[float | None, ...] = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+CROP_TRIALS = 50
+CROP_SCALE = (0.3, 1.0)
+CROP_RATIO = (0.5, 2.0)
+EXPAND_LIMIT = 4.0
+
+
+class SSDAugmentation:
+    """Colours, expansion, IoU-constrained crop, flip and resize of one training picture.
+
+    In the order of the SSD authors' released code: brightness ±32, contrast 0.5-1.5 (before or after the next two),
+    saturation 0.5-1.5, hue ±18 degrees, each at a half chance; expansion onto a canvas of up to 4 times each side at
+    a half chance; one of the crops of `CROP_IOUS`; horizontal flip at a half chance. Channels are not shuffled.
+
+    The result depends on nothing but the arguments and the generator's state.
+
+    Args:
+        size: side of the square result; may be set anew between two calls (multi-scale training).
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._colours = ColourDistortion()
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Sample:
+        """Augment one picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (n, 4) xyxy in pixels of it.
+            labels: (n,) integers.
+            rng: where all chance comes from.
+
+        Returns:
+            ((size, size, 3) uint8, (m, 4) float32 xyxy relative to the result in 0..1, (m,) labels), m <= n.
+        """
+        height, width = image.shape[:2]
+        boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+        canvas = expansion(width, height, rng) if rng.random() < 0.5 else Window(0, 0, width, height)
+        window = crop(canvas, boxes, rng)
+        interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
+        result = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        kept = render(image, window, result, interpolation, self._colours, rng)
+        relative, labels = boxes_in_window(boxes, labels, window, kept, self.size, self.size)
+        relative /= np.float32(self.size)
+        if rng.random() < 0.5:
+            result, relative = flip(result, relative)
+        return result, relative, labels
+
+
+def expansion(width: int, height: int, rng: np.random.Generator) -> Window:
+    """A window of 1 to 4 times the sides of a picture, with the picture at a random place in it."""
+    factor = rng.uniform(1.0, EXPAND_LIMIT)
+    across, down = int(width * factor), int(height * factor)
+    left, top = int(rng.integers(0, across - width + 1)), int(rng.integers(0, down - height + 1))
+    return Window(-left, -top, across - left, down - top)
+
+
+def crop(canvas: Window, boxes: np.ndarray, rng: np.random.Generator) -> Window:
+    """One of SSD's crops of the canvas, in the same coordinates.
+
+    Each entry of `CROP_IOUS` has 50 trials to find a window of scale 0.3 to 1 and ratio 1/2 to 2 that holds some
+    object's centre and has the minimum IoU with some object that it holds; the choice is even among the entries that
+    found one. Without objects any window will do.
+
+    Args:
+        canvas: what to crop from.
+        boxes: (n, 4) xyxy pixels.
+        rng: the source of chance.
+    """
+    for choice in rng.permutation(len(CROP_IOUS)):  # the first to succeed in an even order: even among the successes
+        least = CROP_IOUS[choice]
+        if least is None:
+            return canvas
+        windows = _crop_trials(canvas, rng)  # (trials, 4)
+        if not len(boxes):
+            good = np.ones(len(windows), dtype=bool)
+        else:
+            held = centres_inside(boxes, windows)  # (trials, n)
+            good = (held & (_iou(windows, boxes) >= least)).any(axis=1)
+        if good.any():
+            return Window(*(int(value) for value in windows[good.argmax()]))
+    raise AssertionError("unreachable: the whole canvas is among the choices")
+
+
+def _crop_trials(canvas: Window, rng: np.random.Generator) -> np.ndarray:
+    """(CROP_TRIALS, 4) int64 windows of random scale, ratio and place, as SSD's sampler draws them."""
+    scale = rng.uniform(*CROP_SCALE, CROP_TRIALS)
+    # A window of this scale and ratio must fit into the canvas: scale * sqrt(ratio) <= 1 and scale / sqrt(ratio) <= 1.
+    root = np.sqrt(rng.uniform(np.maximum(CROP_RATIO[0], scale**2), np.minimum(CROP_RATIO[1], scale**-2)))
+    across = np.clip(np.rint(canvas.width * scale * root), 1, canvas.width)
+    down = np.clip(np.rint(canvas.height * scale / root), 1, canvas.height)
+    x0 = canvas.x0 + np.floor(rng.random(CROP_TRIALS) * (canvas.width - across + 1))
+    y0 = canvas.y0 + np.floor(rng.random(CROP_TRIALS) * (canvas.height - down + 1))
+    return np.stack([x0, y0, x0 + across, y0 + down], axis=1).astype(np.int64)
+
+
+def _iou(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(k, 4), (n, 4) -> (k, n) intersection over union."""
+    low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    area = (windows[:, 2:] - windows[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[None]
+    iou: np.ndarray = shared / (area - shared)
+    return iou

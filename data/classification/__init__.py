@@ -1,0 +1,1 @@
+"""Classification datasets: image folders, Stanford Cars, object crops, channel statistics."""

@@ -1,0 +1,1 @@
+"""Detection dataset formats, read into records."""

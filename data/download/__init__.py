@@ -1,0 +1,1 @@
+"""Resumable, verified download of the public datasets."""

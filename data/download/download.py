@@ -1,0 +1,100 @@
+"""Download of a public dataset, part by part."""
+
+import hashlib
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.download.progress import Progress
+from data.download.resumable_http import CHUNK, TIMEOUT, WAITS, ResumableFetch
+from data.download.sources import Part, Source
+from data.download.unpack import unpack_archive
+from data.errors import DatasetError
+
+STATE_FOLDER = ".downloads"  # in the root: archives on their way, and a mark for each part that is complete
+
+
+def _silent(part: str, step: str, done: int, total: int | None) -> None:
+    """Progress for nobody."""
+
+
+def download(
+    source: Source,
+    root: Path | str,
+    *,
+    parts: Sequence[str] = (),
+    base_url: str = "",
+    progress: Progress = _silent,
+    waits: Sequence[float] = WAITS,
+    timeout: float = TIMEOUT,
+) -> list[str]:
+    """Fetch and unpack parts of a data set into `root`; return the names of those that were not there before.
+
+    Args:
+        source: one of `SOURCES`.
+        root: the data set's folder; VOC's archives make a VOCdevkit in it (a root of that name is that folder).
+        parts: names of `source.parts`, all by default.
+        base_url: another address that has the same paths, such as a mirror in one's own network.
+        progress: told how far it is, in bytes.
+        waits: seconds to wait before each new try after a cut connection.
+        timeout: seconds without a byte until a connection counts as cut.
+
+    Raises:
+        DatasetError: one line, for an unknown part, no network, a missing file, a wrong checksum, a full disk or an
+            archive that must not be unpacked. What was fetched stays, and the next call goes on from there.
+    """
+    root = Path(root).expanduser()
+    names = list(dict.fromkeys(parts)) or list(source.parts)
+    for name in names:
+        if name not in source.parts:
+            raise DatasetError(f"unknown part {name!r}, expected some of {', '.join(source.parts)}")
+    base = base_url or source.base_url
+    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
+        raise DatasetError(f"{base}: is no http:// or https:// address")
+    if root.name == "VOCdevkit" and all(part.holds.startswith("VOCdevkit/") for part in source.parts.values()):
+        root = root.parent
+    state = root / STATE_FOLDER
+    state.mkdir(parents=True, exist_ok=True)
+
+    fetched = []
+    for name in names:
+        part = source.parts[name]
+        archive, mark = state / part.file_name, state / f"{part.file_name}.done"
+        if mark.exists() and (root / part.holds).exists():
+            continue
+        # An archive without ".part" was checked before it got its name: only the unpacking was cut off.
+        if not archive.exists():
+            url = base.rstrip("/") + "/" + part.path
+            partial = state / f"{part.file_name}.part"
+            fetch = ResumableFetch(name, url, part, partial, root, progress, timeout)
+            fetch.run(waits)
+            _check(name, part, partial, progress)
+            partial.replace(archive)
+            fetch.validator.unlink(missing_ok=True)
+        unpack_archive(name, archive, root, progress)
+        if not (root / part.holds).exists():
+            raise DatasetError(f"{archive}: does not hold {part.holds}, expected the archive {part.path}")
+        mark.write_text(f"{part.md5}\n", encoding="ascii")
+        archive.unlink()  # it would double what the data set takes
+        fetched.append(name)
+    return fetched
+
+
+def _check(name: str, part: Part, partial: Path, progress: Progress) -> None:
+    """Compare the file's MD5; one that differs is deleted, as no resume could mend it."""
+    digest = hashlib.md5(usedforsecurity=False)  # what the publishers give; it finds damage, not malice
+    done, total = 0, partial.stat().st_size
+    with partial.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress(name, "check", done, total)
+    if digest.hexdigest() != part.md5:
+        partial.unlink()
+        partial.with_name(partial.name + ".etag").unlink(missing_ok=True)
+        raise DatasetError(
+            f"{part.file_name}: MD5 is {digest.hexdigest()}, expected {part.md5}; "
+            f"the {total:,} bytes were damaged or another file and are deleted, run the command again"
+        )

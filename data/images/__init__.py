@@ -1,0 +1,1 @@
+"""Images: decode, validate, preprocess and prefetch."""

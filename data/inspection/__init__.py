@@ -1,0 +1,1 @@
+"""Dataset check: findings, duplicates, contact sheet, report."""

@@ -1,0 +1,83 @@
+"""A look at a data set before days of training go into it: what is in it, what is wrong with it, what leaks."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from data.datasets.records import Dataset, Record
+from data.errors import ImageError
+from data.images.image_io import read_image, read_size
+from data.inspection.findings import Finding, SplitReport, in_threads
+
+SMALL, MEDIUM = 32**2, 96**2  # square pixels; where COCO's evaluation parts small, medium and large
+OUTSIDE = 1.0  # pixels; a box that sticks out by less was rounded
+
+
+def inspect_split(
+    dataset: Dataset, *, quick: bool = False, threads: int | None = None, progress: Callable[[], object] | None = None
+) -> SplitReport:
+    """Look at every record and every picture of a split.
+
+    Args:
+        dataset: the split, as its reader returned it.
+        quick: read the pictures' headers only, which finds neither damaged nor cut-off pixels.
+        threads: that read pictures; one a core, at most 8, by default.
+        progress: called after each picture.
+    """
+    findings = [Finding("annotation", "", text) for text in dataset.warnings]
+    for found in in_threads(lambda record: _look(record, quick), dataset.records, threads):
+        findings += found
+        if progress is not None:
+            progress()
+    labels = _joined([record.labels for record in dataset.records]).astype(np.int64)
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
+    classes = dict(zip(dataset.class_names, counts.tolist(), strict=True))
+    findings += [Finding("class", name, f"no object of class {name!r}") for name, count in classes.items() if not count]
+    per_picture = [len(record.labels) for record in dataset.records]
+    return SplitReport(
+        dataset=dataset.name,
+        split=dataset.split,
+        pictures=len(dataset.records),
+        objects=len(labels),
+        difficult=sum(int(record.difficult.sum()) for record in dataset.records),
+        crowd=sum(int(record.crowd.sum()) for record in dataset.records),
+        without_objects=per_picture.count(0),
+        most_objects=max(per_picture, default=0),
+        classes=classes,
+        sizes=_size_shares(dataset.records),
+        findings=findings,
+    )
+
+
+def _look(record: Record, quick: bool) -> list[Finding]:
+    """Everything that one picture and its boxes show."""
+    findings = []
+    if not len(record.labels):
+        findings.append(Finding("empty", record.image_id, f"{record.image} has no objects"))
+    try:
+        width, height = read_size(record.image) if quick else read_image(record.image).shape[1::-1]
+    except ImageError as error:
+        return [*findings, Finding("unreadable", record.image_id, str(error))]
+    if record.size is not None and record.size != (width, height):
+        annotated = f"{record.size[0]} × {record.size[1]}"
+        text = f"{record.image} is annotated as {annotated}, the picture is {width} × {height}"
+        findings.append(Finding("size", record.image_id, text))
+    for x1, y1, x2, y2 in record.boxes.tolist():
+        box = f"box [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+        if not (x2 > x1 and y2 > y1):  # True for NaN, too
+            findings.append(Finding("box", record.image_id, f"{record.image}: {box} has no area"))
+        elif min(x1, y1) < -OUTSIDE or x2 > width + OUTSIDE or y2 > height + OUTSIDE:
+            text = f"{record.image}: {box} sticks out of the picture of {width} × {height}"
+            findings.append(Finding("box", record.image_id, text))
+    return findings
+
+
+def _size_shares(records: Iterable[Record]) -> dict[str, float]:
+    areas = _joined([record.areas[~record.crowd] for record in records])
+    count = max(len(areas), 1)
+    small, large = int((areas < SMALL).sum()), int((areas >= MEDIUM).sum())
+    return {"small": small / count, "medium": (len(areas) - small - large) / count, "large": large / count}
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(0, np.float32)

@@ -1,0 +1,78 @@
+"""Contact sheet: a grid of annotated images."""
+
+import colorsys
+import functools
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from data.datasets.records import Dataset, Record
+from data.errors import ImageError
+from data.images.image_io import read_image
+
+
+def contact_sheet(
+    datasets: Sequence[Dataset], *, count: int = 24, columns: int = 6, cell: int = 256, seed: int = 0
+) -> np.ndarray:
+    """Draw random pictures with their boxes and names on one sheet -> (H, W, 3) uint8 RGB.
+
+    Each picture fits into a square of `cell` pixels under a line with its split and name. Difficult and crowd objects
+    have thin frames.
+    """
+    places = [(dataset, record) for dataset in datasets for record in dataset.records]
+    chosen = random.Random(seed).sample(places, min(count, len(places)))
+    line = 18
+    columns = min(columns, max(len(chosen), 1))
+    rows = max(-(-len(chosen) // columns), 1)
+    sheet = Image.new("RGB", (columns * cell, rows * (cell + line)), (32, 32, 32))
+    draw = ImageDraw.Draw(sheet)
+    for index, (dataset, record) in enumerate(chosen):
+        left, top = index % columns * cell, index // columns * (cell + line)
+        caption = f"{dataset.split}  {record.image_id}" if len(datasets) > 1 else record.image_id
+        draw.text((left + 4, top + 2), _shortened(draw, caption, cell - 8), (230, 230, 230), font=_font(12))
+        try:
+            picture = _annotated(record, dataset.class_names, cell - 4)
+        except ImageError:
+            draw.text((left + 4, top + line + 4), "cannot be read", (255, 90, 90), font=_font(14))
+            continue
+        sheet.paste(picture, (left + (cell - picture.width) // 2, top + line + (cell - picture.height) // 2))
+    return np.array(sheet)
+
+
+def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.Image:
+    """The picture, scaled to fit into a square of `side` pixels, with its boxes."""
+    image = Image.fromarray(read_image(record.image))
+    scale = side / max(image.size)
+    picture = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
+    draw, font = ImageDraw.Draw(picture), _font(11)
+    largest_first = np.argsort(-record.areas, kind="stable")
+    tags = []
+    for index in largest_first:
+        label = int(record.labels[index])
+        hue = label * 0.618034 % 1.0  # the golden ratio spreads neighbouring labels over the circle
+        red, green, blue = (round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.6, 1.0))
+        colour = (red, green, blue)
+        x1, y1, x2, y2 = (float(value) * scale for value in record.boxes[index])
+        flags = [name for name, flag in (("difficult", record.difficult), ("crowd", record.crowd)) if flag[index]]
+        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=1 if flags else 2)
+        tags.append((x1, y1, colour, " ".join([class_names[label], *(f"({flag})" for flag in flags)])))
+    for x1, y1, colour, text in tags:  # last, so that no frame crosses a name
+        wide, high = draw.textlength(text, font=font) + 4, 13
+        x, y = min(max(x1, 0), max(picture.width - wide, 0)), min(max(y1, 0), max(picture.height - high, 0))
+        draw.rectangle((x, y, x + wide, y + high), fill=colour)
+        draw.text((x + 2, y), text, (0, 0, 0), font=font)
+    return picture
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """Cut the start of a name that is too long for its cell: its end is what tells it apart."""
+    while len(text) > 4 and draw.textlength(text, font=_font(12)) > width:
+        text = "..." + text[4:]
+    return text
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

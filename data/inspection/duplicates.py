@@ -1,0 +1,58 @@
+"""Duplicate images, within a split and between splits."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.datasets.records import Dataset, Record
+from data.inspection.findings import Finding, in_threads
+
+
+def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) -> list[Finding]:
+    """Find pictures that are in two splits, or twice in one, by their bytes: "leak" and "twice".
+
+    A file is hashed (SHA-256) only where another one has its length. An image_id that stands for different bytes in
+    two splits is a "name": common where files are numbered, and a trap where results are joined by name.
+    """
+    places = [(index, record) for index, dataset in enumerate(datasets) for record in dataset.records]
+    by_length: dict[int, list[tuple[int, Record]]] = defaultdict(list)
+    for place in places:
+        try:
+            by_length[place[1].image.stat().st_size].append(place)
+        except OSError:
+            continue  # `inspect_split` reports it as unreadable
+    suspects = [place for group in by_length.values() if len(group) > 1 for place in group]
+    paths = list(dict.fromkeys(record.image for _, record in suspects))
+    digests = dict(zip(paths, in_threads(_digest, paths, threads), strict=True))
+    same: dict[bytes, list[tuple[int, Record]]] = defaultdict(list)
+    for place in suspects:
+        digest = digests[place[1].image]
+        if digest is not None:
+            same[digest].append(place)
+
+    findings = []
+    for group in same.values():
+        (first, record), *others = group
+        for index, other in others:
+            if index == first:
+                text = f"{other.image} has the bytes of {record.image}"
+                findings.append(Finding("twice", other.image_id, text))
+            else:
+                text = f"{other.image} ({datasets[index].split}) is {record.image} ({datasets[first].split})"
+                findings.append(Finding("leak", other.image_id, text))
+    names: dict[str, tuple[int, Record]] = {}
+    for index, record in places:
+        first, known = names.setdefault(record.image_id, (index, record))
+        digest = digests.get(record.image)
+        if first != index and (digest is None or digest != digests.get(known.image)):
+            findings.append(Finding("name", record.image_id, f"{known.image} and {record.image} differ"))
+    return findings
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None

@@ -1,0 +1,59 @@
+"""Reports of a dataset check: tables, lists, JSON."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from data.inspection.findings import KINDS, NOTES, Finding, SplitReport
+
+
+def summary(report: SplitReport, *, width: int = 32) -> str:
+    """Describe a split in lines of text: counts, sizes, a bar for each class (the longest is `width` characters)."""
+    mean = report.objects / report.pictures if report.pictures else 0.0
+    lines = [
+        f"{report.dataset} {report.split}: {report.pictures:,} pictures, {report.objects:,} objects "
+        f"({report.difficult:,} difficult, {report.crowd:,} crowd)",
+        f"  {mean:.2f} objects a picture, {report.most_objects} at most; "
+        f"{report.without_objects:,} pictures without objects",
+        "  sizes: " + ", ".join(f"{share:.1%} {name}" for name, share in report.sizes.items()) + " (COCO: 32², 96² px)",
+    ]
+    column = max((len(name) for name in report.classes), default=0)
+    most = max(report.classes.values(), default=0)
+    for name, count in report.classes.items():
+        bar = "#" * max(round(width * count / most), 1) if count else ""
+        lines.append(f"  {name:<{column}} {count:>9,} {bar}".rstrip())
+    return "\n".join(lines)
+
+
+def listing(findings: Iterable[Finding], *, shown: int = 5) -> str:
+    """Group findings by kind: a line with the count of each, and the first `shown` of each below it."""
+    groups = Counter[str]()
+    lines: dict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.kind] += 1
+        if groups[finding.kind] <= shown:
+            lines[finding.kind].append(f"    {finding.text}")
+    out = []
+    for kind, title in KINDS.items():
+        if groups[kind]:
+            out.append(f"  {'note' if kind in NOTES else 'FAULT'}: {groups[kind]:,} {title}")
+            out += lines[kind]
+            if groups[kind] > shown:
+                out.append(f"    ... and {groups[kind] - shown:,} more")
+    return "\n".join(out)
+
+
+def as_json(reports: Sequence[SplitReport], between: Sequence[Finding]) -> dict[str, Any]:
+    """Return everything that was found as plain values: `splits`, `between` and the number of `faults`."""
+    findings = [*between, *(finding for report in reports for finding in report.findings)]
+    return {
+        "splits": [asdict(report) for report in reports],
+        "between": [asdict(finding) for finding in between],
+        "faults": count_faults(findings),
+    }
+
+
+def count_faults(findings: Iterable[Finding]) -> int:
+    """Count the findings that are no mere notes."""
+    return sum(finding.kind not in NOTES for finding in findings)
