@@ -165,7 +165,7 @@ def bare_rate(model: ModelFile, seconds: float) -> float:
 
     OpenVINO's own asynchronous queue, inputs set once, outputs never looked at.
     """
-    from pelee.runtime.openvino import import_openvino
+    from pelee.runtime.openvino_session import import_openvino
 
     openvino = import_openvino()
     core = openvino.Core()

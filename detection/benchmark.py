@@ -11,7 +11,7 @@ from typing import Any
 
 from data.atomic_files import atomic_path
 from data.command_line import run
-from pelee.allocator import tune_allocator
+from pelee.training.allocator import tune_allocator
 
 EPILOG = """\
 Everything is measured in this one run, in turns, so that only the ratios between its rows should be trusted across

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command_line import run
-from pelee.options import add_runtime_options
+from pelee.commands.options import add_runtime_options
 
 if TYPE_CHECKING:
     from detection.inputs import Item

@@ -88,7 +88,7 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
     """
     from detection.settings import resolve_settings
     from detection.train_cli import build_parser as train_parser
-    from pelee.settings import parse_overrides
+    from pelee.training.recipes import parse_overrides
 
     _, settings_words = train_parser().parse_known_args(list(words))
     backbones = backbones_by_model(options.backbone)
@@ -148,8 +148,8 @@ def is_done(one: Run) -> bool:
     Raises:
         SettingsError: it was made with other settings.
     """
-    from pelee.settings import check_resumed
-    from pelee.training import RESUMABLE
+    from pelee.training.optimization import RESUMABLE
+    from pelee.training.recipes import check_resumed
     from weights.card import CARD_NAME, Card
 
     if not (one.model / CARD_NAME).is_file():

@@ -15,7 +15,7 @@ from detection.architectures import build
 from detection.comparison import Run
 from detection.detector import Detector
 from detection.model_file import to_config
-from pelee.networks.registry import count
+from pelee.models.complexity import count
 from weights.card import Card
 from weights.store import ModelFile, resolve
 

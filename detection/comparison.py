@@ -59,7 +59,7 @@ def read_comparison(name_or_path: str) -> Comparison:
     """
     import yaml
 
-    from pelee.settings import recipe_names
+    from pelee.training.recipes import recipe_names
 
     names = recipe_names(COMPARISONS)
     if name_or_path in names:

@@ -82,7 +82,7 @@ class Detector:
 
         Args:
             name_or_path: the model.
-            runtime, device, precision, compile: where and how the network runs, see `pelee.runtime.open_session`.
+            runtime, device, precision, compile: where and how the network runs, see `pelee.runtime.selection.open_session`.
             mode: "latency" for one picture at a time, "throughput" for many through `submit`.
             size: side of the network's input, a multiple of 16 of at least 64 pixels; None for the card's. Weights
                 run at any, an export at its own only.

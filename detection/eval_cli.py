@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from data.atomic_files import atomic_path
 from data.command_line import first_few, run
 from data.errors import SettingsError
-from pelee.options import add_runtime_options
+from pelee.commands.options import add_runtime_options
 
 if TYPE_CHECKING:
     import numpy as np

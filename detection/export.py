@@ -16,7 +16,9 @@ from detection.model_file import load_network
 from detection.postprocess import Prediction
 from detection.runtime import load_runtime
 from detection.suppression import SETTINGS, ScriptedSuppression, add_suppression
-from pelee.export import Calibration, Graph, check_request, check_source, export, read_inputs
+from pelee.export.calibration import Calibration, read_inputs
+from pelee.export.exporter import check_request, check_source, export
+from pelee.export.graph import Graph
 from weights.store import ModelFile
 
 CONFIDENCE = 0.3  # detections from this score on must agree
@@ -57,12 +59,12 @@ def export_detector(
     nms: bool = True,
     calibration: Calibration | None = None,
 ) -> ModelFile:
-    """Write a detector's export and return it; see `pelee.export.export` for the folder and the errors.
+    """Write a detector's export and return it; see `pelee.export.exporter.export` for the folder and the errors.
 
     Args:
         source: the weights; they run in PyTorch, in f32, as the reference.
         folder: where to.
-        form: one of `pelee.export.FORMATS`.
+        form: one of `pelee.export.exporter.FORMATS`.
         check: what it is verified on.
         nms: end the graph in suppression at evaluation's thresholds, see `detection.suppression`; without, the graph
             gives scores and boxes as `detection.runtime.Runtime` describes them.

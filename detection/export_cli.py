@@ -12,7 +12,7 @@ from data.command_line import run
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pelee.export import Calibration
+    from pelee.export.calibration import Calibration
     from weights.card import Card
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
@@ -74,7 +74,7 @@ def _main(options: argparse.Namespace) -> int:
     is_classifier = source.card.task == "classification"
     if is_classifier and options.no_nms:
         raise SettingsError(f"--no-nms is for detectors, and {source.card.name} is a classifier: leave it out")
-    from pelee.export import COMPARED_PICTURES, choose
+    from pelee.export.calibration import COMPARED_PICTURES, choose
 
     dataset, files = _open(options, options.split, source.card)
     pictures = choose(_pictures(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
@@ -122,7 +122,7 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
     if split is None:
         return None, []
     if card.task == "classification":
-        from pelee.classification.evaluate import open_as_trained
+        from pelee.classification.evaluation.evaluate import open_as_trained
 
         pictures = open_as_trained(card, options.dataset, options.root, split)
         return pictures, pictures.files
@@ -141,7 +141,7 @@ def _pictures(options: argparse.Namespace) -> list[Path]:
 
 
 def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:
-    from pelee.export import calibrate_on
+    from pelee.export.calibration import calibrate_on
 
     if options.calibration is not None:
         return calibrate_on(options.calibration, card.input_size)

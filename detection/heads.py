@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from detection.priors import PRIORS_PER_CELL
-from pelee.networks.layers import ConvUnit
+from pelee.models.layers import ConvUnit
 
 
 class ResBlock(nn.Module):

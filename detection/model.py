@@ -12,7 +12,7 @@ from detection.boxes import decode
 from detection.heads import ExtraBlock, PredictionHead, ResBlock
 from detection.network import DetectorNetwork, check_config
 from detection.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 
 EXTRA_CHANNELS = 256
 

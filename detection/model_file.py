@@ -7,7 +7,7 @@ from data.datasets.records import Dataset
 from data.errors import SettingsError, WeightsError
 from detection.architectures import ARCHITECTURES, build
 from detection.network import DetectorConfig, DetectorNetwork
-from pelee.transfer import as_tuples, fill
+from pelee.models.pretrained import as_tuples, fill
 from weights.card import Card
 from weights.store import ModelFile
 

@@ -42,8 +42,9 @@ def _main(options: argparse.Namespace) -> int:
 
     from data.errors import SettingsError
     from detection.architectures import DESIGNS, build
-    from pelee.networks.peleenet import PeleeNet
-    from pelee.networks.registry import MODELS, choose, count
+    from pelee.models.complexity import count
+    from pelee.models.peleenet import PeleeNet
+    from pelee.models.registry import MODELS, choose
     from weights.store import resolve, shipped
 
     if options.classes is not None and options.classes < 1:

@@ -25,7 +25,7 @@ from detection.loss import Target, multibox_loss
 from detection.metrics import evaluate_voc
 from detection.model import DetectionGraph, Pelee, PeleeConfig
 from detection.postprocess import postprocess
-from pelee.allocator import tune_allocator
+from pelee.training.allocator import tune_allocator
 
 BATCH = 16
 

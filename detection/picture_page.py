@@ -12,7 +12,7 @@ import numpy as np
 from data.errors import ImageError
 from data.images.image_io import read_image
 from detection.errors import BACKGROUND, BOTH, CLASS, DUPLICATE, KINDS, LOCALISATION, MISSED, RIGHT, Diagnosis
-from pelee.plots import FAINT, INK, save, short
+from pelee.plotting import FAINT, INK, save, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

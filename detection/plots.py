@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detection.errors import KINDS
-from pelee.plots import BLUE, FAINT, INK, plot_matrix, save, short
+from pelee.plotting import BLUE, FAINT, INK, plot_matrix, save, short
 
 if TYPE_CHECKING:
     from detection.errors import Errors

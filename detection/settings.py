@@ -14,8 +14,8 @@ from detection.model import PeleeConfig
 from detection.network import DetectorConfig, check_input_size
 from detection.priors import COCO_SIZES, VOC_SIZES
 from detection.ssdlite import SSDLiteConfig
-from pelee.settings import resolve
-from pelee.training import OptimizationSettings
+from pelee.training.optimization import OptimizationSettings
+from pelee.training.recipes import resolve
 
 RECIPES = files("detection") / "recipes"
 PRIOR_SIZES = {"voc": VOC_SIZES, "coco": COCO_SIZES}
@@ -75,7 +75,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
-    """The settings of a run on that layout of data; see `pelee.settings.resolve`."""
+    """The settings of a run on that layout of data; see `pelee.training.recipes.resolve`."""
     usual = dict(zip(("train_split", "val_split"), USUAL_SPLITS.get(dataset or "", ()), strict=False))
     model = resolve(TrainSettings, RECIPES, recipe, overrides, usual).model
     architecture = ARCHITECTURES[model].config

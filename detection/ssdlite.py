@@ -18,7 +18,7 @@ from data.errors import SettingsError
 from detection.heads import Head
 from detection.network import DetectorNetwork, check_config
 from detection.priors import PRIORS_PER_CELL, PriorMap, cell_priors, ssd_maps
-from pelee.networks.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 STRIDES = (16, 32, 64, 128, 256, 512)
 EXTRA_CHANNELS = (512, 256, 256, 128)
@@ -75,7 +75,7 @@ def head_map_sizes(input_size: int) -> tuple[int, ...]:
 class MobileNetV2Maps(nn.Module):
     """torchvision's MobileNetV2 without its classifier, its tensors named as those of the classifier `mobilenet-v2`.
 
-    So its weights start from such a classifier, or from torchvision's (`pelee.transfer.read_weights`).
+    So its weights start from such a classifier, or from torchvision's (`pelee.models.pretrained.read_weights`).
 
     Shapes: (N, 3, H, W) RGB in 0 to 255 -> block 13's expansion, (N, 576, H/16, W/16), and the last map,
     (N, 1280, H/32, W/32), rounded up.

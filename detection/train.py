@@ -23,8 +23,10 @@ from detection.model import DetectionGraph
 from detection.network import DetectorNetwork
 from detection.postprocess import Prediction, postprocess
 from detection.settings import TrainSettings
-from pelee.settings import check_resumed, to_plain
-from pelee.training import RESUMABLE, build_optimizer, build_trainer, check_output, fit, with_schedule
+from pelee.training.optimization import RESUMABLE, build_optimizer
+from pelee.training.recipes import check_resumed, to_plain
+from pelee.training.schedules import with_schedule
+from pelee.training.trainer import build_trainer, check_output, fit
 
 MONITOR = "val/mAP"
 

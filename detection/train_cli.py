@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command_line import first_few, run
-from pelee.allocator import tune_allocator
-from pelee.options import add_training_options, train_command
+from pelee.commands.options import add_training_options, train_command
+from pelee.training.allocator import tune_allocator
 
 if TYPE_CHECKING:
     from detection.settings import TrainSettings
@@ -29,7 +29,7 @@ exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's own flags; the settings' are read by `pelee.settings.parse_overrides`."""
+    """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
     parser = argparse.ArgumentParser(
         prog="pelee-train",
         description="Train Pelee or its peer on pictures with boxes: from scratch, from a backbone or from a detector.",
@@ -82,10 +82,11 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     from detection.model_file import check_design, make_card, to_config
     from detection.thresholds import best_f1
     from detection.train import train
-    from pelee.runs import noted
-    from pelee.settings import to_plain
-    from pelee.training import current_commit, to_tensors
-    from pelee.transfer import start_from
+    from pelee.models.pretrained import start_from
+    from pelee.runs.run import noted
+    from pelee.training.provenance import current_commit
+    from pelee.training.recipes import to_plain
+    from pelee.training.trainer import to_tensors
     from weights.store import resolve, save_model
 
     train_set, val_set = (

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from data.errors import SettingsError
-from pelee.runtime import Mode, Precision, RuntimeName
+from pelee.runtime.session import Mode, Precision, RuntimeName
 
 
 def _split(value: Any) -> Any:
@@ -26,7 +26,7 @@ class ServeSettings(BaseSettings):
     Attributes:
         host, port: where to listen; port 0 takes a free one.
         models: shipped names, folders or files; the first of a task is that task's default.
-        runtime, device, precision, mode: where and how the networks run, see `pelee.runtime.open_session`. In the mode
+        runtime, device, precision, mode: where and how the networks run, see `pelee.runtime.selection.open_session`. In the mode
             "auto" a model is opened twice where that differs: for a picture alone, and for many at a time.
         api_keys: where there are any, every request but those for the page and for health needs one of them. They
             come from the environment alone: a flag would show in the list of processes.

@@ -161,7 +161,7 @@ def test_the_shipped_classifier_runs_without_torch() -> None:
         "from pelee.classification.classifier import Classifier\n"
         "classifier = Classifier.load()\n"
         "print(classifier('data/samples/chelsea.jpg').best.label, classifier.runtime)\n"
-        "from pelee.classification.classify_cli import main\n"
+        "from pelee.commands.classify import main\n"
         "assert main(['data/samples/chelsea.jpg', '--json', '-']) == 0\n",
     )
     assert done.returncode == 0, done.stderr
@@ -174,7 +174,7 @@ def test_a_command_whose_part_is_missing_names_the_extra() -> None:
         ("detection.train_cli", ["--print-settings"]),
         ("detection.cli", ["data/samples/chelsea.jpg", "--runtime", "torch"]),
         ("detection.export_cli", ["--format", "onnx", "--output", "/nonexistent/x"]),
-        ("pelee.classification.train_cli", ["--print-settings"]),
+        ("pelee.commands.train_classifier", ["--print-settings"]),
     ):
         done = without(TRAIN_ONLY, f"from {command} import main\nsys.exit(main({arguments!r}))")
         assert done.returncode == 2, (command, done.stdout, done.stderr)

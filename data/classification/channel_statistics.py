@@ -34,7 +34,7 @@ class ColourStatistics:
         self.pictures += len(images)
 
     def normalization(self, grey: bool = False) -> dict[str, Any]:
-        """What `pelee.networks.layers.Normalize` takes: `mean` and `std` of the channels R, G, B in 0 to 255.
+        """What `pelee.models.layers.Normalize` takes: `mean` and `std` of the channels R, G, B in 0 to 255.
 
         Args:
             grey: of the grey picture, which every channel then is; the result says so by `grey: True`.

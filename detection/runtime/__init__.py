@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from data.errors import SettingsError, WeightsError
-from pelee.runtime import Outputs, Session, open_session
+from pelee.runtime.selection import open_session
+from pelee.runtime.session import Outputs, Session
 from weights.store import ModelFile
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def load_runtime(
 ) -> Runtime:
     """The runtime for a model on this machine, at an input of `size` pixels a side, or of the card's.
 
-    See `pelee.runtime.open_session` for the other arguments and the errors.
+    See `pelee.runtime.selection.open_session` for the other arguments and the errors.
     """
 
     def build() -> "nn.Module":

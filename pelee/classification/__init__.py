@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pelee.classification.classifier import Classifier
 
+
 __all__ = ["Classifier"]
 
 

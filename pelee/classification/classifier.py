@@ -20,8 +20,9 @@ from weights.card import Card
 if TYPE_CHECKING:
     from torch import nn
 
-    from pelee.runtime import Session
+    from pelee.runtime.session import Session
     from weights.store import ModelFile
+
 
 Picture = str | Path | np.ndarray
 BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
@@ -71,7 +72,7 @@ class Classifier:
 
         Args:
             name_or_path: what `weights.store.resolve` takes.
-            runtime, device, precision, mode: where and how it runs, see `pelee.runtime.open_session`.
+            runtime, device, precision, mode: where and how it runs, see `pelee.runtime.selection.open_session`.
             input_size: side of the network's input in pixels where it is not to be the card's; it then runs in
                 torch, since an export has the size that it was made with.
 
@@ -214,14 +215,15 @@ class Classifier:
 
 
 def load_session(model: "ModelFile", **options: str) -> "Session":
-    """The session for a classifier on this machine; see `pelee.runtime.open_session` for the options and errors.
+    """The session for a classifier on this machine; see `pelee.runtime.selection.open_session` for the options and errors.
 
     It has classified one empty picture: a graph that does not belong to its card is a `WeightsError` here.
     """
-    from pelee.runtime import open_session
+    from pelee.runtime.selection import open_session
 
     def build() -> "nn.Module":
-        from pelee.classification.model import ClassificationGraph, load_network
+        from pelee.classification.inference_model import ClassificationGraph
+        from pelee.classification.loading import load_network
 
         return ClassificationGraph(load_network(model))
 

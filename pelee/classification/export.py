@@ -10,9 +10,12 @@ import numpy as np
 from data.classification.image_folder import Pictures
 from data.errors import WeightsError
 from pelee.classification.classifier import Classifier, load_session
-from pelee.classification.evaluate import check_classes, evaluate
-from pelee.classification.model import ClassificationGraph, load_network
-from pelee.export import Calibration, Graph, check_request, check_source, export, read_inputs
+from pelee.classification.evaluation.evaluate import check_classes, evaluate
+from pelee.classification.inference_model import ClassificationGraph
+from pelee.classification.loading import load_network
+from pelee.export.calibration import Calibration, read_inputs
+from pelee.export.exporter import check_request, check_source, export
+from pelee.export.graph import Graph
 from weights.store import ModelFile
 
 
@@ -42,12 +45,12 @@ class Check:
 def export_classifier(
     source: ModelFile, folder: Path | str, form: str, check: Check, *, calibration: Calibration | None = None
 ) -> ModelFile:
-    """Write a classifier's export and return it; see `pelee.export.export` for the folder and the errors.
+    """Write a classifier's export and return it; see `pelee.export.exporter.export` for the folder and the errors.
 
     Args:
         source: the weights; they run in PyTorch, in f32, as the reference.
         folder: where to.
-        form: one of `pelee.export.FORMATS`.
+        form: one of `pelee.export.exporter.FORMATS`.
         check: what it is verified on.
         calibration: for int8.
     """

@@ -9,12 +9,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from data.atomic_files import atomic_path
-from pelee.plots import BLUE, FAINT, INK, save
-from pelee.runs import open_run
+from pelee.plotting import BLUE, FAINT, INK, save
+from pelee.runs.run import open_run
 from pelee.search.sampler import front
 from pelee.search.space import MODEL, to_settings
 from pelee.search.study import Plan, Search, write_recipe
-from pelee.settings import to_plain
+from pelee.training.recipes import to_plain
 
 RED = "#c8402f"
 

@@ -9,7 +9,7 @@ from optuna.samplers import GPSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pelee.search.costs import Costs, smallest
+from pelee.search.budget import Costs, smallest
 from pelee.search.space import SPACE, ordered
 
 TRIES = 100

@@ -12,8 +12,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from pelee.classification.settings import ClassifierSettings
-from pelee.networks.peleenet import PeleeNetConfig
+from pelee.classification.training.settings import ClassifierSettings
+from pelee.models.peleenet import PeleeNetConfig
 
 MODEL = "peleenet"
 # The numbers of the four stages have the stage behind their name. `transition` is the share of a stage's channels that

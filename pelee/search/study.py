@@ -15,16 +15,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.atomic_files import atomic_path
 from data.errors import SettingsError
-from pelee.classification.model import load_network, settings_of
-from pelee.classification.settings import ClassifierSettings
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.networks.registry import build
-from pelee.search.costs import Costs, shown
-from pelee.search.morph import extends, morph
+from pelee.classification.loading import load_network, settings_of
+from pelee.classification.training.settings import ClassifierSettings
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.models.registry import build
+from pelee.search.budget import Costs, shown
+from pelee.search.net2net import extends, morph
 from pelee.search.sampler import DesignSampler
 from pelee.search.space import MODEL, PAPER, SPACE, as_json, to_model_settings, to_settings
-from pelee.settings import to_plain
-from pelee.training import RESUMABLE, to_tensors
+from pelee.training.optimization import RESUMABLE
+from pelee.training.recipes import to_plain
+from pelee.training.trainer import to_tensors
 from weights.card import CARD_NAME, Card
 from weights.store import resolve, save_model
 
@@ -222,7 +223,7 @@ class Search:
 
 def launch(words: Sequence[str]) -> int:
     """Train in a process of its own, which gives back all its memory; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "pelee.classification.train_cli", *words], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pelee.commands.train_classifier", *words], check=False).returncode
 
 
 def write_recipe(path: Path, settings: ClassifierSettings, comment: str = "") -> None:

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from detection.loss import Target, multibox_loss
 from detection.model import Pelee, PeleeConfig
-from pelee.networks.peleenet import PeleeNetConfig
+from pelee.models.peleenet import PeleeNetConfig
 
 BACKBONE = PeleeNetConfig(blocks=(1, 1, 1, 1), growth_rate=8)
 Boxes = list[list[float]]

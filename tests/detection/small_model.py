@@ -11,7 +11,7 @@ from detection.architectures import build
 from detection.model import PeleeConfig
 from detection.model_file import to_settings
 from detection.network import DetectorConfig
-from pelee.networks.peleenet import PeleeNetConfig
+from pelee.models.peleenet import PeleeNetConfig
 from weights.card import Card
 from weights.store import ModelFile, save_model
 

@@ -20,8 +20,8 @@ from detection.compare_table import markdown, rate
 from detection.comparison import COMPARISONS, Comparison, Run, read_comparison
 from detection.settings import TrainSettings, resolve_settings
 from detection.train_cli import main as train_main
-from pelee.settings import recipe_names, to_plain
-from pelee.training import RESUMABLE
+from pelee.training.optimization import RESUMABLE
+from pelee.training.recipes import recipe_names, to_plain
 from weights.card import Card
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
@@ -66,7 +66,7 @@ def test_the_recipes_are_the_ingredients_of_their_names() -> None:
 
 def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
     """What pelee-train resolves from the words is what the plan checks: file, then command, then variant."""
-    from pelee.settings import parse_overrides
+    from pelee.training.recipes import parse_overrides
 
     for run in planned(read_comparison("ingredients"), "--epochs", "7", "--lr=0.5", "--devices", "2", "--teacher", "T"):
         from detection.train_cli import build_parser as train_parser

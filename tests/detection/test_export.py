@@ -16,8 +16,8 @@ from detection.detector import Detector
 from detection.export import Check, export_detector
 from detection.postprocess import KEEP
 from detection.runtime import Runtime, load_runtime
-from pelee.export import calibrate_on
-from pelee.runtime.openvino import import_openvino
+from pelee.export.calibration import calibrate_on
+from pelee.runtime.openvino_session import import_openvino
 from weights.store import ModelFile, find_exports, resolve
 
 KINDS = {"onnx": True, "openvino": True, "torchscript": True, "openvino-raw": False, "torchscript-raw": False}
@@ -44,9 +44,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 @pytest.fixture(scope="module")
 def exports(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFile]:
     """One of each kind; the graph goes to ONNX only once, which takes the longest."""
-    import pelee.export
+    import pelee.export.formats
 
-    folder, to_onnx, made = tmp_path_factory.mktemp("exports"), pelee.export._to_onnx, []
+    folder, to_onnx, made = tmp_path_factory.mktemp("exports"), pelee.export.formats._to_onnx, []
 
     def once(*arguments: object) -> onnx.ModelProto:
         made[:] = made or [to_onnx(*arguments)]  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def exports(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFac
         return copy
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pelee.export, "_to_onnx", once)
+        patch.setattr(pelee.export.formats, "_to_onnx", once)
         check = Check(sorted(photos.iterdir()))
         return {
             kind: export_detector(model, folder / kind, kind.partition("-")[0], check, nms=nms)

@@ -15,7 +15,7 @@ from detection.cli import main as detect
 from detection.export import Check, compare, export_detector
 from detection.export_cli import main
 from detection.postprocess import Prediction
-from pelee.export import calibrate_on, choose
+from pelee.export.calibration import calibrate_on, choose
 from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, resolve
 

@@ -19,8 +19,8 @@ from detection.model import DetectionGraph, Pelee, PeleeConfig, head_map_sizes
 from detection.network import check_input_size
 from detection.postprocess import postprocess
 from detection.priors import COCO_SIZES
-from pelee.networks.layers import Activation, fuse_conv_bn
-from pelee.networks.peleenet import PeleeNetConfig
+from pelee.models.layers import Activation, fuse_conv_bn
+from pelee.models.peleenet import PeleeNetConfig
 
 VOC = PeleeConfig()
 COCO = PeleeConfig(num_classes=80, prior_sizes=COCO_SIZES)

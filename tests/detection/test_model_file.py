@@ -14,8 +14,8 @@ from data.errors import SettingsError, WeightsError
 from detection.model import Pelee, PeleeConfig
 from detection.model_file import load_network, make_card, to_config, to_settings
 from detection.priors import COCO_SIZES
-from pelee.networks.peleenet import PeleeNetConfig
-from pelee.transfer import transfer
+from pelee.models.peleenet import PeleeNetConfig
+from pelee.models.pretrained import transfer
 from weights.card import CARD_NAME, Card
 from weights.store import ModelFile, load_tensors, resolve, save_model
 

@@ -7,7 +7,7 @@ import pytest
 
 from detection.architectures import DESIGNS
 from detection.models_cli import main
-from pelee.networks import registry
+from pelee.models import registry
 
 
 def test_models_are_counted(capsys):

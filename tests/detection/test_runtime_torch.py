@@ -12,7 +12,7 @@ from detection.model import DetectionGraph
 from detection.model_file import load_network
 from detection.postprocess import postprocess
 from detection.runtime import Runtime, load_runtime
-from pelee.runtime.torch import TorchSession
+from pelee.runtime.torch_session import TorchSession
 from weights.store import ModelFile
 
 

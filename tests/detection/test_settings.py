@@ -9,7 +9,7 @@ import yaml
 from data.errors import SettingsError
 from detection.priors import COCO_SIZES, VOC_SIZES
 from detection.settings import RECIPES, TrainSettings, resolve_settings
-from pelee.settings import read_recipe, recipe_names, to_plain
+from pelee.training.recipes import read_recipe, recipe_names, to_plain
 
 
 def test_every_shipped_recipe_resolves() -> None:

@@ -20,9 +20,9 @@ from detection.model import DetectionGraph
 from detection.model_file import load_network, to_config, to_settings
 from detection.settings import resolve_settings
 from detection.ssdlite import DESIGNS, HalvingConv, SSDLite, SSDLiteConfig, head_map_sizes
-from pelee.networks.layers import fuse_conv_bn
-from pelee.networks.registry import count
-from pelee.transfer import read_weights, transfer
+from pelee.models.complexity import count
+from pelee.models.layers import fuse_conv_bn
+from pelee.models.pretrained import read_weights, transfer
 from weights.card import Card
 from weights.store import resolve
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from detection.postprocess import CONFIDENCE, KEEP, postprocess
 from detection.suppression import ScriptedSuppression, add_suppression
-from pelee.runtime.openvino import import_openvino
+from pelee.runtime.openvino_session import import_openvino
 
 PRIORS, CLASSES = 600, 3
 Arrays = list[np.ndarray]

@@ -23,9 +23,9 @@ from detection.settings import resolve_settings
 from detection.thresholds import BestF1
 from detection.train import DetectorTraining
 from detection.train_cli import main
-from pelee.networks.peleenet import PeleeNet
-from pelee.settings import parse_overrides, to_plain
-from pelee.training import to_tensors
+from pelee.models.peleenet import PeleeNet
+from pelee.training.recipes import parse_overrides, to_plain
+from pelee.training.trainer import to_tensors
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
 

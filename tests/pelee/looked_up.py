@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pelee.runtime
+import pelee.runtime.selection
 from data.images.image_io import write_image
 from weights.card import Card
 from weights.store import save_model
@@ -15,7 +15,7 @@ SIZE = 8
 
 
 class LookedUp:
-    """A `pelee.runtime.Session`: a picture of grey g has the probabilities `rows[g]`."""
+    """A `pelee.runtime.session.Session`: a picture of grey g has the probabilities `rows[g]`."""
 
     name = "a table"
     input_size = SIZE
@@ -49,7 +49,7 @@ def save_toy(folder: Path, class_names: list[str], task: str = "classification")
 def use(monkeypatch: pytest.MonkeyPatch, rows: np.ndarray) -> LookedUp:
     """Let every model be opened as this table; returns the session."""
     session = LookedUp(rows)
-    monkeypatch.setattr(pelee.runtime, "open_session", lambda *args, **keywords: session)
+    monkeypatch.setattr(pelee.runtime.selection, "open_session", lambda *args, **keywords: session)
     return session
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from data.images.image_io import write_image
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.training import to_tensors
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.training.trainer import to_tensors
 from weights.card import Card
 from weights.store import ModelFile, save_model
 

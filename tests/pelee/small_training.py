@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from data.classification.image_folder import open_pictures
 from data.images.image_io import write_image
-from pelee.classification.pictures import PictureBatches
-from pelee.classification.settings import ClassifierSettings
-from pelee.classification.train import ClassifierTraining, train
-from pelee.networks.layers import Normalize
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.lightning_module import ClassifierTraining, train
+from pelee.classification.training.settings import ClassifierSettings
+from pelee.models.layers import Normalize
 
 STEPS = 3  # an epoch has, with batches of 4
 

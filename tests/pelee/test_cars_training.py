@@ -10,8 +10,9 @@ from looked_up import save_toy, use
 
 from data.classification.image_folder import open_pictures
 from detection import export_cli
-from pelee.classification import eval_cli, train_cli
-from pelee.classification.pictures import PictureBatches
+from pelee.classification.training.dataset import PictureBatches
+from pelee.commands import eval_classifier as eval_cli
+from pelee.commands import train_classifier as train_cli
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
 

@@ -10,11 +10,12 @@ import torch
 from data.classification.image_folder import open_pictures
 from data.errors import DatasetError, SettingsError, WeightsError
 from data.images.image_io import write_image
-from pelee.classification.augment import Augmentation, random_resized_crop
-from pelee.classification.pictures import PictureBatches, TrainOrder, in_order
-from pelee.classification.settings import RECIPES, ClassifierSettings, resolve_settings
-from pelee.classification.train_cli import main
-from pelee.settings import recipe_names
+from pelee.classification.training.augmentation import Augmentation, random_resized_crop
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.sampler import TrainOrder, in_order
+from pelee.classification.training.settings import RECIPES, ClassifierSettings, resolve_settings
+from pelee.commands.train_classifier import main
+from pelee.training.recipes import recipe_names
 from weights.store import load_tensors, resolve
 
 COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (210, 30, 30)}
@@ -250,7 +251,7 @@ def test_a_run_that_is_resumed_ends_as_if_it_had_never_stopped(folders: Path, tr
     class Stop(Exception):
         pass
 
-    from pelee.classification import train as module
+    from pelee.classification.training import lightning_module as module
 
     step = module.ClassifierTraining.training_step
 
@@ -325,7 +326,8 @@ def test_a_teacher_s_head_is_trained_with_and_dropped(folders: Path, teacher: Pa
 def test_the_teacher_s_loss_is_the_divergence_and_follows_its_mean_over_mirrors(folders: Path, teacher: Path) -> None:
     import torchvision
 
-    from pelee.classification.distillation import IMAGENET_MEAN, IMAGENET_STD, distillation_loss, teach
+    from pelee.classification.training.distillation import distillation_loss, teach
+    from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
     batches = PictureBatches(open_pictures("imagefolder", folders, "val"), 32)
     ((places, said),) = teach(teacher, "mobilenet_v3_small", batches, 32, torch.device("cpu"))
@@ -350,7 +352,7 @@ def test_the_teacher_s_loss_is_the_divergence_and_follows_its_mean_over_mirrors(
 
 @pytest.mark.parametrize("case", ["absent", "no state dict", "another architecture", "unknown architecture"])
 def test_a_teacher_that_does_not_fit_is_one_line(case: str, teacher: Path, tmp_path: Path) -> None:
-    from pelee.classification.distillation import load_teacher
+    from pelee.classification.training.distillation import load_teacher
 
     file, architecture = teacher, "mobilenet_v3_small"
     if case == "absent":

@@ -7,14 +7,9 @@ import pytest
 from looked_up import grey
 from PIL import Image
 
-from pelee.classification.evaluate import Mistake
-from pelee.classification.plots import (
-    plot_confusions,
-    plot_mistakes,
-    plot_strongest,
-    strongest_confusions,
-)
-from pelee.plots import plot_matrix, short
+from pelee.classification.evaluation.evaluate import Mistake
+from pelee.classification.evaluation.plots import plot_confusions, plot_mistakes, plot_strongest, strongest_confusions
+from pelee.plotting import plot_matrix, short
 
 
 def test_the_strongest_confusions_by_hand() -> None:

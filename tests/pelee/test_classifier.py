@@ -13,7 +13,7 @@ from data.images.image_io import read_image, write_image
 from data.images.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
 from pelee.classification.results import Candidate, Classification, to_dict, to_json_line
-from pelee.networks.peleenet import PeleeNet
+from pelee.models.peleenet import PeleeNet
 
 NAMES = ["ant", "bee", "cat"]
 ROWS = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])  # of a picture of grey 0, of grey 1
@@ -172,7 +172,7 @@ def test_a_size_that_a_network_cannot_take_is_told(monkeypatch: pytest.MonkeyPat
     def fail(images: np.ndarray) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 512x3)")
 
-    monkeypatch.setattr("pelee.runtime.open_session", lambda *args, **keys: fail)
+    monkeypatch.setattr("pelee.runtime.selection.open_session", lambda *args, **keys: fail)
     with pytest.raises(SettingsError, match="toy takes no pictures of 2 px"):
         Classifier.load(save_toy(tmp_path / "toy", NAMES), runtime="torch", input_size=2)
 
@@ -193,7 +193,9 @@ def test_a_detector_is_refused_by_name(tmp_path: Path) -> None:
 def test_the_keywords_reach_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, object] = {}
     session = LookedUp(ROWS)
-    monkeypatch.setattr("pelee.runtime.open_session", lambda model, build, **keys: given.update(keys) or session)
+    monkeypatch.setattr(
+        "pelee.runtime.selection.open_session", lambda model, build, **keys: given.update(keys) or session
+    )
     loaded = Classifier.load(
         save_toy(tmp_path / "toy", NAMES), runtime="openvino", device="CPU", precision="int8", mode="throughput"
     )

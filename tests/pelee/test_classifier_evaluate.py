@@ -11,15 +11,15 @@ from looked_up import LookedUp, card, grey
 from data.classification.image_folder import Pictures
 from data.errors import DatasetError
 from pelee.classification.classifier import Classifier
-from pelee.classification.evaluate import (
+from pelee.classification.evaluation.evaluate import (
     ClassifierEvaluation,
     Verdicts,
     check_classes,
     evaluate,
     judge,
     most_frequent,
-    report,
 )
+from pelee.classification.evaluation.report import report
 
 NAMES = ("ant", "bee", "cat")
 # Seven pictures, by what is said of each; the labels that they are given are below.

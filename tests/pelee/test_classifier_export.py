@@ -13,15 +13,15 @@ from looked_up import LookedUp, card, grey, save_toy
 from small_classifier import NAMES, SIZE, pictures, save_pictures, save_small
 
 import pelee.classification.export
-import pelee.export
+import pelee.export.formats
 from data.classification.image_folder import open_pictures
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import write_image
 from detection.export_cli import main
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, Limits, compare, export_classifier, measure
-from pelee.export import calibrate_on
-from pelee.runtime.openvino import import_openvino
+from pelee.export.calibration import calibrate_on
+from pelee.runtime.openvino_session import import_openvino
 from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, find_exports, resolve
 
@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 @pytest.fixture(scope="module", autouse=True)
 def convert_once() -> Iterator[None]:
     """All ONNX here is of the one small model, and its graph takes the longest to write."""
-    to_onnx, made = pelee.export._to_onnx, []
+    to_onnx, made = pelee.export.formats._to_onnx, []
 
     def once(*arguments: object) -> onnx.ModelProto:
         made[:] = made or [to_onnx(*arguments)]  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def convert_once() -> Iterator[None]:
         return copy
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pelee.export, "_to_onnx", once)
+        patch.setattr(pelee.export.formats, "_to_onnx", once)
         yield
 
 

@@ -12,7 +12,7 @@ from looked_up import grey, save_toy, use
 
 from data.images.image_io import write_image
 from pelee.classification import classifier as module
-from pelee.classification.classify_cli import main
+from pelee.commands.classify import main
 
 NAMES = ["ant", "bee", "[cat]"]  # a name in brackets is no colour
 ROWS = np.array([[0.5, 0.3, 0.2], [0.125, 0.75, 0.125], [0.1, 0.2, 0.7]])
@@ -158,7 +158,7 @@ def test_what_the_parser_refuses(arguments: list[str]) -> None:
 
 def test_from_another_folder_with_the_shipped_model(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "pelee.classification.classify_cli", str(root / "data/samples/chelsea.jpg")]
+    command = [sys.executable, "-m", "pelee.commands.classify", str(root / "data/samples/chelsea.jpg")]
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run(
         [*command, "--json", "-"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
@@ -186,7 +186,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
 
 def test_the_classifier_and_its_results_import_no_torch() -> None:
     code = (
-        "import sys, pelee.classification.classifier, pelee.classification.results, pelee.classification.evaluate\n"
+        "import sys, pelee.classification.classifier, pelee.classification.results, pelee.classification.evaluation.evaluate\n"
         "heavy = {'torch', 'matplotlib', 'supervision', 'pytorch_lightning'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -9,8 +9,8 @@ import pytest
 from looked_up import grey, save_toy, use
 from PIL import Image
 
-import pelee.runtime
-from pelee.classification.eval_cli import main
+import pelee.runtime.selection
+from pelee.commands.eval_classifier import main
 
 NAMES = ["ant", "bee"]
 ROWS = np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]])
@@ -124,7 +124,7 @@ def test_a_missing_library_is_told_before_the_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(options) == 0  # needed for the plots only
-    monkeypatch.setattr(pelee.runtime, "open_session", lambda *args, **keys: pytest.fail("the work began"))
+    monkeypatch.setattr(pelee.runtime.selection, "open_session", lambda *args, **keys: pytest.fail("the work began"))
     assert main([*options, "--output", str(tmp_path / "plots")]) == 2
     assert "pip install 'pelee[train]'" in capsys.readouterr().err
 

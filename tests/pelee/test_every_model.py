@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 from data.errors import WeightsError
 from pelee.classification.export import Check, export_classifier
-from pelee.classification.model import ClassificationGraph, load_network, settings_of
-from pelee.export import Graph, export
-from pelee.networks.registry import MODELS, build
-from pelee.networks.tiny_densenet import TinyDenseNet1
-from pelee.training import to_tensors
+from pelee.classification.inference_model import ClassificationGraph
+from pelee.classification.loading import load_network, settings_of
+from pelee.export.exporter import export
+from pelee.export.graph import Graph
+from pelee.models.registry import MODELS, build
+from pelee.models.tiny_densenet import TinyDenseNet1
+from pelee.training.trainer import to_tensors
 from weights.card import Card
 from weights.store import ModelFile, save_model
 

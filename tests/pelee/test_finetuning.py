@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from data.errors import SettingsError
 from data.images.image_io import write_image
-from pelee.classification.pictures import PictureBatches
-from pelee.classification.train import ClassifierTraining
-from pelee.classification.train_cli import main
-from pelee.finetuning import freeze, parameter_groups, split, summary, tensors_in_order
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.lightning_module import ClassifierTraining
+from pelee.commands.train_classifier import main
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.training.finetuning import freeze, parameter_groups, split, summary, tensors_in_order
 from weights.store import load_tensors, resolve
 
 Sets = tuple[PictureBatches, PictureBatches]

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from data.errors import SettingsError
-from pelee.networks.hardnet import HarmonicBlock, links
-from pelee.networks.registry import MODELS, build, count
-from pelee.networks.squeezenext import Block, SqueezeNext
+from pelee.models.complexity import count
+from pelee.models.hardnet import HarmonicBlock, links
+from pelee.models.registry import MODELS, build
+from pelee.models.squeezenext import Block, SqueezeNext
 
 
 def on_meta(name: str, **settings: object) -> nn.Module:

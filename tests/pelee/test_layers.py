@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pelee.networks.layers import Activation, ConvUnit, Normalize, fuse_conv_bn
+from pelee.models.layers import Activation, ConvUnit, Normalize, fuse_conv_bn
 
 
 def kinds(unit: nn.Sequential) -> list[type]:

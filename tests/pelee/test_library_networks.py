@@ -12,10 +12,11 @@ import torchvision
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.classification.model import load_network
-from pelee.networks.library import LibraryNetwork
-from pelee.networks.registry import MODELS, build, count
-from pelee.training import to_tensors
+from pelee.classification.loading import load_network
+from pelee.models.complexity import count
+from pelee.models.registry import MODELS, build
+from pelee.models.torchvision_timm import LibraryNetwork
+from pelee.training.trainer import to_tensors
 from weights.card import Card
 from weights.store import save_model
 
@@ -262,6 +263,6 @@ def test_a_model_file_brings_it_back(name: str, settings: dict[str, object], tmp
 
 
 def test_the_libraries_are_imported_when_a_network_is_built() -> None:
-    code = "import sys, pelee.networks.registry; print(*({'torchvision', 'timm'} & set(sys.modules)))"
+    code = "import sys, pelee.models.registry; print(*({'torchvision', 'timm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and not done.stdout.split(), done.stderr + done.stdout

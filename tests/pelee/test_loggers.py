@@ -7,7 +7,7 @@ import pytest
 from small_training import run_small, small_sets, small_settings
 
 from data.errors import SettingsError
-from pelee.loggers import mlflow_logger
+from pelee.training.loggers import mlflow_logger
 
 
 def test_a_run_s_settings_and_scores_arrive_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from data.images.image_io import find_pictures, read_image, write_image
 from data.images.preprocess import MEAN, SCALE
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, export_classifier
-from pelee.classification.model import load_network, preprocessing_of, settings_of
-from pelee.classification.normalization import colour_statistics
-from pelee.classification.pictures import PictureBatches
-from pelee.classification.settings import resolve_settings
-from pelee.networks.layers import Normalize
-from pelee.networks.registry import build
+from pelee.classification.loading import load_network, preprocessing_of, settings_of
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.normalization import colour_statistics
+from pelee.classification.training.settings import resolve_settings
+from pelee.models.layers import Normalize
+from pelee.models.registry import build
 from weights.store import resolve
 
 GIVEN = {"mean": [120.0, 110.0, 100.0], "std": [60.0, 50.0, 40.0]}
@@ -171,7 +171,7 @@ def test_fine_tuning_goes_on_with_it_unless_another_is_asked_for(folders: Path, 
 
 
 def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
-    from pelee.classification import train as module
+    from pelee.classification.training import lightning_module as module
     from weights.store import load_tensors
 
     words = [*MODEL, *AUGMENTED, "--normalization", "data", "--checkpoint-every", "1"]

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import SettingsError
-from pelee.networks.cifar import AlexNet32, Cnn795K
-from pelee.networks.layers import fuse_conv_bn
-from pelee.networks.registry import MODELS, build, count
-from pelee.networks.tiny_densenet import TinyDenseNet1, TinyDenseNet2
+from pelee.models.cifar import AlexNet32, Cnn795K
+from pelee.models.complexity import count
+from pelee.models.layers import fuse_conv_bn
+from pelee.models.registry import MODELS, build
+from pelee.models.tiny_densenet import TinyDenseNet1, TinyDenseNet2
 
 SIZED = [
     pytest.param(Cnn795K, "cnn-795k", id="cnn-795k"),

@@ -9,9 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.errors import SettingsError
-from pelee.networks.layers import Activation, fuse_conv_bn
-from pelee.networks.peleenet import SPECTRUM, DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, Stem, TwoBranchStem
-from pelee.networks.registry import MODELS, build, report_parameters
+from pelee.models.complexity import report_parameters
+from pelee.models.layers import Activation, fuse_conv_bn
+from pelee.models.peleenet import SPECTRUM, DenseLayer, FeatureInfo, PeleeNet, PeleeNetConfig, Stem, TwoBranchStem
+from pelee.models.registry import MODELS, build
 
 M6, M5, M3, M1, M0 = (SPECTRUM[f"peleenet-m{number}"] for number in (6, 5, 3, 1, 0))
 SMALL = replace(M6, blocks=(1, 2, 1, 1), growth_rate=8, stem_channels=8)

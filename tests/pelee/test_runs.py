@@ -14,8 +14,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer import event_file_writer
 
 from data.errors import SettingsError
-from pelee.runs import differing, find_runs, named_apart, noted, open_run, smoothed
-from pelee.runs_cli import main
+from pelee.commands.runs import main
+from pelee.runs.compare import differing, named_apart
+from pelee.runs.plot import smoothed
+from pelee.runs.run import find_runs, noted, open_run
 from weights.card import Card
 
 CLASSES = "epoch,step,train/classes,train/loss,train/lr,val/top1,val/top5\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import pelee.runtime
+import pelee.runtime.selection
 from data.errors import SettingsError
 from weights.card import Card
 from weights.export_manifest import SUFFIXES, Export
@@ -31,10 +31,10 @@ def choose(
 ) -> str:
     """The choice as words: runtime, format and precision of what it opens."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed.split() else None)
-    monkeypatch.setattr(pelee.runtime, "find_exports", lambda model: list(exports))
-    monkeypatch.setattr(pelee.runtime, "_wants_cuda", lambda name: cuda or name.startswith("cuda"))
+    monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: list(exports))
+    monkeypatch.setattr(pelee.runtime.selection, "_wants_cuda", lambda name: cuda or name.startswith("cuda"))
     model = exports[0] if named else ModelFile(CARD, Path("model.safetensors"))
-    name, chosen = pelee.runtime._choose(model, runtime, device, precision)
+    name, chosen = pelee.runtime.selection._choose(model, runtime, device, precision)
     if chosen is None or chosen.export is None:
         return f"{name} weights"
     return f"{name} {chosen.export.format} {chosen.export.precision}"
@@ -106,18 +106,18 @@ def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch, exports: list, argum
 )
 def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, installed: str, runtime: str, message: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed.split() else None)
-    monkeypatch.setattr(pelee.runtime, "find_exports", lambda model: [OPENVINO, ONNX])
+    monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: [OPENVINO, ONNX])
     with pytest.raises(SettingsError, match=message):
-        pelee.runtime.open_session(ModelFile(CARD, Path("m.safetensors")), lambda: None, runtime=runtime)  # type: ignore[arg-type, return-value]
+        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m.safetensors")), lambda: None, runtime=runtime)  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("name", ["runtime", "precision", "mode"])
 def test_words_that_mean_nothing(name: str) -> None:
     with pytest.raises(SettingsError, match=f"unknown {name} 'quick', expected one of"):
-        pelee.runtime.open_session(ModelFile(CARD, Path("m")), lambda: None, **{name: "quick"})  # type: ignore[arg-type, return-value]
+        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m")), lambda: None, **{name: "quick"})  # type: ignore[arg-type, return-value]
 
 
 def test_compile_is_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pelee.runtime, "find_exports", lambda model: [OPENVINO])
+    monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: [OPENVINO])
     with pytest.raises(SettingsError, match="compile is for the torch runtime"):
-        pelee.runtime.open_session(ModelFile(CARD, Path("m")), lambda: None, compile=True, device="cpu")  # type: ignore[arg-type, return-value]
+        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m")), lambda: None, compile=True, device="cpu")  # type: ignore[arg-type, return-value]

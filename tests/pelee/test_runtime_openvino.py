@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data.errors import WeightsError
-from pelee.runtime import compiled
-from pelee.runtime.openvino import OpenVinoSession, import_openvino
+from pelee.runtime import openvino_cache as compiled
+from pelee.runtime.openvino_session import OpenVinoSession, import_openvino
 from weights.card import Card
 from weights.export_manifest import Export
 from weights.store import ModelFile
@@ -122,7 +122,7 @@ def test_nothing_is_reported_home(tmp_path: Path) -> None:
     """As it comes, `import openvino` leaves a client's number in the home folder, and sends an event."""
     code = (
         "import json, sys\n"
-        "from pelee.runtime.openvino import import_openvino\n"
+        "from pelee.runtime.openvino_session import import_openvino\n"
         "import_openvino().Core()\n"
         "import nncf\n"
         "telemetry = [name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module]\n"

@@ -10,12 +10,13 @@ from small_training import STEPS, Stop, run_small, small_sets, small_settings, w
 from torch import nn
 
 from data.errors import SettingsError
-from pelee.classification.pictures import PictureBatches
-from pelee.classification.settings import RECIPES, resolve_settings
-from pelee.classification.train import MONITOR, ClassifierTraining
-from pelee.classification.train_cli import RECIPE_NAMES
-from pelee.settings import recipe_names
-from pelee.training import Cycles, OptimizationSettings, build_optimizer, lr_factor, triangular2
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.lightning_module import MONITOR, ClassifierTraining
+from pelee.classification.training.settings import RECIPES, resolve_settings
+from pelee.commands.train_classifier import RECIPE_NAMES
+from pelee.training.optimization import Cycles, OptimizationSettings, build_optimizer
+from pelee.training.recipes import recipe_names
+from pelee.training.schedules import lr_factor, triangular2
 
 Sets = tuple[PictureBatches, PictureBatches]
 

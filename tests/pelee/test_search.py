@@ -15,15 +15,16 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from data.images.image_io import write_image
-from pelee.classification.model import load_network
-from pelee.classification.settings import ClassifierSettings, resolve_settings
-from pelee.classification.train_cli import main as train_main
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.networks.registry import build, count
-from pelee.runs import find_runs, open_run
+from pelee.classification.loading import load_network
+from pelee.classification.training.settings import ClassifierSettings, resolve_settings
+from pelee.commands.search import main, multiply_adds
+from pelee.commands.train_classifier import main as train_main
+from pelee.models.complexity import count
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.models.registry import build
+from pelee.runs.run import find_runs, open_run
 from pelee.search import study
-from pelee.search.cli import main, multiply_adds
-from pelee.search.costs import Costs, smallest
+from pelee.search.budget import Costs, smallest
 from pelee.search.report import write_report
 from pelee.search.sampler import DesignSampler, nearest, raised
 from pelee.search.space import PAPER, SPACE, ordered, to_model_settings, to_settings
@@ -81,7 +82,7 @@ def test_milliseconds_are_measured_once_and_rise_with_the_work(monkeypatch: pyte
     measured = Costs("ms", 1.0, 2, 64)
     small, large = measured.of(smallest({})), measured.of({**PAPER, "blocks3": 10})
     assert 0 < small < large
-    monkeypatch.setattr("pelee.search.costs.build", None)  # what is known is not measured again
+    monkeypatch.setattr("pelee.search.budget.build", None)  # what is known is not measured again
     assert measured.of(smallest({})) == small
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from data.errors import SettingsError
-from pelee.networks.peleenet import PeleeNet, PeleeNetConfig
-from pelee.search.morph import extends, grow, morph
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.search.net2net import extends, grow, morph
 
 SMALL = PeleeNetConfig(
     blocks=(1, 2, 1, 1), growth_rate=8, bottleneck_widths=(1, 1, 1, 1), stem_channels=8, transitions=(12, 16, 20, 24)

@@ -7,8 +7,8 @@ import torch
 import torchvision
 
 from data.errors import WeightsError
-from pelee.networks.registry import build
-from pelee.transfer import read_state_dict, read_weights, transfer
+from pelee.models.pretrained import read_state_dict, read_weights, transfer
+from pelee.models.registry import build
 
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 

@@ -9,17 +9,13 @@ import torch
 from small_training import run_small, small_sets, small_settings
 from torch import nn
 
-from pelee.callbacks import AtomicCheckpoints
-from pelee.classification.pictures import Batch
-from pelee.classification.train import ClassifierTraining
-from pelee.loggers import keep_metrics
-from pelee.training import (
-    OptimizationSettings,
-    average,
-    build_optimizer,
-    lr_factor,
-    with_schedule,
-)
+from pelee.classification.training.dataset import Batch
+from pelee.classification.training.lightning_module import ClassifierTraining
+from pelee.training.callbacks import AtomicCheckpoints
+from pelee.training.ema import average
+from pelee.training.loggers import keep_metrics
+from pelee.training.optimization import OptimizationSettings, build_optimizer
+from pelee.training.schedules import lr_factor, with_schedule
 
 
 def factors(settings: OptimizationSettings, total: int) -> list[float]:

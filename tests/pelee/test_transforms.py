@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pelee.classification import transforms
-from pelee.classification.augment import Augmentation
-from pelee.classification.settings import ClassifierSettings, TransformName
-from pelee.classification.transforms import AFFINE, PIXELS, affine, change_pixels, flip, sample, window
+from pelee.classification.training import transforms
+from pelee.classification.training.augmentation import Augmentation
+from pelee.classification.training.settings import ClassifierSettings, TransformName
+from pelee.classification.training.transforms import AFFINE, PIXELS, affine, change_pixels, flip, sample, window
 
 NAMES = [*AFFINE, *PIXELS]
 REPORT = "flip-horizontal flip-vertical blur crop-and-pad scale translate rotate shear coarse-dropout multiply contrast"

@@ -1,0 +1,174 @@
+"""`pelee-classify`: pictures in; names with probabilities as a table and as JSON Lines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from data.command_line import run
+from pelee.commands.options import add_runtime_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pelee.classification.results import Candidate
+
+
+EPILOG = """\
+examples:
+  pelee-classify cat.jpg
+  pelee-classify photos/ 'more/*.png' --top 3 --json classes.jsonl
+  pelee-classify photos/ --weights runs/flowers/model --json -
+
+exit codes:
+  0    everything was read
+  1    some inputs could not be read: each is a line on stderr, the others are done
+  2    nothing could be read, or an error ended the run: a line on stderr
+  130  ctrl-C: JSON is complete as far as it got
+"""
+ROWS = 20  # more pictures than that are told as a count a class
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-classify",
+        description="Say what pictures show.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="PICTURE",
+        help="a picture, a folder (with its subfolders), or a pattern such as 'photos/*.jpg'",
+    )
+    parser.add_argument("--top", type=positive, default=5, metavar="K", help="classes a picture (%(default)s)")
+    parser.add_argument(
+        "--weights",
+        metavar="MODEL",
+        default="peleenet-tiny-imagenet",
+        help="a shipped model's name, or a folder or file (%(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write JSON Lines; - for stdout, the table then goes to stderr")
+    add_runtime_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    return run(lambda: _classify(args))
+
+
+def _classify(args: argparse.Namespace) -> int:
+    from data.json_lines import json_lines
+    from data.progress import progress_bar
+    from pelee.classification.classifier import Classifier
+    from pelee.classification.results import to_json_line
+
+    files, problems = _collect(args.inputs)
+    for line in problems:
+        print(f"error: {line}", file=sys.stderr)
+    if not files:
+        return 2
+    classifier = Classifier.load(
+        args.weights, runtime=args.runtime, device=args.device, precision=args.precision, mode="throughput"
+    )
+    to_stdout = args.json == "-"
+    rows: list[tuple[str, list[Candidate]]] = []
+    failed, interrupted, started = len(problems), False, time.perf_counter()
+    try:
+        with (
+            json_lines(args.json) as write_line,
+            progress_bar("classifying", len(files), shown=not (to_stdout and sys.stdout.isatty())) as advance,
+        ):
+            for part in classifier.stream(files):
+                for _, error in part.errors:
+                    print(f"error: {error}", file=sys.stderr)
+                results = classifier.results(part.probabilities)
+                for index, (width, height), result in zip(part.indices, part.sizes, results, strict=True):
+                    rows.append((str(files[index]), result.top(args.top)))
+                    if write_line is not None:
+                        write_line(to_json_line(str(files[index]), width, height, result, args.top))
+                failed += len(part.errors)
+                advance(len(part.indices) + len(part.errors))
+    except KeyboardInterrupt:
+        interrupted = True
+    if rows:
+        rate = len(rows) / max(time.perf_counter() - started, 1e-9)
+        _print_report(rows, to_stderr=to_stdout)
+        print(
+            f"{classifier.card.name} on {classifier.runtime}: {len(rows)} pictures, {rate:.1f} pictures/s",
+            file=sys.stderr if to_stdout else sys.stdout,
+        )
+    if interrupted:
+        print("interrupted; what was written is complete as far as it got", file=sys.stderr)
+        return 130
+    if failed:
+        return 1 if rows else 2
+    return 0
+
+
+def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the pictures that the inputs name, each once, and a line for each input that names none."""
+    from data.errors import ImageError
+    from data.images.image_io import find_pictures
+
+    found: dict[str, Path] = {}
+    problems: list[str] = []
+    for given in inputs:
+        try:
+            for path in find_pictures([given]):
+                found.setdefault(os.path.realpath(path), path)
+        except ImageError as error:
+            problems.append(str(error))
+    return list(found.values()), problems
+
+
+def _print_report(rows: Sequence[tuple[str, Sequence[Candidate]]], to_stderr: bool) -> None:
+    """Print the classes of each picture, or of many pictures how often each class came first."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False)
+    table = Table()
+    if len(rows) > ROWS:
+        counts = Counter(top[0].label for _, top in rows)
+        table.add_column("class", overflow="fold")
+        table.add_column("pictures", justify="right")
+        for label, count in counts.most_common(ROWS):
+            table.add_row(Text(label), str(count))
+        if len(counts) > ROWS:
+            table.add_section()
+            table.add_row(f"{len(counts) - ROWS} more classes", str(sum(sorted(counts.values())[:-ROWS])))
+    else:
+        table.add_column("picture", overflow="fold")
+        table.add_column("class", overflow="fold")
+        table.add_column("score", justify="right")
+        for name, top in rows:
+            for place, candidate in enumerate(top):
+                table.add_row(
+                    Text(name if place == 0 else ""),
+                    Text(candidate.label, style="bold" if place == 0 else ""),
+                    f"{candidate.score:.3f}",
+                    end_section=place == len(top) - 1,
+                )
+    console.print(table)
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`pelee-eval-classifier`: how good a classifier is on a split of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.classification.layouts import LAYOUTS
+from data.command_line import first_few, run
+from pelee.commands.classify import positive
+from pelee.commands.options import add_runtime_options
+
+EPILOG = """\
+examples:
+  pelee-eval-classifier --weights peleenet-tiny-imagenet --dataset tiny-imagenet --root tiny-imagenet
+  pelee-eval-classifier --weights runs/flowers/model --dataset imagefolder --root flowers --output out/
+
+exit codes:
+  0    every picture was measured
+  1    some pictures could not be read: each is a line on stderr, the others are measured
+  2    nothing was measured: a line on stderr
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-eval-classifier",
+        description="Measure a classifier: top-1 and top-5, the worst classes, the most confident mistakes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--weights", required=True, metavar="MODEL", help="a shipped model's name, a model's folder or file"
+    )
+    parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the data")
+    parser.add_argument("--split", metavar="NAME", help="part of the data (val; test for cifar10 and cars)")
+    parser.add_argument("--size", type=positive, metavar="PX", help="side of the network's input (the model's own)")
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="pictures at a time (%(default)s)")
+    parser.add_argument("--workers", type=positive, default=4, metavar="N", help="threads that read (%(default)s)")
+    parser.add_argument("--worst", type=positive, default=10, metavar="N", help="classes in the table (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write mistakes.png, a page of the most confident ones, and confusion_matrix.png or, of more than 40 "
+        "classes, confusions.png",
+    )
+    add_runtime_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, measure, write; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    return run(lambda: _evaluate(args))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import importlib.util
+    import json
+    from dataclasses import asdict
+
+    from data.command_line import missing_part
+    from data.errors import SettingsError
+
+    # before the minutes of work, not after them
+    if args.output is not None:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise SettingsError(missing_part("matplotlib"))
+        args.output.mkdir(parents=True, exist_ok=True)
+    if args.json not in (None, "-") and Path(args.json).is_dir():
+        raise SettingsError(f"--json {args.json} is a folder; name a file, or - for stdout")
+
+    from data.atomic_files import atomic_path
+    from pelee.classification.classifier import Classifier
+    from pelee.classification.evaluation.evaluate import evaluate, open_as_trained
+    from pelee.classification.evaluation.report import report
+
+    classifier = Classifier.load(
+        args.weights,
+        runtime=args.runtime,
+        device=args.device,
+        precision=args.precision,
+        mode="throughput",
+        input_size=args.size,
+    )
+    split = args.split or LAYOUTS[args.dataset].val_split
+    card = classifier.card
+    pictures = open_as_trained(card, args.dataset, args.root, split)
+    view = pictures.view
+    evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
+    to_stdout = args.json == "-"
+    how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box
+    print(
+        f"{how}\n{report(evaluation, args.worst)}",
+        end="",
+        file=sys.stderr if to_stdout else sys.stdout,
+    )
+    if args.json is not None:
+        content = evaluation.to_json(
+            {"name": card.name, "sha256": card.sha256},
+            {"runtime": classifier.runtime, "input_size": classifier.input_size, "batch_size": args.batch_size}
+            | (asdict(view) if view.needs_box else {}),
+        )
+        text = json.dumps(content, allow_nan=False) + "\n"
+        if to_stdout:
+            print(text, end="")
+        else:
+            with atomic_path(args.json) as aside:
+                aside.write_text(text, encoding="utf-8")
+    if args.output is not None:
+        from pelee.classification.evaluation.plots import plot_confusions, plot_mistakes
+
+        wrong = round(len(evaluation.labels) * (1 - evaluation.top1))
+        title = (
+            f"{card.name}: the most confident of {wrong} mistakes in {len(evaluation.labels)} pictures of "
+            f"{evaluation.dataset} {evaluation.split}"
+        )
+        names = evaluation.class_names
+        plot_mistakes(evaluation.mistakes, names, args.output / "mistakes.png", title)
+        plot_confusions(evaluation.confusion, names, args.output)
+    if evaluation.unreadable:
+        print(
+            f"error: pictures that could not be read and count nowhere: {len(evaluation.unreadable)}", file=sys.stderr
+        )
+        for line in first_few(evaluation.unreadable, "--json lists them all"):
+            print(f"error: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

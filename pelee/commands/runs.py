@@ -1,0 +1,149 @@
+"""`pelee-runs`: runs of the trainers side by side, while they train or when they are done."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command_line import run
+
+if TYPE_CHECKING:
+    from pelee.runs.run import Run
+
+
+EPILOG = """\
+examples:
+  pelee-runs runs/voc runs/voc-long
+  pelee-runs runs/ --plot runs.png            every run in the folder
+  pelee-runs search/trials --json             a line of JSON for each run
+
+exit codes: 0 done, 1 done, but some folders are no runs, 2 an error, told in one line
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-runs",
+        description="Compare runs of pelee-train and pelee-train-classifier: what differs, how well, how fast.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the --output of a run, or a folder of runs")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw score and loss over the steps (.svg, .pdf)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a run, a line each, in place of the table")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-runs`; returns its exit code."""
+    options = build_parser().parse_args(argv)
+    return run(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    import json
+
+    from data.errors import PeleeError, SettingsError
+    from pelee.runs.compare import named_apart
+    from pelee.runs.plot import plot_runs
+    from pelee.runs.run import find_runs, open_run
+
+    runs: dict[Path, Run] = {}
+    problems: list[str] = []
+    for path in options.runs:
+        try:
+            for folder in find_runs(path):
+                try:
+                    runs.setdefault(folder.resolve(), open_run(folder))
+                except PeleeError as error:
+                    problems.append(str(error))
+        except PeleeError as error:
+            problems.append(str(error))
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if not runs:
+        return 2
+    found = list(runs.values())
+    names = named_apart(found)
+    if options.json:
+        for name, one in zip(names, found, strict=True):
+            print(json.dumps(as_json(name, one)))
+    else:
+        print_table(names, found)
+    if options.plot:
+        if options.plot.suffix not in (".png", ".svg", ".pdf"):
+            raise SettingsError(f"--plot {options.plot}: expected a file name that ends in .png, .svg or .pdf")
+        plot_runs(found, names, options.plot)
+        print(f"plot: {options.plot}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def as_json(name: str, run: "Run") -> dict[str, Any]:
+    """A run as one line of `--json` has it: all but the curves of its loss."""
+    import dataclasses
+
+    values = dataclasses.asdict(run)
+    del values["losses"]
+    return {**values, "name": name, "folder": str(run.folder)}
+
+
+def print_table(names: Sequence[str], runs: "Sequence[Run]") -> None:
+    """Print the runs, a row each, and the command of each below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pelee.runs.compare import differing, flat
+    from pelee.runs.run import SCORES
+
+    keys = differing(runs)
+    table = Table("run", "model", "dataset", "settings that differ", box=None, pad_edge=False, header_style="bold")
+    for title in ("best", "epoch", "step", "of steps", "pictures/s", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, one in zip(names, runs, strict=True):
+        settings = ", ".join(
+            f"{key.removeprefix('model_settings.')} {_shown(value)}"
+            for key, value in flat(one.settings).items()
+            if (one.task, key) in keys
+        )
+        cells = (
+            name,
+            one.model,
+            one.dataset,
+            settings,
+            "" if one.best is None else f"{SCORES[one.task][1]} {100 * one.best:.2f}",
+            "" if one.best_epoch is None else str(one.best_epoch),
+            "" if one.best_step is None else f"{one.best_step:,}",
+            f"{one.steps:,}" if one.finished else f"{one.steps:,} …",
+            "" if one.pictures_per_second is None else f"{one.pictures_per_second:,.0f}",
+            "" if one.seconds is None else _duration(one.seconds),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table)
+    if not all(one.finished for one in runs):
+        console.print("…: not finished")
+    for name, one in zip(names, runs, strict=True):
+        if one.command:
+            print(f"{name}: {one.command}")
+
+
+def _shown(value: Any) -> str:
+    """A setting's value, in few characters."""
+    import json
+
+    text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

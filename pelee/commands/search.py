@@ -1,0 +1,129 @@
+"""`pelee-search`: look for a PeleeNet that suits a data set and a budget."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.classification.layouts import LAYOUTS
+from data.command_line import run
+from pelee.commands.train_classifier import RECIPE_NAMES
+from pelee.training.allocator import tune_allocator
+
+EPILOG = """\
+every setting of pelee-train-classifier is a flag here, too, and holds for all trials: --epochs 5 --batch-size 64
+  (the rate and the decay that it gives are what the search varies around)
+
+examples:
+  pelee-search --dataset cifar10 --root cifar10 --max-multiply-adds 50M --epochs 5 --trials 60 --output runs/search
+  pelee-search --dataset imagefolder --root flowers --max-ms 8 --recipe quick --morph --output runs/flowers
+the same command again goes on, with the trial that was interrupted first; a larger --trials adds to them
+
+--output: search.json (all trials), pareto.png, best.yaml (a recipe of pelee-train-classifier), trials/NUMBER (the runs)
+exit codes: 0 done, 2 an error, told in one line; 130 interrupted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-search",
+        description="Search the PeleeNet family by a Gaussian process: the best top-1 within a budget.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data under --root")
+    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--output", type=Path, required=True, help="the search's folder; one that is there goes on")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--max-multiply-adds", type=multiply_adds, metavar="N", help="of one picture: 300M, 1.2G")
+    budget.add_argument(
+        "--max-ms", type=positive, metavar="MS", help="for one picture on this machine's CPU, the network alone"
+    )
+    parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file, for every trial")
+    parser.add_argument("--trials", type=whole, default=50, metavar="N", help="in all (%(default)s)")
+    parser.add_argument(
+        "--random", type=whole, default=10, metavar="N", help="trials before the Gaussian process begins (%(default)s)"
+    )
+    parser.add_argument(
+        "--morph",
+        action="store_true",
+        help="a design that is wider or deeper than a finished one starts from its weights, as the same function",
+    )
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    return parser
+
+
+def multiply_adds(text: str) -> float:
+    """`300M`, `1.2G` or a plain number, as argparse takes it."""
+    factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
+    return positive(text[:-1]) * factor if factor else positive(text)
+
+
+def positive(text: str) -> float:
+    """A number above 0, as argparse takes it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number from 1, as argparse takes it."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-search`; returns its exit code."""
+    options, words = build_parser().parse_known_args(argv)
+    return run(lambda: _main(options, words))
+
+
+def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
+    tune_allocator()  # before torch is there
+    from data.classification.image_folder import open_pictures
+    from pelee.classification.training.settings import resolve_settings
+    from pelee.search.budget import Costs
+    from pelee.search.report import print_table, write_report
+    from pelee.search.study import Plan, Search
+    from pelee.training.recipes import parse_overrides
+
+    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
+    names = open_pictures(options.dataset, options.root, settings.train_split).class_names
+    costs = Costs(
+        unit="ms" if options.max_ms else "multiply-adds",
+        limit=options.max_ms or options.max_multiply_adds,
+        classes=len(names),
+        input_size=settings.input_size,
+        given=settings.model_settings,
+    )
+    plan = Plan(
+        options.output,
+        settings,
+        options.dataset,
+        options.root,
+        names,
+        costs,
+        random=options.random,
+        morph=options.morph,
+        accelerator=options.accelerator,
+    )
+    search = Search(plan)
+    if done := search.attempted():
+        print(f"{options.output} goes on: {done} of {options.trials} trials are done", flush=True)
+    while search.attempted() < options.trials:
+        print(search.describe(search.step()), flush=True)
+        write_report(search)
+    print_table(write_report(search))
+    print(f"plot: {options.output / 'pareto.png'}; the best design: {options.output / 'best.yaml'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

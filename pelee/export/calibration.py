@@ -1,0 +1,49 @@
+"""Calibration images of int8 quantization."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import DatasetError
+from data.images.image_io import find_pictures, read_image
+from data.images.preprocess import preprocess
+
+CALIBRATION_PICTURES = 300
+COMPARED_PICTURES = 500
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What int8 is calibrated on: pictures as the network takes them, (S, S, 3) uint8 RGB, and where they came from."""
+
+    pictures: Sequence[np.ndarray]
+    source: str
+
+
+def choose(paths: Sequence[Path], count: int) -> list[Path]:
+    """The same `count` of the pictures at every call, at random, in their order; all where there are fewer."""
+    return sorted(random.Random(0).sample(list(paths), min(count, len(paths))))
+
+
+def read_inputs(paths: Sequence[Path], size: int) -> Iterator[np.ndarray]:
+    """Pictures as the network takes them: (S, S, 3) uint8 RGB."""
+    return (preprocess(read_image(path), size) for path in paths)
+
+
+def calibrate_on(
+    pictures: Path | Sequence[Path], size: int, source: str = "", count: int = CALIBRATION_PICTURES
+) -> Calibration:
+    """`count` pictures for int8 at the network's size: of a folder, or of a list that `source` names.
+
+    Raises:
+        DatasetError, ImageError: none there, or one that cannot be read.
+    """
+    if isinstance(pictures, Path):
+        if not pictures.is_dir():
+            raise DatasetError(f"{pictures}: no such folder, expected one with pictures to calibrate int8 on")
+        source = source or pictures.resolve().name
+        pictures = find_pictures([pictures])
+    return Calibration(list(read_inputs(choose(pictures, count), size)), source)

@@ -1,0 +1,169 @@
+"""Other formats of a network: a torch graph to ONNX, OpenVINO or TorchScript, in f32 or int8, checked before it counts.
+
+An export is a folder: the model's files, `card.json` (its source's) and `export.json` (`weights.export_manifest`).
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data.errors import SettingsError, WeightsError
+from pelee.export.calibration import Calibration
+from pelee.export.formats import write_graph, write_torchscript
+from pelee.export.graph import Graph
+from pelee.models.layers import fuse_conv_bn
+from weights.card import CARD_NAME, Card
+from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export, file_sha256
+from weights.store import ModelFile
+
+FORMATS = tuple(SUFFIXES)
+# The libraries whose versions decide what is written.
+LIBRARIES = {
+    "onnx": ("torch", "onnx", "onnxscript"),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+    "torchscript": ("torch",),
+}
+Verify = Callable[[ModelFile], dict[str, Any]]
+"""Compares an export with its source and returns the report; raises `WeightsError` where it is another model."""
+
+
+def export(
+    source: ModelFile,
+    graph: Graph,
+    folder: Path | str,
+    form: str,
+    verify: Verify,
+    calibration: Calibration | None = None,
+) -> ModelFile:
+    """Write an export's folder: made aside, verified, and put in the place of an older one only then.
+
+    Args:
+        source: the weights that `graph` was built from.
+        graph: what to export.
+        folder: where to; it must not exist, be empty, or hold an export that is to be replaced.
+        form: one of `FORMATS`.
+        verify: the check; its report goes into `export.json`.
+        calibration: for int8; without, the model stays f32.
+
+    Raises:
+        SettingsError: an unknown format, int8 where a format has none, or a folder that holds something else.
+        WeightsError: the check failed; whatever stood in `folder` is untouched.
+    """
+    folder = Path(folder).expanduser()
+    check_request(folder, form, calibration is not None)
+    size = source.card.input_size
+    fuse_conv_bn(graph.module)
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+    try:
+        metadata = _metadata(source.card, graph)
+        path = aside / f"model{SUFFIXES[form]}"
+        with _quiet():
+            if form == "torchscript":
+                write_torchscript(path, graph, size, metadata)
+            else:
+                write_graph(path, graph, size, metadata, form, calibration)
+        (aside / CARD_NAME).write_text(source.card.to_json(), encoding="utf-8")
+        names = [path, *sorted(other for other in aside.iterdir() if other not in (path, aside / CARD_NAME))]
+        made = Export(
+            format=form,
+            precision="int8" if calibration else "f32",
+            nms=graph.nms,
+            input_size=size,
+            source_sha256=source.card.sha256,
+            files={name.name: file_sha256(name) for name in names},
+            versions=_versions(form, calibration is not None),
+            settings=graph.settings | _calibration_settings(calibration),
+        )
+        made = replace(made, verification=verify(ModelFile(source.card, path, made)))
+        (aside / EXPORT_NAME).write_text(made.to_json(), encoding="utf-8")
+        _put(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return ModelFile(source.card, folder / path.name, made)
+
+
+def check_source(source: ModelFile, task: str, pictures: Sequence[Path]) -> None:
+    """Raise on a model that is none to export for `task`, and where there is no picture to verify the export on."""
+    if source.export is not None:
+        raise SettingsError(f"{source.path.parent} is an export already, expected the weights to make one from")
+    if source.card.task != task:
+        raise WeightsError(f"{source.card.name}: a model for {source.card.task}, expected one for {task}")
+    if not pictures:
+        raise SettingsError("no pictures to verify the export on; name some with --pictures")
+
+
+def check_request(folder: Path, form: str, int8: bool) -> None:
+    """Raise `SettingsError` for what cannot be written, before the minutes of work."""
+    if form not in FORMATS:
+        raise SettingsError(f"unknown format {form!r}, expected one of {', '.join(FORMATS)}")
+    if int8 and form == "torchscript":
+        raise SettingsError("torchscript has no int8 here; take openvino or onnx")
+    if folder.is_file():
+        raise SettingsError(f"{folder} is a file, expected a folder to write to")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / EXPORT_NAME).is_file():
+        raise SettingsError(f"{folder} holds other files than an export; name a new folder")
+
+
+def _put(aside: Path, folder: Path) -> None:
+    """Rename a whole folder into its place; an older one is there until the new one is."""
+    aside.chmod(0o755)  # mkdtemp makes private folders
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.absolute().parent))
+    folder.rename(old / folder.name)
+    try:
+        aside.rename(folder)
+    except OSError:
+        (old / folder.name).rename(folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _metadata(card: Card, graph: Graph) -> dict[str, str]:
+    """What the model's own file says of it: plain strings."""
+    return {
+        "class_names": json.dumps(card.class_names, ensure_ascii=False),
+        "nms": json.dumps(graph.nms),
+        "card": json.dumps(json.loads(card.to_json()), ensure_ascii=False),
+    }
+
+
+def _versions(form: str, int8: bool) -> dict[str, str]:
+    names = (*LIBRARIES[form], *(("nncf",) if int8 else ()))
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return {name: importlib.metadata.version(name) for name in ("pelee", *names)}
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _calibration_settings(calibration: Calibration | None) -> dict[str, Any]:
+    if calibration is None:
+        return {}
+    return {"calibration": {"source": calibration.source, "pictures": len(calibration.pictures)}}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' advice to themselves; their errors are raised."""
+    names = ("torch.onnx", "torch.utils.cpp_extension", "onnxscript", "onnx_ir", "nncf")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,103 @@
+"""Writers of the export formats: ONNX, OpenVINO IR, TorchScript."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pelee.export.calibration import Calibration
+from pelee.export.graph import INPUT, OPSET, Graph
+from pelee.export.quantization import onnx_kept, openvino_kept, quantize
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def write_graph(
+    path: Path, graph: Graph, size: int, metadata: dict[str, str], form: str, calibration: Calibration | None
+) -> None:
+    """Write ONNX, or OpenVINO by way of ONNX."""
+    import onnx
+
+    model = _to_onnx(graph.module, size, graph.outputs)
+    if form == "onnx":
+        if calibration is not None:
+            model = quantize(model, onnx_kept(model), calibration)
+        if graph.onnx_tail is not None:
+            model = graph.onnx_tail(model)
+        onnx.helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)
+        return
+    if graph.onnx_tail is not None:
+        model = graph.onnx_tail(model)
+    from pelee.runtime.openvino_session import import_openvino
+
+    openvino = import_openvino()
+    network = openvino.Core().read_model(io.BytesIO(model.SerializeToString()))
+    for output, name in zip(network.outputs, (output.name for output in model.graph.output), strict=True):
+        output.tensor.set_names({name})
+    if calibration is not None:
+        network = quantize(network, openvino_kept(network), calibration)
+    for key, value in metadata.items():
+        network.set_rt_info(value, ["pelee", key])
+    # The name and form by which OpenVINO's own tools look for class names.
+    labels = " ".join(name.replace(" ", "_") for name in json.loads(metadata["class_names"]))
+    network.set_rt_info(labels, ["model_info", "labels"])
+    openvino.save_model(network, path, compress_to_fp16=False)
+
+
+def _to_onnx(module: nn.Module, size: int, outputs: Sequence[str]) -> "onnx.ModelProto":
+    """The graph with a free batch; without the exporter's notes, which hold this machine's paths."""
+    import onnx
+
+    program = torch.onnx.export(
+        module,
+        (_example(size),),
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        input_names=[INPUT],
+        output_names=list(outputs),
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    for noted in (
+        model.graph,
+        *(part for parts in (model.graph.node, model.graph.input, model.graph.output) for part in parts),
+        *(part for parts in (model.graph.value_info, model.graph.initializer) for part in parts),
+    ):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    del model.graph.value_info[:]  # inferred again by who needs it
+    model.graph.name = "pelee"
+    return model
+
+
+def write_torchscript(path: Path, graph: Graph, size: int, metadata: dict[str, str]) -> None:
+    traced = torch.jit.trace(graph.module, _example(size), check_trace=False)
+    if graph.scripted_tail is not None:
+        traced = torch.jit.script(_Chain(traced, torch.jit.script(graph.scripted_tail)))
+    torch.jit.save(traced, str(path), _extra_files=metadata)
+
+
+class _Chain(nn.Module):
+    """A graph of two outputs and what becomes of them."""
+
+    def __init__(self, graph: nn.Module, tail: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+        self.tail = tail
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        first, second = self.graph(images)
+        return self.tail(first, second)
+
+
+def _example(size: int) -> Tensor:
+    return torch.zeros(2, size, size, 3, dtype=torch.uint8)  # two: a batch of one would be taken for fixed

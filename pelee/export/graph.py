@@ -1,0 +1,36 @@
+"""Graph to export: a module, its inputs and outputs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    import onnx
+
+    Tail = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+OPSET = 20  # of ONNX: the exporter's own
+INPUT = "images"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is exported.
+
+    Attributes:
+        module: (N, S, S, 3) uint8 -> a tensor or several, each with N first; its batch norms are fused in place.
+        outputs: their names.
+        onnx_tail: adds to the ONNX graph what stands behind them, where tracing cannot say it.
+        scripted_tail: the same for TorchScript: takes two outputs, gives three.
+        nms: whether the tail suppresses.
+        settings: what the tail was made with.
+    """
+
+    module: nn.Module
+    outputs: Sequence[str]
+    onnx_tail: "Tail | None" = None
+    scripted_tail: nn.Module | None = None
+    nms: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,67 @@
+"""Int8 post-training quantization with NNCF."""
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pelee.export.calibration import Calibration
+from pelee.export.graph import INPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
+    """NNCF's post-training quantisation of all but the nodes `kept`.
+
+    What computes scores and coordinates stays f32, and so do the layers that give the answers: with int8 heads, 2% of
+    the work, pelee-voc lost 0.7 points of mAP on a thousand pictures, and without 0.0.
+    """
+    from pelee.runtime.openvino_session import import_openvino
+
+    import_openvino()  # before nncf does, so that nothing is reported home
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(sys.stderr):  # where a progress bar belongs
+        return nncf.quantize(
+            model,
+            nncf.Dataset([{INPUT: picture[None]} for picture in calibration.pictures]),
+            subset_size=len(calibration.pictures),
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                disable_bias_correction=True,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
+            ignored_scope=nncf.IgnoredScope(names=kept),
+        )
+
+
+def openvino_kept(network: Any) -> list[str]:
+    """Names of the nodes that stay f32: the last convolutions and matrix products, and all that comes after them."""
+    kept: list[str] = []
+    inner: set[str] = set()  # nodes that lead to a weight, and those with one
+    for node in reversed(network.get_ordered_ops()):
+        name, kind = node.get_friendly_name(), node.get_type_name()
+        followers = {target.get_node().get_friendly_name() for o in node.outputs() for target in o.get_target_inputs()}
+        is_last = inner.isdisjoint(followers)
+        if not is_last or kind in ("Convolution", "GroupConvolution", "MatMul"):
+            inner.add(name)
+        if is_last and kind not in ("Constant", "Parameter", "Result"):
+            kept.append(name)
+    return kept
+
+
+def onnx_kept(model: "onnx.ModelProto") -> list[str]:
+    """As `openvino_kept`; ONNX lists nodes in their order."""
+    kept: list[str] = []
+    inner: set[str] = set()  # tensors that lead to a weight
+    for node in reversed(model.graph.node):
+        is_last = inner.isdisjoint(node.output)
+        if not is_last or node.op_type in ("Conv", "MatMul", "Gemm"):
+            inner.update(node.input)
+        if is_last and node.op_type != "Constant":
+            kept.append(node.name)
+    return kept

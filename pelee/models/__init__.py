@@ -1,0 +1,1 @@
+"""Networks: backbones and classifiers, their registry, pretrained weights, parameter counts."""

@@ -1,0 +1,156 @@
+"""Weights into networks: all of a model file's, or as many as fit."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data.errors import WeightsError
+from weights.store import ModelFile, load_tensors, resolve
+
+
+def fill(network: nn.Module, model: ModelFile) -> None:
+    """Load a model file's weights, verified, into the network that its card describes.
+
+    Raises:
+        WeightsError: a tensor that is missing, left over or of another shape, besides what `load_tensors` raises.
+    """
+    tensors = load_tensors(model)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in tensors:
+            raise WeightsError(f"{model.path} lacks the tensor {name}; the card describes another network")
+        if tensors[name].shape != shape:
+            raise WeightsError(
+                f"{model.path}: tensor {name} is {tensors[name].shape}, expected {shape} for "
+                f"{len(model.card.class_names)} classes; the card and the weights do not fit"
+            )
+    if extra := sorted(set(tensors) - set(wanted)):
+        raise WeightsError(f"{model.path} has a tensor {extra[0]} that the card's network lacks")
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a module took from other weights.
+
+    taken: names of its tensors that were filled; replaced: those whose shape differs there, so that they start anew;
+    missing: those that the weights do not have; unused: names in the weights that found no place.
+    """
+
+    taken: list[str]
+    replaced: list[str]
+    missing: list[str]
+    unused: list[str]
+
+    def __str__(self) -> str:
+        lines = [f"took {len(self.taken)} tensors"]
+        for word, names in (
+            ("replaced (another shape)", self.replaced),
+            ("new (not in the weights)", self.missing),
+            ("left (no place for them)", self.unused),
+        ):
+            if names:
+                modules = sorted({name.rpartition(".")[0] for name in names})
+                shown = ", ".join(modules[:8]) + (f" and {len(modules) - 8} more" if len(modules) > 8 else "")
+                lines.append(f"{word}: {len(names)} tensors of {shown}")
+        return "; ".join(lines)
+
+
+def transfer(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> Transfer:
+    """Fill every tensor of a module that `tensors` has under its name and in its shape.
+
+    Raises:
+        WeightsError: not one fits.
+    """
+    state = module.state_dict()
+    taken = [name for name in state if name in tensors and tensors[name].shape == tuple(state[name].shape)]
+    if not taken:
+        raise WeightsError("the weights to start from do not fit: no tensor has a name and shape of this network's")
+    module.load_state_dict({name: torch.from_numpy(tensors[name]) for name in taken}, strict=False)
+    return Transfer(
+        taken,
+        [name for name in state if name in tensors and name not in set(taken)],
+        [name for name in state if name not in tensors],
+        [name for name in tensors if name not in state],
+    )
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a foreign state dict (`.pth`), by name; opened with `weights_only=True`, on the CPU.
+
+    Names inside the layers of torchvision's first DenseNets, as in the weights that it publishes still (`norm.1`), are
+    those of today (`norm1`).
+
+    Raises:
+        WeightsError: no file, or no state dict.
+    """
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file, expected a state dict (.pth)")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises whatever it likes
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{file}: is no state dict ({reason})") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
+        raise WeightsError(f"{file}: is no state dict; expected tensors by name, as torch.save(network.state_dict())")
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): each for name, each in state.items()}
+
+
+def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
+    """A foreign state dict's arrays under the names that they have in `network`, for `transfer` to fill it with.
+
+    Those of torchvision and timm are without the `network.` that `pelee.models.torchvision_timm` puts before. What they were
+    trained with goes into the settings: torchvision's classifiers take `IMAGENET_MEAN` and `IMAGENET_STD` as
+    normalization, its Inception V3 and timm's NASNet-A 127.5 for both.
+
+    Raises:
+        WeightsError: as `read_state_dict`.
+    """
+    inside = {name.removeprefix("network."): name for name in network.state_dict()}
+    return {
+        inside.get(name, name): (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+        for name, tensor in read_state_dict(file).items()
+    }
+
+
+def is_state_dict(source: str) -> bool:
+    """Whether it names a library's state dict, and no model of this project's."""
+    return source.endswith(".pth")
+
+
+def start_from(module: nn.Module, source: str) -> tuple[str, list[str]]:
+    """Fill what fits of a network from other weights, and print what that was.
+
+    Args:
+        source: a shipped model's name, a model's folder, or torchvision's or timm's state dict (.pth).
+
+    Returns:
+        The weights' name and SHA-256, as a card tells them, and the names of the tensors that were filled.
+
+    Raises:
+        WeightsError: there is no such thing, it is damaged, or nothing of it fits.
+    """
+    if is_state_dict(source):
+        file = Path(source)
+        tensors: Mapping[str, np.ndarray] = read_weights(file, module)
+        name, digest = file.name, hashlib.sha256(file.read_bytes()).hexdigest()
+    else:
+        model = resolve(source)
+        name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
+    transferred = transfer(module, tensors)
+    print(f"from {name} ({digest[:12]}): {transferred}")
+    return f"{name}, SHA-256 {digest}", transferred.taken
+
+
+def as_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that a config holds."""
+    if isinstance(value, dict):
+        return {key: as_tuples(inner) for key, inner in value.items()}
+    return tuple(as_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,83 @@
+"""The classification networks by name, and how any network is counted."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from torch import nn
+
+from data.errors import SettingsError
+from pelee.models import torchvision_timm as library
+from pelee.models.cifar import AlexNet32, Cnn795K
+from pelee.models.ghostnet import ghostnet
+from pelee.models.hardnet import hardnet
+from pelee.models.layers import Normalize
+from pelee.models.peleenet import SPECTRUM, peleenet, spectrum
+from pelee.models.squeezenext import squeezenext
+from pelee.models.tiny_densenet import TinyDenseNet1, TinyDenseNet2
+
+
+class Entry(NamedTuple):
+    """A model of the registry.
+
+    build: called with a number of classes and the design's settings, or with neither for the published network.
+    input_size: side in pixels of the pictures that it was designed for, and that it is counted with.
+    """
+
+    build: Callable[..., nn.Module]
+    input_size: int = 224
+
+
+MODELS: dict[str, Entry] = {
+    "peleenet": Entry(peleenet),
+    **{name: Entry(partial(spectrum, name)) for name in SPECTRUM},
+    "tiny-densenet-1": Entry(TinyDenseNet1, 64),
+    "tiny-densenet-2": Entry(TinyDenseNet2, 64),
+    "cnn-795k": Entry(Cnn795K, 32),
+    "cnn-795k-corrected": Entry(partial(Cnn795K, corrected=True), 32),
+    "alexnet-32": Entry(AlexNet32, 32),
+    "ghostnet": Entry(ghostnet),
+    "squeezenet": Entry(library.squeezenet),
+    "squeezenext": Entry(squeezenext, 227),
+    "efficientnet-b0": Entry(library.efficientnet_b0),
+    "mobilenet-v1": Entry(library.mobilenet_v1),
+    "mobilenet-v2": Entry(library.mobilenet_v2),
+    "shufflenet-v2": Entry(library.shufflenet_v2),
+    "hardnet": Entry(hardnet),
+    "vgg16": Entry(library.vgg16),
+    "nasnet-a": Entry(library.nasnet_a, 331),
+    **{f"densenet-{depth}": Entry(partial(library.densenet, depth)) for depth in (121, 161, 169, 201)},
+    "inception-v3": Entry(library.inception_v3, 299),
+}
+
+
+def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Module:
+    """A classification network by name.
+
+    Args:
+        settings: the design's own; and `normalization`, the arguments of `Normalize`, which every network takes.
+
+    Raises:
+        SettingsError: an unknown name, settings that the network lacks or cannot be built with.
+    """
+    choose([name], MODELS)
+    own = {key: value for key, value in settings.items() if key != "normalization"}
+    try:
+        network = MODELS[name].build(num_classes, **own)
+        if normalization := settings.get("normalization"):
+            network.normalize = Normalize(**normalization)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise SettingsError(f"settings that {name} cannot be built with: {error}") from error
+    return network
+
+
+def choose(names: Iterable[str], known: Mapping[str, object]) -> list[str]:
+    """The names asked for, all where none is; an unknown one is a SettingsError that suggests the nearest."""
+    names = list(names) or list(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise SettingsError(f"no model {name!r}; {hint}")
+    return names

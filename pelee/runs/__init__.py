@@ -1,0 +1,1 @@
+"""Training-run folders: read, compare, plot."""

@@ -1,0 +1,125 @@
+"""What a design costs: multiply-adds, or milliseconds on this machine, held against a budget."""
+
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from data.errors import SettingsError
+from pelee.models.complexity import count
+from pelee.models.layers import fuse_conv_bn
+from pelee.models.registry import build
+from pelee.search.space import MODEL, SPACE, ordered, rounded, to_model_settings
+
+Unit = Literal["multiply-adds", "ms"]
+WARM_UP, CALLS = 3, 15
+HALVINGS = 5
+
+
+def shown(cost: float, unit: str) -> str:
+    """A cost with its unit, in few digits."""
+    return f"{cost:.2f} ms" if unit == "ms" else f"{cost / 1e6:,.1f} M multiply-adds"
+
+
+@dataclass
+class Costs:
+    """The costs of designs, each measured once.
+
+    Attributes:
+        unit, limit: the budget, for one picture.
+        classes, input_size: of the networks; given: what all of them are built with besides their design.
+    """
+
+    unit: Unit
+    limit: float
+    classes: int
+    input_size: int
+    given: Mapping[str, Any] = field(default_factory=dict)
+    _known: dict[str, float] = field(default_factory=dict)
+
+    def of(self, params: Mapping[str, Any]) -> float:
+        """The cost of the design that a choice of `SPACE` stands for."""
+        settings = {**self.given, **to_model_settings(params)}
+        key = json.dumps(settings, sort_keys=True)
+        if key not in self._known:
+            self._known[key] = self._milliseconds(settings) if self.unit == "ms" else self.count(params)[1]
+        return self._known[key]
+
+    def fits(self, params: Mapping[str, Any]) -> bool:
+        """Whether a design is within the budget."""
+        return self.of(params) <= self.limit
+
+    def count(self, params: Mapping[str, Any]) -> tuple[int, int]:
+        """Parameters and multiply-adds of a design."""
+        counted = count(build(MODEL, self.classes, {**self.given, **to_model_settings(params)}), self.input_size)
+        return counted.parameters, counted.multiply_adds
+
+    def _milliseconds(self, settings: Mapping[str, Any]) -> float:
+        """One picture through the network on the CPU, batch norms merged: the median of some calls."""
+        network = fuse_conv_bn(build(MODEL, self.classes, settings))
+        picture = torch.zeros(1, 3, self.input_size, self.input_size)
+        spent = []
+        with torch.inference_mode():
+            for call in range(WARM_UP + CALLS):
+                started = time.perf_counter()
+                network(picture)
+                if call >= WARM_UP:
+                    spent.append(time.perf_counter() - started)
+        return 1000 * statistics.median(spent)
+
+    def within(self, params: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """A design within the budget between `floor` and `params`: down the straight way between them until it fits,
+        then up again in one number after the other, where that fits, too.
+
+        Words, rate and decay stay those of `params`.
+
+        Args:
+            floor: a design that is nowhere larger; None for the smallest of the space.
+
+        Returns:
+            None where the floor itself is over the budget.
+        """
+        if self.fits(params):
+            return dict(params)
+        low = floor or smallest({})
+        best, share, step = None, 0.0, 0.5
+        for _ in range(HALVINGS):
+            between = {name: rounded(name, low[name] + share * (params[name] - low[name])) for name in ordered()}
+            tried = {**params, **between}
+            if self.fits(tried):
+                best, share = tried, share + step
+            elif not share:
+                return None
+            else:
+                share -= step
+            step /= 2
+        assert best is not None
+        for name in ordered():
+            for value in (params[name], rounded(name, best[name] + SPACE[name].step)):  # type: ignore[attr-defined]
+                if best[name] < value <= params[name] and self.fits(best | {name: value}):
+                    best |= {name: value}
+                    break
+        return best
+
+    def check(self) -> None:
+        """Raise SettingsError where the budget is below every design of the space."""
+        words = [
+            smallest({"stem": stem, "two_way": ways}) for stem in ("two-branch", "plain") for ways in (True, False)
+        ]
+        least = min(self.of(params) for params in words)
+        if least > self.limit:
+            raise SettingsError(
+                f"the budget of {shown(self.limit, self.unit)} is below the smallest design of the search, which takes "
+                f"{shown(least, self.unit)} at {self.input_size} pixels; allow more, or take a smaller --input-size"
+            )
+
+
+def smallest(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The smallest design of the space with these words in it, else the first of each."""
+    lowest = {name: kind.low for name, kind in SPACE.items() if hasattr(kind, "low")}
+    first = {name: kind.choices[0] for name, kind in SPACE.items() if hasattr(kind, "choices")}
+    return {**lowest, **first, **words}

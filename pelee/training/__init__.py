@@ -1,0 +1,1 @@
+"""Training code shared by the classifier and the detector."""
