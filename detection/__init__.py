@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detection.detector import Detector
 
+
 __all__ = ["Detector"]
 
 

@@ -1,54 +1,32 @@
 """`Detector`: pictures in, boxes with names out. The class that users meet; it imports no torch."""
 
-import difflib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
-from data.errors import SettingsError, WeightsError
+from data.errors import WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.postprocess import CANDIDATES, CONFIDENCE, IOU, KEEP, Prediction, postprocess
-from detection.results import to_detections
-from detection.timing import StageTimer
+from detection.inference.nms import CANDIDATES, CONFIDENCE, IOU, KEEP, postprocess
+from detection.inference.options import Search, class_ids
+from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_detections
+from detection.inference.stage_timer import StageTimer
 from weights.card import Card
 
 if TYPE_CHECKING:
     from supervision import Detections
 
-    from detection.runtime import Runtime, ScoresAndBoxes
+    from detection.inference.detection_session import Runtime, ScoresAndBoxes
+
 
 Picture = str | Path | np.ndarray
 BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is looked for in a picture; the defaults are those of evaluation.
-
-    Attributes:
-        confidence: only what scores above it, 0 to 1, is found.
-        iou: of two boxes of one class that overlap more than this, 0 to 1, the better one stays.
-        max_detections: at most so many per picture, the best ones.
-        classes: ids to look for; None for all. `Detector.class_ids` gives them for names.
-    """
-
-    confidence: float = CONFIDENCE
-    iou: float = IOU
-    max_detections: int = KEEP
-    classes: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        check_range("confidence", self.confidence)
-        check_range("iou", self.iou)
-        if self.max_detections < 1:
-            raise SettingsError(f"max_detections is {self.max_detections}, expected at least 1")
 
 
 class Detector:
@@ -91,7 +69,7 @@ class Detector:
             WeightsError: there is no such model, or it is damaged.
             SettingsError: what is asked for is unknown or not here.
         """
-        from detection.runtime import load_runtime
+        from detection.inference.detection_session import load_runtime
         from weights.store import resolve
 
         model = resolve(name_or_path)
@@ -259,42 +237,6 @@ class Detecting:
         return self._detector.postprocess(self._future.result(), self._sizes, self._search)
 
 
-def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list[int] | None:
-    """Return names or ids as sorted ids, None for None; `SettingsError` on what is not among the names.
-
-    A string of digits is an id unless a class bears that name.
-    """
-    if classes is None:
-        return None
-    wanted = [classes] if isinstance(classes, str) else list(classes)
-    if not wanted:
-        raise SettingsError("classes is empty, expected names or ids, or nothing at all for every class")
-    ids = set()
-    for item in wanted:
-        if isinstance(item, str) and item in names:
-            ids.add(names.index(item))
-        elif isinstance(item, str) and not item.isdecimal():
-            raise SettingsError(_unknown_class(item, names))
-        elif 0 <= int(item) < len(names):
-            ids.add(int(item))
-        else:
-            raise SettingsError(f"class id {item} is unknown, expected 0 to {len(names) - 1}")
-    return sorted(ids)
-
-
-def check_range(name: str, value: float) -> None:
-    """Raise `SettingsError` unless 0 <= value <= 1."""
-    if not 0 <= value <= 1:  # NaN fails, too
-        raise SettingsError(f"{name} is {value}, expected a number from 0 to 1")
-
-
 def _sizes(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     """Each picture's width and height, pixels."""
     return [(image.shape[1], image.shape[0]) for image in images]
-
-
-def _unknown_class(name: str, names: Sequence[str]) -> str:
-    by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"the model knows {', '.join(names)}"
-    return f"unknown class {name!r}: {hint}"

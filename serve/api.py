@@ -9,8 +9,8 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request, Response
 
 from data.errors import PeleeError, SettingsError
-from detection.detector import Search, class_ids
-from detection.postprocess import IOU, KEEP
+from detection.inference.nms import IOU, KEEP
+from detection.inference.options import Search, class_ids
 from serve import schemas
 from serve.errors import STATUS, ServiceError
 from serve.logs import log

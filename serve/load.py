@@ -114,7 +114,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
 
     from data.images.image_io import read_image
     from detection.detector import Detector
-    from detection.results import to_json_line
+    from detection.inference.result_formats import to_json_line
 
     cv2.setNumThreads(1)  # as `serve.server.serve` does
     options = {key: getattr(settings, key) for key in ("runtime", "device", "precision")}

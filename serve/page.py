@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from detection.annotate import COLOURS
+from detection.drawing import COLOURS
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -70,7 +70,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def load_assets() -> dict[str, Asset]:
-    """Return the page's files by name, and `colours.js`: the colours that `detection.annotate` gives the classes."""
+    """Return the page's files by name, and `colours.js`: the colours that `detection.drawing` gives the classes."""
     contents = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES}
     contents["colours.js"] = f"export default {json.dumps(COLOURS)};\n".encode()
     return {

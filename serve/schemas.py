@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detection.postprocess import IOU
+from detection.inference.nms import IOU
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

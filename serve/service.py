@@ -11,10 +11,11 @@ import numpy as np
 
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
-from detection.annotate import draw
-from detection.detector import Search
-from detection.postprocess import Prediction, postprocess
-from detection.results import to_dict
+from detection.drawing import draw
+from detection.inference.nms import postprocess
+from detection.inference.options import Search
+from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_dict
 from pelee.classification.results import Classification
 from pelee.classification.results import to_dict as classes_to_dict
 from serve.admission import Admission

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
-from detection.detector import Search
+from detection.inference.options import Search
 from serve.api import make_search
 from serve.errors import ClientGone, ServiceError
 from serve.logs import log

@@ -161,7 +161,7 @@ class TrainedRun(NamedTuple):
 @pytest.fixture(scope="session")
 def trained_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """Ten steps of pelee-train on the tiny devkit at 64 px, which teach it nothing; to be read only."""
-    from detection.train_cli import main
+    from detection.commands.train import main
 
     output = tmp_path_factory.mktemp("trained") / "shapes"
     stdout = io.StringIO()

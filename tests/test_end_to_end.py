@@ -32,7 +32,7 @@ def run(command: list[str | Path], cwd: Path, **environment: str) -> str:
 
 
 def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tmp_path: Path) -> None:
-    from detection.eval_cli import main
+    from detection.commands.eval import main
 
     model = trained_run.output / "model"
     target = tmp_path / "result.json"

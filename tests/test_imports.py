@@ -96,10 +96,15 @@ def all_of(package: str, but: tuple[str, ...] = ()) -> list[str]:
 @pytest.mark.parametrize(
     "modules",
     [
-        pytest.param(["detection.detector", "detection.postprocess", "detection.runtime"], id="detector"),
+        pytest.param(
+            ["detection.detector", "detection.inference.nms", "detection.inference.detection_session"], id="detector"
+        ),
         pytest.param(all_of("data"), id="data"),
         pytest.param(all_of("weights"), id="weights"),
-        pytest.param([*all_of("detection/video"), "detection.cli", "detection.export_cli"], id="video and commands"),
+        pytest.param(
+            [*all_of("detection/video"), "detection.commands.detect", "detection.commands.export"],
+            id="video and commands",
+        ),
         pytest.param(all_of("pelee/runtime", but=("torch",)), id="runtimes"),
         pytest.param(
             [f"pelee.classification.{name}" for name in ("classifier", "results", "classify_cli", "eval_cli")],
@@ -146,7 +151,7 @@ def test_the_shipped_detector_runs_without_torch() -> None:
         "from detection import Detector\n"
         "detector = Detector.load()\n"
         "print(*detector('data/samples/chelsea.jpg').data['class_name'], detector.runtime.name)\n"
-        "from detection.cli import main\n"
+        "from detection.commands.detect import main\n"
         "assert main(['data/samples/chelsea.jpg', '--json', '-']) == 0\n",
     )
     assert done.returncode == 0, done.stderr
@@ -171,9 +176,9 @@ def test_the_shipped_classifier_runs_without_torch() -> None:
 
 def test_a_command_whose_part_is_missing_names_the_extra() -> None:
     for command, arguments in (
-        ("detection.train_cli", ["--print-settings"]),
-        ("detection.cli", ["data/samples/chelsea.jpg", "--runtime", "torch"]),
-        ("detection.export_cli", ["--format", "onnx", "--output", "/nonexistent/x"]),
+        ("detection.commands.train", ["--print-settings"]),
+        ("detection.commands.detect", ["data/samples/chelsea.jpg", "--runtime", "torch"]),
+        ("detection.commands.export", ["--format", "onnx", "--output", "/nonexistent/x"]),
         ("pelee.commands.train_classifier", ["--print-settings"]),
     ):
         done = without(TRAIN_ONLY, f"from {command} import main\nsys.exit(main({arguments!r}))")

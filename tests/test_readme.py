@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from data.images.image_io import read_image, write_image
-from detection import bench_speed, benchmark, overfit
+from detection.benchmark import latency as bench_speed
+from detection.commands import bench as benchmark
+from detection.training import overfit_check as overfit
 from weights.store import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -78,8 +80,8 @@ def class_folders(root: Path, names: dict[str, str], splits: tuple[str, str] = (
 
 def short_clip(path: Path, frames: int = 4) -> None:
     """Cut a clip to its first frames."""
-    from detection.video.files import VideoFile
-    from detection.video.sinks import video_writer
+    from detection.video.video_file import VideoFile
+    from detection.video.video_writer import video_writer
 
     with VideoFile(str(path)) as source:
         kept = [frame.image for frame, _ in zip(source, range(frames), strict=False)]
@@ -100,7 +102,7 @@ def test_every_command_works(workplace, capsys, monkeypatch):
             continue
         if name in ("pelee-serve", "curl"):
             continue  # below, together
-        if (name, words[:2]) == ("python", ["-m", "detection.overfit"]):
+        if (name, words[:2]) == ("python", ["-m", "detection.training.overfit_check"]):
             assert overfit.main([*words[2:], "--steps=1", "--input-size=64"]) == 1  # one step teaches nothing
             continue
         extra = SHORT if name in ("pelee-train", "pelee-train-classifier") and "--print-settings" not in words else []

@@ -29,7 +29,7 @@ class Export:
         files: name -> SHA-256 of every file of the model; the first is the one that a runtime opens.
         versions: of the program and of the libraries that wrote it.
         settings: what it was made with: thresholds of the suppression, calibration of int8.
-        verification: the report on the check against the source; see `detection.export` and
+        verification: the report on the check against the source; see `detection.export.export` and
             `pelee.classification.export`.
         format_version: of this layout.
     """

@@ -8,8 +8,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from detection.loss import Target, multibox_loss
-from detection.model import Pelee, PeleeConfig
+from detection.models.pelee import Pelee, PeleeConfig
+from detection.training.loss import multibox_loss
+from detection.training.targets import Target
 from pelee.models.peleenet import PeleeNetConfig
 
 BACKBONE = PeleeNetConfig(blocks=(1, 1, 1, 1), growth_rate=8)

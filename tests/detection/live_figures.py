@@ -27,7 +27,7 @@ import numpy as np
 from tcp_camera import ROOT, TcpCamera
 
 RATE = 30
-COMMAND = [sys.executable, "-m", "detection.cli"]
+COMMAND = [sys.executable, "-m", "detection.commands.detect"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 CLIP = ROOT / "data" / "samples" / "bikes.mp4"
 
@@ -141,10 +141,11 @@ class Watching:
 
 def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     """A camera of 30 frames a second, and a network of 10."""
-    from detection.bench_runs import Silent
-    from detection.detector import Detector, Search
-    from detection.inputs import collect
-    from detection.pipeline import Pipeline
+    from detection.benchmark.end_to_end import Silent
+    from detection.detector import Detector
+    from detection.inference.options import Search
+    from detection.pipeline.file_pipeline import Pipeline
+    from detection.pipeline.inputs import collect
 
     detector = Detector.load()
     runtime = SlowRuntime(detector.runtime, 0.1)
@@ -241,8 +242,8 @@ def absent(seconds: float) -> tuple[dict[str, Any], bool]:
 def file(seconds: float) -> tuple[dict[str, Any], bool]:
     """A file by the same command: every frame, in order, the boxes of picture by picture."""
     from detection.detector import Detector
-    from detection.results import to_dict
-    from detection.video.files import VideoFile
+    from detection.inference.result_formats import to_dict
+    from detection.video.video_file import VideoFile
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.jsonl"

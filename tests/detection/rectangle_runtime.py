@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.detector import Detector
-from detection.video.sinks import video_writer
+from detection.video.video_writer import video_writer
 from weights.card import Card
 
 CLASS_NAMES = ["red thing", "white thing", "unseen"]

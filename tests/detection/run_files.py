@@ -9,10 +9,10 @@ import torch
 from data.datasets.records import Dataset
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
-from detection.metrics import evaluate_voc
-from detection.model import DetectionGraph
-from detection.network import DetectorNetwork
-from detection.postprocess import postprocess
+from detection.evaluation.voc_ap import evaluate_voc
+from detection.inference.nms import postprocess
+from detection.models.base import DetectorNetwork
+from detection.models.inference_model import DetectionGraph
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from data.images.image_io import write_image
-from detection.architectures import build
-from detection.model import PeleeConfig
-from detection.model_file import to_settings
-from detection.network import DetectorConfig
+from detection.models.base import DetectorConfig
+from detection.models.loading import to_settings
+from detection.models.pelee import PeleeConfig
+from detection.models.registry import build
 from pelee.models.peleenet import PeleeNetConfig
 from weights.card import Card
 from weights.store import ModelFile, save_model

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from detection.annotate import COLOURS, annotate, label_text, text_style
+from detection.drawing import COLOURS, annotate, label_text, text_style
 
 GREY = 128
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import TrainedRun
 
-from detection.bench_against import EagerRuntime, TorchvisionModel, contenders
+from detection.benchmark.baselines import EagerRuntime, TorchvisionModel, contenders
 from detection.detector import Detector
 
 

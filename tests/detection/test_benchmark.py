@@ -16,8 +16,11 @@ from rectangle_runtime import RectangleRuntime, clip, make_card, make_detector, 
 
 from data.errors import SettingsError
 from data.images.image_io import write_image
-from detection import bench_report, bench_runs, bench_speed, benchmark
-from detection.bench_speed import AGAIN, ROUNDS, WARM_UP, Contender
+from detection.benchmark import end_to_end as bench_runs
+from detection.benchmark import latency as bench_speed
+from detection.benchmark import report as bench_report
+from detection.benchmark.latency import AGAIN, ROUNDS, WARM_UP, Contender
+from detection.commands import bench as benchmark
 from detection.detector import Detector
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_convert
 
-from detection.boxes import decode, encode
+from detection.models.box_coder import decode, encode
 
 centres = st.floats(-0.25, 1.25)
 sides = st.floats(0.01, 1.5)

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from conftest import TrainedRun
 
-import detection.compare as module
+import detection.commands.ablate as module
 from data.errors import SettingsError
-from detection.compare import build_parser, main, plan
-from detection.compare_table import markdown, rate
-from detection.comparison import COMPARISONS, Comparison, Run, read_comparison
-from detection.settings import TrainSettings, resolve_settings
-from detection.train_cli import main as train_main
+from detection.ablation.experiment import COMPARISONS, Comparison, Run, read_comparison
+from detection.ablation.plan import plan
+from detection.ablation.table import markdown, rate
+from detection.commands.ablate import build_parser, main
+from detection.commands.train import main as train_main
+from detection.training.settings import TrainSettings, resolve_settings
 from pelee.training.optimization import RESUMABLE
 from pelee.training.recipes import recipe_names, to_plain
 from weights.card import Card
@@ -69,7 +70,7 @@ def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
     from pelee.training.recipes import parse_overrides
 
     for run in planned(read_comparison("ingredients"), "--epochs", "7", "--lr=0.5", "--devices", "2", "--teacher", "T"):
-        from detection.train_cli import build_parser as train_parser
+        from detection.commands.train import build_parser as train_parser
 
         options, words = train_parser().parse_known_args(run.words)
         assert resolve_settings(options.recipe, parse_overrides(words), options.dataset) == run.settings
@@ -144,7 +145,7 @@ def test_runs_are_made_resumed_skipped_and_told(
     def in_this_process(command: list[str], **options: Any) -> Any:
         if command[0] == "git":
             return original(command, **options)
-        assert command[:3] == [sys.executable, "-m", "detection.train_cli"]
+        assert command[:3] == [sys.executable, "-m", "detection.commands.train"]
         commands.append(command[3:])
         name = Path(command[command.index("--output") + 1]).name
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

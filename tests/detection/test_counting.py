@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import SettingsError
-from detection.counting import Counting, Tally
+from detection.tracking.counting import Counting, Tally
 
 supervision = pytest.importorskip("supervision")
 NAMES = ("car", "person")

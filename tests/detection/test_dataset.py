@@ -13,17 +13,11 @@ from hypothesis import strategies as st
 
 from data.datasets.records import Record
 from data.datasets.registry import open_dataset
-from detection.dataset import (
-    EvaluationPictures,
-    Sample,
-    TrainBatches,
-    TrainPictures,
-    collate,
-    repeat_factors,
-)
-from detection.model import PeleeConfig
-from detection.network import check_input_size
-from detection.settings import TrainSettings
+from detection.models.base import check_input_size
+from detection.models.pelee import PeleeConfig
+from detection.training.dataset import EvaluationPictures, TrainPictures, collate
+from detection.training.sampler import Sample, TrainBatches, repeat_factors
+from detection.training.settings import TrainSettings
 
 Batches = list[list[Sample]]
 

@@ -13,7 +13,7 @@ from rectangle_runtime import clip, picture
 
 from data.errors import WeightsError
 from data.images.image_io import read_image
-from detection import cli
+from detection.commands import detect as cli
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ def test_an_output_folder_that_cannot_be_written(photos: Path, capsys: pytest.Ca
 def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detection import pipeline
+    from detection.pipeline import file_pipeline as pipeline
 
     Path("found.jsonl").write_text("old")
     write = pipeline.write_image

@@ -18,9 +18,9 @@ from tcp_camera import TcpCamera
 from test_video import facts
 
 from data.images.image_io import read_image
-from detection import cli
-from detection.video.files import VideoFile
-from detection.video.pattern import read_number
+from detection.commands import detect as cli
+from detection.video.synthetic_pattern import read_number
+from detection.video.video_file import VideoFile
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0  # seconds, on a machine that is busy with other things
@@ -34,7 +34,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> "type[FakeWindow]":
-    monkeypatch.setattr("detection.video.window.Window", FakeWindow)
+    monkeypatch.setattr("detection.display.window.Window", FakeWindow)
     FakeWindow.pressed, FakeWindow.shown, FakeWindow.told = [], [], []
     FakeWindow.until = staticmethod(lambda: len(FakeWindow.shown) >= 10)
     return FakeWindow

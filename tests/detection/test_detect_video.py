@@ -14,7 +14,7 @@ from detect_runs import fake_model, lines, make_photos, tree
 from rectangle_runtime import RectangleRuntime, clip, make_detector
 from test_video import facts
 
-from detection import cli
+from detection.commands import detect as cli
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_quitting_the_window_ends_the_run_in_order(
                 shown.append((image, wait))
             return len(shown) < 5
 
-    monkeypatch.setattr("detection.video.window.Window", FakeWindow)
+    monkeypatch.setattr("detection.display.window.Window", FakeWindow)
     clip(Path("clip.mp4"), frames=12)
     assert cli.main(["photos", "clip.mp4", "--show", "--output", "out"]) == 0
     sizes = [(*image.shape, wait) for image, wait in shown]

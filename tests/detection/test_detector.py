@@ -11,8 +11,9 @@ from PIL import Image
 from rectangle_runtime import CLASS_NAMES, SCORES, WHITE, RectangleRuntime, make_card, make_detector, picture
 
 from data.errors import ImageError, SettingsError, WeightsError
-from detection.detector import BATCH, Detector, Search
-from detection.timing import StageTimer
+from detection.detector import BATCH, Detector
+from detection.inference.options import Search
+from detection.inference.stage_timer import StageTimer
 
 
 def names(detections: Any) -> list[str]:
@@ -194,7 +195,8 @@ def test_load_joins_the_card_with_its_runtime(monkeypatch: pytest.MonkeyPatch) -
     model = ModelFile(make_card(), Path("x"))
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
     monkeypatch.setattr(
-        "detection.runtime.load_runtime", lambda found, **options: RectangleRuntime() if found is model else None
+        "detection.inference.detection_session.load_runtime",
+        lambda found, **options: RectangleRuntime() if found is model else None,
     )
     assert len(Detector.load("some-model")(picture())) == 1
 
@@ -205,7 +207,9 @@ def test_load_hands_on_where_and_how_to_run(monkeypatch: pytest.MonkeyPatch) -> 
     model = ModelFile(make_card(), Path("x"))
     given: dict[str, object] = {}
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
-    monkeypatch.setattr("detection.runtime.load_runtime", lambda found, **options: given.update(options))
+    monkeypatch.setattr(
+        "detection.inference.detection_session.load_runtime", lambda found, **options: given.update(options)
+    )
     Detector.load("m")
     usual = {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "latency", "compile": False}
     assert given == usual | {"size": None}

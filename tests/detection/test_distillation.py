@@ -14,10 +14,12 @@ from data.datasets.records import Dataset
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
-from detection.distillation import SEPARABLE, Imitation, MobileNetTeacher, caffe_blobs, load_teacher
-from detection.model import Pelee, PeleeConfig
-from detection.settings import TrainSettings
-from detection.train import DetectorTraining, train
+from detection.models.pelee import Pelee, PeleeConfig
+from detection.training.caffe_weights import caffe_blobs
+from detection.training.distillation import SEPARABLE, Imitation, MobileNetTeacher, load_teacher
+from detection.training.lightning_module import DetectorTraining
+from detection.training.settings import TrainSettings
+from detection.training.train import train
 
 
 def varint(value: int) -> bytes:

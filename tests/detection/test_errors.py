@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from test_metrics import BOX, FAR, found, synthetic, truth
 
 from data.datasets.records import Record
-from detection.errors import KINDS, RIGHT, count_errors, diagnose, mended
-from detection.metrics import evaluate_voc
-from detection.postprocess import Prediction
+from detection.evaluation.tide import KINDS, RIGHT, count_errors, diagnose, mended
+from detection.evaluation.voc_ap import evaluate_voc
+from detection.inference.prediction import Prediction
 
 NAMES = ["dog", "cat"]
 HALF = (0.0, 0.0, 10.0, 4.0)  # of BOX: IoU 40 / 100

@@ -12,9 +12,9 @@ import pytest
 from small_model import save_small
 
 from data.images.image_io import write_image
+from detection.commands.eval import main
 from detection.detector import Detector
-from detection.eval_cli import main
-from detection.postprocess import Prediction
+from detection.inference.prediction import Prediction
 from weights.card import Card as WeightsCard
 
 BOX = (16.0, 12.0, 48.0, 36.0)  # what "0.5 0.5 0.5 0.5" is in a picture of 64 x 48
@@ -156,7 +156,7 @@ def test_yolo_needs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, detection.eval_cli as c\n"
+        "import sys, detection.commands.eval as c\n"
         "try: c.main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'cv2', 'matplotlib', 'pycocotools', 'supervision', 'rich'} & set(sys.modules)\n"

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import detection.evaluate as module
+import detection.evaluation.evaluate as module
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, SettingsError
 from data.images.image_io import write_image
-from detection.evaluate import evaluate, label_map, merge_predictions, relabel, report
-from detection.postprocess import Prediction
+from detection.evaluation.evaluate import evaluate, merge_predictions
+from detection.evaluation.label_mapping import label_map, relabel
+from detection.evaluation.report import report
+from detection.inference.prediction import Prediction
 
 NAMES = ("dog", "[b]cat", "cow")
 

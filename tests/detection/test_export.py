@@ -10,12 +10,13 @@ import pytest
 import torch
 from small_model import PRIORS, SIZE, pictures, save_pictures, save_small
 
-import detection.export
+import detection.export.export
 from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
-from detection.export import Check, export_detector
-from detection.postprocess import KEEP
-from detection.runtime import Runtime, load_runtime
+from detection.export.export import export_detector
+from detection.export.verification import Check
+from detection.inference.detection_session import Runtime, load_runtime
+from detection.inference.nms import KEEP
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
 from weights.store import ModelFile, find_exports, resolve
@@ -207,7 +208,7 @@ def test_int8(
     """Beside its source, in a sub-folder, it becomes the default; coordinates and scores are computed in f32."""
     source = resolve(shutil.copytree(model.path.parent, tmp_path / "small"))
     # Random weights are no detector: what they give at each prior is compared instead of what is found.
-    monkeypatch.setitem(detection.export.LIMITS, "int8", detection.export.Limits(0, 0, 100))
+    monkeypatch.setitem(detection.export.verification.LIMITS, "int8", detection.export.verification.Limits(0, 0, 100))
     folder = source.path.parent / "openvino-int8"
     made = export_detector(
         source, folder, "openvino", Check(sorted(photos.iterdir())), nms=False, calibration=calibrate_on(photos, SIZE)
@@ -231,7 +232,7 @@ def test_int8(
 def test_int8_in_onnx(
     model: ModelFile, reference: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(detection.export.LIMITS, "int8", detection.export.Limits(0, 0, 100))
+    monkeypatch.setitem(detection.export.verification.LIMITS, "int8", detection.export.verification.Limits(0, 0, 100))
     calibration = calibrate_on(photos, SIZE)
     check = Check(sorted(photos.iterdir()))
     made = export_detector(model, tmp_path / "out", "onnx", check, nms=False, calibration=calibration)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from small_model import SIZE, save_pictures, save_small
 
-import detection.export
+import detection.export.export
 from data.datasets.records import Dataset
 from data.errors import DatasetError, WeightsError
-from detection.cli import main as detect
-from detection.export import Check, compare, export_detector
-from detection.export_cli import main
-from detection.postprocess import Prediction
+from detection.commands.detect import main as detect
+from detection.commands.export import main
+from detection.export.export import export_detector
+from detection.export.verification import Check, compare
+from detection.inference.prediction import Prediction
 from pelee.export.calibration import calibrate_on, choose
 from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, resolve
@@ -42,8 +43,8 @@ def script(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFact
 def other_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every export becomes that of another network."""
     stranger = save_small(tmp_path / "stranger", seed=1)
-    load = detection.export.load_network
-    monkeypatch.setattr(detection.export, "load_network", lambda model: load(stranger))
+    load = detection.export.export.load_network
+    monkeypatch.setattr(detection.export.export, "load_network", lambda model: load(stranger))
 
 
 def test_a_failed_check_keeps_the_old_export(
@@ -105,7 +106,7 @@ def test_a_loss_of_map_fails_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = {"map_reference": 40.0, "map": 39.8, "map_loss": 0.2}
-    monkeypatch.setattr(detection.export, "measure", lambda *_: losses)
+    monkeypatch.setattr(detection.export.export, "measure", lambda *_: losses)
     with pytest.raises(WeightsError, match=r"mAP 0\.20 lower, expected at most 0\.1"):
         export_detector(model, tmp_path / "out", "torchscript", Check(sorted(photos.iterdir()), val_set))
     assert list(tmp_path.iterdir()) == []

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from detection.heads import ExtraBlock, PredictionHead, ResBlock
-from detection.priors import PRIORS_PER_CELL
+from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
+from detection.models.priors import PRIORS_PER_CELL
 
 
 def test_order_of_predictions() -> None:

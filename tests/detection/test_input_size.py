@@ -11,9 +11,9 @@ from small_model import pictures, save_small
 from data.errors import SettingsError, WeightsError
 from data.images.preprocess import preprocess
 from detection.detector import Detector
-from detection.model import DetectionGraph
-from detection.model_file import load_network
-from detection.runtime import at_size
+from detection.inference.detection_session import at_size
+from detection.models.inference_model import DetectionGraph
+from detection.models.loading import load_network
 from weights.export_manifest import Export
 from weights.store import ModelFile
 

@@ -15,12 +15,14 @@ from rectangle_runtime import RED, picture
 from tcp_camera import TcpCamera, frame_at
 
 from data.errors import ImageError, SettingsError
-from detection.video.capture import JUMP, Camera, Clock, open_capture
-from detection.video.figures import Figures, Rate
-from detection.video.live import LiveSource
-from detection.video.names import is_pattern
-from detection.video.overlay import draw_numbers, marked, side_by_side
-from detection.video.pattern import Pattern, draw_number, read_number
+from detection.display.overlay import draw_numbers, marked, side_by_side
+from detection.video.camera import Camera
+from detection.video.live_source import LiveSource
+from detection.video.open_source import open_capture
+from detection.video.source_names import is_pattern
+from detection.video.stream_clock import JUMP, Clock
+from detection.video.stream_stats import Figures, Rate
+from detection.video.synthetic_pattern import Pattern, draw_number, read_number
 
 PATIENCE = 30.0  # seconds, on a machine that is busy with other things
 

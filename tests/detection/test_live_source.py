@@ -11,8 +11,8 @@ import pytest
 from tcp_camera import TcpCamera
 
 from data.errors import ImageError
-from detection.video.live import LiveSource
-from detection.video.sources import Shot
+from detection.video.frames import Shot
+from detection.video.live_source import LiveSource
 
 PATIENCE = 30.0  # seconds, on a machine that is busy with other things
 

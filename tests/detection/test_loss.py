@@ -13,9 +13,10 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_convert
 
-from detection.loss import Losses, Target, assign, hard_negatives, multibox_loss
-from detection.matcher import match
-from detection.priors import VOC_SIZES, make_priors
+from detection.models.priors import VOC_SIZES, make_priors
+from detection.training.loss import Losses, hard_negatives, multibox_loss
+from detection.training.matcher import match
+from detection.training.targets import Target, assign
 
 LN2, LN3 = math.log(2), math.log(3)
 

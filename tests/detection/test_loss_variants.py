@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from detection.boxes import decode, encode
-from detection.loss import Losses, LossSettings, Target, assign, expect_background, multibox_loss, paired_iou
-from detection.model import Pelee
-from detection.priors import VOC_SIZES, ssd_maps
+from detection.models.box_coder import decode, encode
+from detection.models.pelee import Pelee
+from detection.models.priors import VOC_SIZES, ssd_maps
+from detection.training.loss import Losses, LossSettings, expect_background, multibox_loss, paired_iou
+from detection.training.targets import Target, assign
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of the random batch's priors
 VARIANTS = [

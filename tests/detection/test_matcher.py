@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.matcher import match as match_batch
-from detection.priors import VOC_SIZES, make_priors
+from detection.models.priors import VOC_SIZES, make_priors
+from detection.training.matcher import match as match_batch
 
 PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
 

@@ -7,8 +7,8 @@ from test_matcher import PRIORS, random_boxes
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.matcher import NEAREST, match_adaptive
-from detection.priors import VOC_SIZES, PriorMap, place_priors, ssd_maps
+from detection.models.priors import VOC_SIZES, PriorMap, place_priors, ssd_maps
+from detection.training.matcher import NEAREST, match_adaptive
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of PRIORS
 UNLIKE = (PriorMap(4, MAPS[0].shapes[:3]), *MAPS[1:])  # with fewer priors in a cell of the first

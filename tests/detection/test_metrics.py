@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.datasets.records import Record
-from detection.metrics import COCO_NUMBERS, confusion_matrix, evaluate_coco, evaluate_voc, voc_ap
-from detection.postprocess import Prediction
+from detection.evaluation.coco_ap import COCO_NUMBERS, evaluate_coco
+from detection.evaluation.confusion_matrix import confusion_matrix
+from detection.evaluation.voc_ap import evaluate_voc, voc_ap
+from detection.inference.prediction import Prediction
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 FAR = (50.0, 50.0, 60.0, 60.0)

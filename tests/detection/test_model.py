@@ -12,13 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data.datasets.records import Record
 from data.errors import SettingsError
-from detection.boxes import decode
-from detection.heads import PredictionHead
-from detection.loss import Target, assign, multibox_loss
-from detection.model import DetectionGraph, Pelee, PeleeConfig, head_map_sizes
-from detection.network import check_input_size
-from detection.postprocess import postprocess
-from detection.priors import COCO_SIZES
+from detection.inference.nms import postprocess
+from detection.models.base import check_input_size
+from detection.models.box_coder import decode
+from detection.models.heads import PredictionHead
+from detection.models.inference_model import DetectionGraph
+from detection.models.pelee import Pelee, PeleeConfig, head_map_sizes
+from detection.models.priors import COCO_SIZES
+from detection.training.loss import multibox_loss
+from detection.training.targets import Target, assign
 from pelee.models.layers import Activation, fuse_conv_bn
 from pelee.models.peleenet import PeleeNetConfig
 

@@ -11,9 +11,10 @@ import torch
 
 from data.datasets.records import Dataset, Record
 from data.errors import SettingsError, WeightsError
-from detection.model import Pelee, PeleeConfig
-from detection.model_file import load_network, make_card, to_config, to_settings
-from detection.priors import COCO_SIZES
+from detection.models.loading import load_network, to_config, to_settings
+from detection.models.pelee import Pelee, PeleeConfig
+from detection.models.priors import COCO_SIZES
+from detection.training.model_card import make_card
 from pelee.models.peleenet import PeleeNetConfig
 from pelee.models.pretrained import transfer
 from weights.card import CARD_NAME, Card

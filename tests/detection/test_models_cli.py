@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from detection.architectures import DESIGNS
-from detection.models_cli import main
+from detection.commands.models import main
+from detection.models.registry import DESIGNS
 from pelee.models import registry
 
 

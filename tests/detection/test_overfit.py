@@ -1,7 +1,8 @@
 """Four pictures learnt by heart: what is taught can be read back, through matching, loss, decoding and suppression."""
 
 from data.datasets.registry import open_dataset
-from detection.overfit import main, overfit
+from detection.commands.overfit import main
+from detection.training.overfit_check import overfit
 
 
 def test_four_pictures_are_memorised_from_random_weights(voc_root):

@@ -10,9 +10,9 @@ from test_metrics import BOX, FAR, found, truth
 
 from data.datasets.records import Record
 from data.images.image_io import write_image
-from detection.errors import Diagnosis, diagnose
-from detection.picture_page import COLOURS, score_pictures, write_pages
-from detection.postprocess import Prediction
+from detection.evaluation.sample_pages import COLOURS, score_pictures, write_pages
+from detection.evaluation.tide import Diagnosis, diagnose
+from detection.inference.prediction import Prediction
 
 NAMES = ["$dog", "cat"]
 NOWHERE = (90.0, 0.0, 95.0, 5.0)

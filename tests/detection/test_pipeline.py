@@ -16,14 +16,16 @@ from detect_runs import make_photos
 from PIL import Image
 from rectangle_runtime import RectangleRuntime, clip, make_detector, picture
 
-from detection import outputs, pipeline
-from detection.detector import Detector, Search
-from detection.inputs import Item, collect
-from detection.pipeline import WAITING, Pipeline
-from detection.results import to_json_line
-from detection.video.files import VideoFile
-from detection.video.sinks import VideoWriter
-from detection.video.sources import Frame
+from detection.detector import Detector
+from detection.inference.options import Search
+from detection.inference.result_formats import to_json_line
+from detection.pipeline import file_pipeline as pipeline
+from detection.pipeline import outputs
+from detection.pipeline.file_pipeline import WAITING, Pipeline
+from detection.pipeline.inputs import Item, collect
+from detection.video.frames import Frame
+from detection.video.video_file import VideoFile
+from detection.video.video_writer import VideoWriter
 
 PARALLEL = 3
 

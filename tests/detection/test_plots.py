@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.errors import KINDS, Errors
-from detection.metrics import Curve, VocResult
-from detection.plots import _outline, plot_confusion_matrix, plot_errors, plot_precision_recall
+from detection.evaluation.plots import _outline, plot_confusion_matrix, plot_errors, plot_precision_recall
+from detection.evaluation.tide import KINDS, Errors
+from detection.evaluation.voc_ap import Curve, VocResult
 
 
 def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:

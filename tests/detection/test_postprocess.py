@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import batched_nms, box_iou
 
-from detection.postprocess import Prediction, postprocess
+from detection.inference.nms import postprocess
+from detection.inference.prediction import Prediction
 
 
 def run(

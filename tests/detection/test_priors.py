@@ -6,8 +6,8 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert
 
-from detection.boxes import decode
-from detection.priors import COCO_SIZES, PRIORS_PER_CELL, VOC_SIZES, cell_priors, make_priors
+from detection.models.box_coder import decode
+from detection.models.priors import COCO_SIZES, PRIORS_PER_CELL, VOC_SIZES, cell_priors, make_priors
 
 MAPS = (19, 19, 10, 5, 3, 1)  # of 304×304
 

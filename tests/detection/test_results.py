@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.postprocess import Prediction
-from detection.results import to_detections, to_json_line
+from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_detections, to_json_line
 
 NAMES = ["cat", "dog"]
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from data.errors import SettingsError
 from detection.detector import Detector
-from detection.model import DetectionGraph
-from detection.model_file import load_network
-from detection.postprocess import postprocess
-from detection.runtime import Runtime, load_runtime
+from detection.inference.detection_session import Runtime, load_runtime
+from detection.inference.nms import postprocess
+from detection.models.inference_model import DetectionGraph
+from detection.models.loading import load_network
 from pelee.runtime.torch_session import TorchSession
 from weights.store import ModelFile
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from data.errors import SettingsError
-from detection.priors import COCO_SIZES, VOC_SIZES
-from detection.settings import RECIPES, TrainSettings, resolve_settings
+from detection.models.priors import COCO_SIZES, VOC_SIZES
+from detection.training.settings import RECIPES, TrainSettings, resolve_settings
 from pelee.training.recipes import read_recipe, recipe_names, to_plain
 
 

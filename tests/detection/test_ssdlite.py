@@ -12,14 +12,16 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from data.errors import SettingsError, WeightsError
-from detection.architectures import build
 from detection.detector import Detector
-from detection.export import Check, export_detector
-from detection.loss import Target, expect_background, multibox_loss
-from detection.model import DetectionGraph
-from detection.model_file import load_network, to_config, to_settings
-from detection.settings import resolve_settings
-from detection.ssdlite import DESIGNS, HalvingConv, SSDLite, SSDLiteConfig, head_map_sizes
+from detection.export.export import export_detector
+from detection.export.verification import Check
+from detection.models.inference_model import DetectionGraph
+from detection.models.loading import load_network, to_config, to_settings
+from detection.models.registry import build
+from detection.models.ssdlite import DESIGNS, HalvingConv, SSDLite, SSDLiteConfig, head_map_sizes
+from detection.training.loss import expect_background, multibox_loss
+from detection.training.settings import resolve_settings
+from detection.training.targets import Target
 from pelee.models.complexity import count
 from pelee.models.layers import fuse_conv_bn
 from pelee.models.pretrained import read_weights, transfer

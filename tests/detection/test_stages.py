@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from detection.stages import Done, Stages
+from detection.pipeline.stages import Done, Stages
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from PIL import Image
 from rectangle_runtime import picture
 
 from data.errors import ImageError
-from detection.video.sources import Frame
-from detection.video.stdin import PictureStream
+from detection.video.frames import Frame
+from detection.video.stdin_reader import PictureStream
 
 HERE = Path(__file__).parent
 

@@ -1,4 +1,4 @@
-"""The suppression inside exported graphs finds what `detection.postprocess` finds, in every runtime."""
+"""The suppression inside exported graphs finds what `detection.inference.nms` finds, in every runtime."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from detection.postprocess import CONFIDENCE, KEEP, postprocess
-from detection.suppression import ScriptedSuppression, add_suppression
+from detection.export.nms_graph import ScriptedSuppression, add_suppression
+from detection.inference.nms import CONFIDENCE, KEEP, postprocess
 from pelee.runtime.openvino_session import import_openvino
 
 PRIORS, CLASSES = 600, 3

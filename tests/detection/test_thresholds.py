@@ -8,8 +8,8 @@ import pytest
 from small_model import save_small
 from test_metrics import BOX, FAR, found, truth
 
-from detection.metrics import evaluate_voc
-from detection.thresholds import GRID, best_f1, class_f1, write_confidence
+from detection.evaluation.f1_threshold import GRID, best_f1, class_f1, write_confidence
+from detection.evaluation.voc_ap import evaluate_voc
 from weights.card import Card
 from weights.export_manifest import Export
 from weights.store import load_tensors, resolve

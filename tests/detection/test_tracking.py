@@ -11,12 +11,14 @@ import pytest
 
 from data.command_line import run
 from data.errors import SettingsError
-from detection.counting import Counting
-from detection.postprocess import Prediction
-from detection.results import to_dict
+from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_dict
+from detection.tracking.counting import Counting
 
 pytest.importorskip("trackers", reason="trackers is not here; it is in the extra track")
-from detection.tracking import Tracked, Tracker, draw_tracks, weakest, with_tracks
+from detection.inference.result_formats import with_tracks
+from detection.tracking.drawing import draw_tracks
+from detection.tracking.tracker import Tracked, Tracker, weakest
 
 NAMES = ("cat", "dog", "car")
 SIZE = (640, 480)

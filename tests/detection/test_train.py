@@ -12,16 +12,17 @@ import pytest
 import torch
 from run_files import load, measure, read_csv
 
-import detection.dataset
-import detection.train
+import detection.training.dataset
+import detection.training.lightning_module
 from data.datasets.records import Dataset
 from data.datasets.registry import open_dataset
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.preprocess import preprocess
-from detection.model import Pelee, PeleeConfig
-from detection.settings import TrainSettings
-from detection.thresholds import best_f1
-from detection.train import DetectorTraining, train
+from detection.evaluation.f1_threshold import best_f1
+from detection.models.pelee import Pelee, PeleeConfig
+from detection.training.lightning_module import DetectorTraining
+from detection.training.settings import TrainSettings
+from detection.training.train import train
 
 # Lightning's advice on loaders, log intervals and full folders is not what is tested.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
@@ -94,7 +95,7 @@ def test_it_learns_four_pictures_by_heart(train_set: Dataset, tmp_path: Path, mo
         return loss
 
     monkeypatch.setattr(DetectorTraining, "training_step", step)
-    monkeypatch.setattr(detection.dataset, "SSDAugmentation", Plain)
+    monkeypatch.setattr(detection.training.dataset, "SSDAugmentation", Plain)
     four = dataclasses.replace(train_set, records=train_set.records[:4])
     often = dataclasses.replace(train_set, records=train_set.records[:4] * 10)  # in epochs of ten steps
     own = settings(epochs=5, batch_size=4, input_size=96, optimizer="adamw", lr=0.002, warmup_steps=5, validate_every=5)
@@ -253,7 +254,9 @@ def test_early_stopping_stops_and_the_best_is_kept(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.2, 0.5, 0.4, 0.5, 0.9, 0.9])
-    monkeypatch.setattr(detection.train, "evaluate_voc", lambda *_: SimpleNamespace(map_11point=next(scores)))
+    monkeypatch.setattr(
+        detection.training.lightning_module, "evaluate_voc", lambda *_: SimpleNamespace(map_11point=next(scores))
+    )
     trained = run(settings(epochs=6, batch_size=8, patience=2), train_set, val_set, tmp_path)
     assert load(tmp_path / "last.ckpt")["epoch"] == 3  # two validations after the second were no better
     best = load(tmp_path / "best.ckpt")

@@ -17,12 +17,12 @@ import yaml
 from conftest import SHAPES, TrainedRun
 
 from data.errors import SettingsError
+from detection.commands.train import main
 from detection.detector import Detector
-from detection.metrics import VocResult
-from detection.settings import resolve_settings
-from detection.thresholds import BestF1
-from detection.train import DetectorTraining
-from detection.train_cli import main
+from detection.evaluation.f1_threshold import BestF1
+from detection.evaluation.voc_ap import VocResult
+from detection.training.lightning_module import DetectorTraining
+from detection.training.settings import resolve_settings
 from pelee.models.peleenet import PeleeNet
 from pelee.training.recipes import parse_overrides, to_plain
 from pelee.training.trainer import to_tensors
@@ -104,7 +104,7 @@ def test_the_card_has_the_confidence_of_the_best_f1(
         return BestF1(0.42, f1[len(measured) - 1], np.zeros(3), np.zeros(3))
 
     f1 = [0.5, 0.0]
-    monkeypatch.setattr("detection.thresholds.best_f1", best_f1)
+    monkeypatch.setattr("detection.evaluation.f1_threshold.best_f1", best_f1)
     for name, wanted in (("found", 0.42), ("nothing", 0.3)):
         assert main([str(word) for word in (*on_voc(voc_root, tmp_path / name), *ONE_STEP)]) == 0
         card = resolve(tmp_path / name / "model").card
@@ -360,7 +360,7 @@ def test_printed_settings_are_a_recipe(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_help_names_a_way_on_and_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys, detection.train_cli as c\n"
+        "import sys, detection.commands.train as c\n"
         "try: c.main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'cv2', 'pytorch_lightning', 'pydantic', 'yaml'} & set(sys.modules)\n"

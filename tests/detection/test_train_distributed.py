@@ -11,13 +11,13 @@ import pytest
 import torch
 from run_files import load, measure, read_csv
 
-import detection.dataset
+import detection.training.dataset
 from data.datasets.records import Dataset
 from data.datasets.registry import open_dataset
-from detection.evaluate import merge_predictions
-from detection.metrics import evaluate_voc
-from detection.model import Pelee, PeleeConfig
-from detection.postprocess import Prediction
+from detection.evaluation.evaluate import merge_predictions
+from detection.evaluation.voc_ap import evaluate_voc
+from detection.inference.prediction import Prediction
+from detection.models.pelee import Pelee, PeleeConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +60,10 @@ def test_predictions_of_two_processes_count_every_picture_once(val_set: Dataset)
     records = val_set.records[:3]
     perfect = [Prediction(r.boxes, np.full(len(r.labels), 0.9, np.float32), r.labels) for r in records]
     shares = [
-        [(index, perfect[index]) for index in detection.dataset.EvaluationPictures(records, 64, rank, 2).indices]
+        [
+            (index, perfect[index])
+            for index in detection.training.dataset.EvaluationPictures(records, 64, rank, 2).indices
+        ]
         for rank in (0, 1)
     ]
     assert [len(share) for share in shares] == [2, 1]
@@ -71,7 +74,7 @@ def test_predictions_of_two_processes_count_every_picture_once(val_set: Dataset)
 
 def test_pelee_train_on_two_processes(yolo_root: Path, tmp_path: Path) -> None:
     """The whole way, over unequal shares of three validation pictures."""
-    command = [sys.executable, "-m", "detection.train_cli", "--dataset", "yolo", "--root", str(yolo_root)]
+    command = [sys.executable, "-m", "detection.commands.train", "--dataset", "yolo", "--root", str(yolo_root)]
     command += ["--devices", "2", "--accelerator", "cpu", "--output", str(tmp_path), "--batch-size", "6"]
     command += ["--epochs", "2", "--input-size", "64", "--precision", "fp32", "--workers", "0"]
     done = subprocess.run(

@@ -9,13 +9,13 @@ from run_files import measure
 from torchvision.models import mobilenet_v2
 
 from data.datasets.records import Dataset
+from detection.commands.eval import main as eval_main
+from detection.commands.train import main
 from detection.detector import Detector
-from detection.distillation import MobileNetTeacher
-from detection.eval_cli import main as eval_main
-from detection.settings import TrainSettings
-from detection.ssdlite import SSDLite, SSDLiteConfig
-from detection.train import train
-from detection.train_cli import main
+from detection.models.ssdlite import SSDLite, SSDLiteConfig
+from detection.training.distillation import MobileNetTeacher
+from detection.training.settings import TrainSettings
+from detection.training.train import train
 from weights.store import load_tensors, resolve
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]

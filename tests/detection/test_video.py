@@ -14,10 +14,11 @@ import pytest
 from rectangle_runtime import DARK, RED, clip, picture
 
 from data.errors import ImageError, SettingsError
-from detection.video import sinks, window
-from detection.video.files import VideoFile
-from detection.video.names import display_name, is_address, is_live
-from detection.video.sinks import video_writer
+from detection.display import window
+from detection.video import video_writer as sinks
+from detection.video.source_names import display_name, is_address, is_live
+from detection.video.video_file import VideoFile
+from detection.video.video_writer import video_writer
 
 
 def facts(path: Path) -> tuple[int, int, int, Fraction | None, str, str | None]:

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from data.errors import SettingsError
-from detection.video import web
-from detection.video.web import STATIC, WebView
+from detection.display import mjpeg_server as web
+from detection.display.mjpeg_server import STATIC, WebView
 
 SECONDS = 20.0  # what a busy machine may need; nothing takes that long
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rectangle_runtime import picture
 
-from detection.video import window
-from detection.video.pattern import BARS
+from detection.display import window
+from detection.video.synthetic_pattern import BARS
 
 XVFB = shutil.which("Xvfb")
 REQUIRED = bool(os.environ.get("CI"))  # there, a screen that is missing is a failure

@@ -9,7 +9,7 @@ from cars_files import INSIDE, NAMES, official
 from looked_up import save_toy, use
 
 from data.classification.image_folder import open_pictures
-from detection import export_cli
+from detection.commands import export as export_cli
 from pelee.classification.training.dataset import PictureBatches
 from pelee.commands import eval_classifier as eval_cli
 from pelee.commands import train_classifier as train_cli

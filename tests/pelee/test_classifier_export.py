@@ -17,7 +17,7 @@ import pelee.export.formats
 from data.classification.image_folder import open_pictures
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import write_image
-from detection.export_cli import main
+from detection.commands.export import main
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, Limits, compare, export_classifier, measure
 from pelee.export.calibration import calibrate_on

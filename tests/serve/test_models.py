@@ -14,7 +14,7 @@ from fakes import FakeNetwork, running, settings, wait_until
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import read_image
 from detection.detector import Detector
-from detection.results import to_dict
+from detection.inference.result_formats import to_dict
 from pelee.classification.classifier import Classifier
 from serve.errors import ServiceError
 from serve.models import Models, Source, find_models, load_model

@@ -9,7 +9,7 @@ import pytest
 from stand_in import CLASS_NAMES, StandIn, running
 
 from data.images.image_io import read_image
-from detection.annotate import COLOURS
+from detection.drawing import COLOURS
 from serve.app import create_app
 from serve.settings import ServeSettings
 

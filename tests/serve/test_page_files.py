@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from detection.annotate import COLOURS
+from detection.drawing import COLOURS
 from serve.page import STATIC, add_page, load_assets
 
 

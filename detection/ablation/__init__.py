@@ -1,0 +1,1 @@
+"""Ablation studies: training runs at one equal budget."""

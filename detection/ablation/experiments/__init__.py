@@ -1,0 +1,1 @@
+"""Comparisons that ship with the package: YAML files, read by `detection.commands.ablate`."""

@@ -1,0 +1,1 @@
+"""Benchmark of latency and of whole runs."""

@@ -1,0 +1,198 @@
+"""Whole runs for `pelee-bench`: a command from the shell to its end, a video through the pipeline, training."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from detection.benchmark.latency import bare_rate, openvino_model, submit_rate
+from detection.detector import Detector
+from detection.inference.options import Search
+from detection.inference.stage_timer import StageTimer
+from detection.pipeline.file_pipeline import Pipeline
+from detection.pipeline.inputs import Item, collect
+from detection.video.video_file import VideoFile
+from weights.store import ModelFile
+
+# pelee-detect, whose last line on stderr is its peak memory in KiB. Linux is asked for that of the program itself: what
+# `getrusage` and `wait4` say begins with the memory of the process that started it.
+COMMAND = """
+import resource, sys
+from detection.cli import main
+try:
+    sys.exit(main())
+finally:
+    try:
+        lines = open("/proc/self/status").read().splitlines()
+        peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+    print(peak, file=sys.stderr)
+"""
+WARM_UP_STEPS = 3  # of training
+
+
+class Silent:
+    """A `detection.pipeline.file_pipeline.Progress` that keeps what could not be read."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.problems: list[str] = []
+
+    def start(self, name: str, total: int | None) -> None:
+        """Say nothing."""
+
+    def advance(self) -> None:
+        """Say nothing."""
+
+    def problem(self, line: str) -> None:
+        """Keep it."""
+        self.problems.append(line)
+
+    def note(self, line: str) -> None:
+        """Say nothing."""
+
+
+def run_command(arguments: Sequence[str]) -> dict[str, float]:
+    """Run `pelee-detect` in a new process: seconds to its first line and to its end, and peak memory.
+
+    Returns:
+        "first_line_s" on stdout, "seconds", and "memory_mb", the largest resident set (2**20 bytes).
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        with process.stdout:
+            process.stdout.readline()
+            first = time.perf_counter() - start
+            process.stdout.read()
+        code = process.wait()
+        seconds = time.perf_counter() - start
+        errors.seek(0)
+        said = errors.read()
+    if code:
+        raise subprocess.CalledProcessError(code, process.args, stderr=said)
+    return {"first_line_s": first, "seconds": seconds, "memory_mb": int(said.split()[-1]) / 1024}
+
+
+def time_start(picture: str, options: Sequence[str], repeats: int) -> dict[str, float]:
+    """The median of `repeats` runs of `pelee-detect PICTURE --json -`."""
+    runs = [run_command([picture, *options, "--json", "-"]) for _ in range(repeats)]
+    return {key: round(median(run[key] for run in runs), 3) for key in runs[0]}
+
+
+def time_help(repeats: int) -> float:
+    """Seconds of `pelee-detect --help`, the median."""
+    return median(run_command(["--help"])["seconds"] for _ in range(repeats))
+
+
+def time_video(video: str, weights: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """A video through `pelee-detect`, beside what the network alone and the decoder alone reach, in turns.
+
+    Args:
+        video: a file.
+        weights: the model, in the runtime that `pelee-detect` takes.
+        rounds: how often each is measured; the medians count.
+        seconds: how long the bare network runs in a round.
+
+    Returns:
+        "frames"; "rates" in frames a second: "decoder" (decoding to RGB alone), "network" (bare, as OpenVINO's
+        benchmark_app), "pipeline" and "pipeline drawn" (once everything is loaded), "command" and "command drawn"
+        (a new process, from start to end); "stages_ms" of the pipeline that draws, which overlap; "runtime".
+    """
+    detector = Detector.load(weights, mode="throughput")
+    model = openvino_model(weights) if detector.runtime.name.startswith("openvino") else None
+    (item,), _ = collect([video], [], None)
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        output, json = Path(folder), str(Path(folder) / "found.jsonl")
+        frames = decode(item)[0]
+        commands = {"command": ["--json", json], "command drawn": ["--json", json, "--output", folder]}
+        measures: dict[str, Callable[[], float]] = {
+            "decoder": lambda: frames / decode(item)[1],
+            "network": lambda: network_rate(model, detector, seconds),
+            "pipeline": lambda: frames / run_pipeline(detector, item, None),
+            "pipeline drawn": lambda: frames / run_pipeline(detector, item, output),
+            **{
+                name: lambda flags=flags: frames / run_command([video, "--weights", weights, *flags])["seconds"]  # type: ignore[misc]
+                for name, flags in commands.items()
+            },
+        }
+        for number in range(rounds + 1):  # the first is the warm-up
+            for name, measure in measures.items():
+                if name == "pipeline drawn":
+                    detector.timer = StageTimer()
+                rate = measure()
+                if name == "pipeline drawn":
+                    stages = detector.timer.medians()
+                if number:
+                    rates.setdefault(name, []).append(rate)
+    return {
+        "frames": frames,
+        "runtime": detector.runtime.name,
+        "rates": {name: round(median(values), 2) for name, values in rates.items()},
+        "stages_ms": {name: round(value, 3) for name, value in stages.items()},
+    }
+
+
+def network_rate(model: ModelFile | None, detector: Detector, seconds: float) -> float:
+    """Pictures a second of the network alone: OpenVINO's own loop where there is a model for it."""
+    return bare_rate(model, seconds) if model is not None else submit_rate(detector, seconds)
+
+
+def decode(item: Item) -> tuple[int, float]:
+    """How many frames a video has, and the seconds that decoding them to RGB takes."""
+    start = time.perf_counter()
+    with VideoFile(item.source) as source:
+        frames = sum(1 for _ in source)
+    return frames, time.perf_counter() - start
+
+
+def run_pipeline(detector: Detector, item: Item, output: Path | None) -> float:
+    """Seconds of a video through the pipeline, its lines written to a file, annotated copies to a folder or nowhere."""
+    with tempfile.TemporaryFile("w") as file:
+        search = Search(confidence=detector.card.default_confidence)
+        progress = Silent()
+        pipeline = Pipeline(detector, search, output, lambda line: print(line, file=file), None, progress)
+        pipeline.run([item])
+    return pipeline.seconds
+
+
+def time_training(root: Path, split: str, precision: str, steps: int, batch_size: int) -> float:
+    """Training pictures per second of the whole loop, data included, after a warm-up."""
+    from pytorch_lightning.callbacks import Callback
+
+    from data.datasets.registry import open_dataset
+    from detection.models.registry import build
+    from detection.training.settings import resolve_settings
+    from detection.training.train import train
+
+    class Clock(Callback):
+        """Notes when the warm-up is over and when the last step is."""
+
+        def __init__(self) -> None:
+            self.begin = self.end = 0.0
+
+        def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+            if trainer.global_step == WARM_UP_STEPS:
+                self.begin = time.perf_counter()
+            self.end = time.perf_counter()
+
+    overrides = {"precision": precision, "max_steps": WARM_UP_STEPS + steps, "batch_size": batch_size}
+    settings = resolve_settings("quick", {**overrides, "size_phases": []})
+    dataset = open_dataset("voc", root, split)
+    held_out = replace(dataset, records=dataset.records[:batch_size])  # training ends with a validation, untimed
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as output:
+        network = build(settings.network(len(dataset.class_names)))
+        train(network, settings, dataset, held_out, Path(output), progress=False, callbacks=[clock])
+    return steps * batch_size / (clock.end - clock.begin)

@@ -1,0 +1,108 @@
+"""`pelee-bench`: how fast detection is here, side by side, and what a whole run costs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.atomic_files import atomic_path
+from data.command_line import run
+from detection.benchmark.run import measure
+
+EPILOG = """\
+Everything is measured in this one run, in turns, so that only the ratios between its rows should be trusted across
+machines. What is not installed, or has no export, is named as absent.
+
+examples:
+  pelee-bench photos/
+  pelee-bench photos/ --batch 1,8 --weights pelee-voc --weights my-openvino-f32/ --against eager,torchvision
+  pelee-bench photos/ --video clip.mp4 --json bench.json --readme README.md
+  pelee-bench photos/ --dataset voc --root VOCdevkit --split 2007-test
+  pelee-bench photos/ --training --root VOCdevkit
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-bench",
+        description="Measure detection: runtimes, precisions and batches side by side, start-up, memory, whole runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture or a folder of pictures to detect in")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        metavar="MODEL",
+        help="model or export to run; several times for several (pelee-voc)",
+    )
+    parser.add_argument("--runtime", type=_words, default=["openvino", "onnxruntime", "torch"], metavar="A,B")
+    parser.add_argument("--precision", type=_words, default=["int8", "f32", "bf16"], metavar="A,B")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--batch", type=_counts, default=[1], metavar="N,N", help="pictures a call (1)")
+    parser.add_argument("--repeats", type=_count, default=50, metavar="N", help="calls to time each (%(default)s)")
+    parser.add_argument("--against", type=_words, default=[], metavar="A,B", help="also time: eager, torchvision")
+    parser.add_argument("--video", metavar="FILE", help="also measure whole runs of pelee-detect on it")
+    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="also measure mAP: layout of the data")
+    parser.add_argument("--root", type=Path, help="the data's folder")
+    parser.add_argument("--split", help="of --dataset (its usual one); of --training (2007-trainval)")
+    parser.add_argument("--training", action="store_true", help="also time training, on the VOCdevkit under --root")
+    parser.add_argument("--steps", type=_count, default=12, help="training steps to time (%(default)s)")
+    parser.add_argument("--batch-size", type=_count, default=24, help="pictures a training step (%(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write every number; - for stdout in place of the tables")
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="write the tables between its lines bench:start and bench:end, too"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-bench`; returns its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if (options.dataset is not None or options.training) != (options.root is not None):
+        parser.error("--root goes with --dataset or --training, and they with it")
+    options.weights = options.weights or ["pelee-voc"]
+    return run(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    from detection.benchmark.report import split_at_marks, to_markdown, write_between
+
+    if options.readme is not None:
+        split_at_marks(options.readme)  # before the minutes of work, not after them
+    result = measure(options)
+    text = to_markdown(result)
+    if options.json == "-":
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print(text, end="")
+    if options.json not in (None, "-"):
+        with atomic_path(options.json) as aside:
+            aside.write_text(json.dumps(result, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    if options.readme is not None:
+        write_between(options.readme, text)
+    return 0
+
+
+def _words(text: str) -> list[str]:
+    """Parse names with commas between."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _counts(text: str) -> list[int]:
+    """Parse whole numbers from 1 with commas between."""
+    return [_count(word) for word in _words(text)]
+
+
+def _count(text: str) -> int:
+    """Parse a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

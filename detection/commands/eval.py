@@ -1,0 +1,149 @@
+"""pelee-eval: how good a model is on a split of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.atomic_files import atomic_path
+from data.command_line import first_few, run
+from data.errors import SettingsError
+from pelee.commands.options import add_runtime_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data.datasets.records import Dataset
+    from detection.evaluation.evaluate import Evaluation
+    from detection.inference.prediction import Prediction
+
+
+MODELS = {"voc": "pelee-voc", "coco": "pelee-coco"}
+"""For each data set the model that is taken where none is named."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, measure, write; returns the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    arguments.weights = arguments.weights or MODELS.get(arguments.dataset)
+    if arguments.weights is None:
+        parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model goes with it")
+    return run(lambda: _evaluate(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pelee-eval",
+        description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
+    )
+    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), required=True, help="layout of the data")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the data: VOCdevkit, COCO's, a YOLO yaml's")
+    parser.add_argument(
+        "--split", help="part of the data: 2007-test for voc (or 2007-trainval,2012-trainval), val2017 for coco, val"
+    )
+    parser.add_argument("--weights", help="a shipped model's name, a model's folder or file (default: pelee-DATASET)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write plots of the curves, the confusions and the errors, and pages of the best and worst pictures",
+    )
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="side of the network's input, a multiple of 16 (default: the card's)"
+    )
+    parser.add_argument(
+        "--set-confidence",
+        action="store_true",
+        help="write the confidence of the best F1 into the model's card as its default; not from a split to report on",
+    )
+    add_runtime_options(parser)
+    return parser
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    # before the minutes of work, not after them
+    for library in ("pycocotools", "matplotlib") if arguments.output else ("pycocotools",):
+        if importlib.util.find_spec(library) is None:
+            raise SettingsError(f"{library} is not installed, and measuring needs it: pip install 'pelee[train]'")
+    if arguments.json not in (None, "-") and Path(arguments.json).is_dir():
+        raise SettingsError(f"--json {arguments.json} is a folder; name a file, or - for stdout")
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+
+    from data.datasets.registry import USUAL_SPLITS, open_dataset
+    from detection.detector import Detector
+    from detection.evaluation.evaluate import evaluate
+    from detection.evaluation.label_mapping import label_map, relabel
+    from detection.evaluation.report import report
+    from detection.inference.nms import CONFIDENCE, IOU, KEEP
+
+    detector = Detector.load(
+        arguments.weights,
+        runtime=arguments.runtime,
+        device=arguments.device,
+        precision=arguments.precision,
+        size=arguments.size,
+    )
+    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split or USUAL_SPLITS[arguments.dataset][1])
+    mapping = label_map(detector.class_names, dataset.class_names)
+
+    def detect(images: list[np.ndarray]) -> list[Prediction]:
+        return [relabel(found, mapping) for found in detector.predict_batch(images, CONFIDENCE, IOU, KEEP)]
+
+    evaluation = evaluate(
+        detect,
+        dataset,
+        batch=arguments.batch,
+        confidence=detector.card.default_confidence,
+    )
+    for line in first_few(evaluation.warnings, "--json lists them all"):
+        print(f"warning: {line}", file=sys.stderr)
+    to_stdout = arguments.json == "-"
+    name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
+    print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
+    settings: dict[str, Any] = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
+    settings |= {"runtime": detector.runtime.name, "size": detector.input_size}
+    model = {"name": detector.card.name, "sha256": detector.card.sha256}
+    _write(evaluation, evaluation.to_json(model, settings), arguments)
+    if arguments.output is not None:
+        _draw(evaluation, dataset, arguments.output)
+    if arguments.set_confidence:
+        from detection.evaluation.f1_threshold import write_confidence
+        from weights.store import resolve
+
+        model_file, best = resolve(arguments.weights), evaluation.best_f1.confidence
+        write_confidence(model_file, best)
+        print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
+    return 0
+
+
+def _write(evaluation: Evaluation, content: dict[str, Any], arguments: argparse.Namespace) -> None:
+    text = json.dumps(content, allow_nan=False) + "\n"
+    if arguments.json == "-":
+        print(text, end="")
+    elif arguments.json is not None:
+        with atomic_path(arguments.json) as aside:
+            aside.write_text(text, encoding="utf-8")
+
+
+def _draw(evaluation: Evaluation, dataset: Dataset, folder: Path) -> None:
+    from detection.evaluation.plots import plot_confusion_matrix, plot_errors, plot_precision_recall
+    from detection.evaluation.sample_pages import write_pages
+
+    names = dataset.class_names
+    plot_precision_recall(evaluation.voc, folder / "precision_recall.png")
+    plot_confusion_matrix(evaluation.confusion, names, folder / "confusion_matrix.png")
+    plot_errors(evaluation.errors, folder / "errors.png")
+    write_pages(evaluation.diagnosis, dataset.records, names, evaluation.confidence, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""pelee-export: a detector or a classifier in the formats of other runtimes, verified before it is handed over."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command_line import run
+from data.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pelee.export.calibration import Calibration
+    from weights.card import Card
+
+
+SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+EPILOG = """\
+The export is a folder with the model, its card and export.json, the report of the check. Its detections, or a
+classifier's probabilities, are compared with those of the source in PyTorch, f32; with --split, mAP or top-1 and top-5
+are, too. An export that is another model is not kept.
+
+examples:
+  pelee-export --weights pelee-voc --format onnx
+  pelee-export --weights runs/mine --format openvino --int8 --calibration my-pictures/ --pictures my-pictures/
+  pelee-export --weights pelee-voc --format openvino --int8 --no-nms --dataset voc --root VOCdevkit \\
+      --calibration-split 2007-trainval,2012-trainval --split 2007-test
+  pelee-export --weights peleenet-tiny-imagenet --format openvino --int8 --dataset tiny-imagenet \\
+      --root tiny-imagenet --calibration-split train --split val
+
+exit codes: 0 done, 2 an error or a failed check, told in one line; 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-export`; returns its exit code."""
+    options = build_parser().parse_args(argv)
+    return run(lambda: _main(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-export",
+        description="Write a model for another runtime: uint8 pictures (N, S, S, 3) in; out come boxes, scores and "
+        "classes of a detector, probabilities (N, C) of a classifier.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--weights", default="pelee-voc", metavar="MODEL", help="a shipped name, a folder or a file")
+    parser.add_argument("--format", choices=("onnx", "openvino", "torchscript"), required=True)
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: NAME-FORMAT[-int8])")
+    parser.add_argument("--no-nms", action="store_true", help="detectors: end with scores and boxes of all priors")
+    parser.add_argument("--int8", action="store_true", help="quantise, calibrated on pictures of the training's kind")
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="pictures for --int8 (300 of them are taken)")
+    parser.add_argument("--calibration-split", metavar="SPLIT", help="the same from a split of --dataset")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="to verify on (default: the split's, the samples)")
+    parser.add_argument(
+        "--dataset",
+        metavar="KIND",
+        help="layout of the data under --root: voc, coco, yolo; classifiers: tiny-imagenet, cifar10, cars, imagefolder",
+    )
+    parser.add_argument("--root", type=Path, help="the data set's folder")
+    parser.add_argument("--split", help="measure mAP, or top-1 and top-5, before and after on this split")
+    return parser
+
+
+def _main(options: argparse.Namespace) -> int:
+    _check_options(options)
+    from weights.store import resolve
+
+    source = resolve(options.weights)
+    is_classifier = source.card.task == "classification"
+    if is_classifier and options.no_nms:
+        raise SettingsError(f"--no-nms is for detectors, and {source.card.name} is a classifier: leave it out")
+    from pelee.export.calibration import COMPARED_PICTURES, choose
+
+    dataset, files = _open(options, options.split, source.card)
+    pictures = choose(_pictures(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
+    calibration = _calibration(options, source.card)
+    kind = f"{options.format}{'-int8' if options.int8 else ''}"
+    folder = options.output or Path(f"{source.card.name}-{kind}")
+    if is_classifier:
+        from pelee.classification import export as classifiers
+
+        check = classifiers.Check(pictures, dataset)
+        made = classifiers.export_classifier(source, folder, options.format, check, calibration=calibration)
+        report = classifiers.report
+    else:
+        from detection.export import export as detectors
+
+        made = detectors.export_detector(
+            source,
+            folder,
+            options.format,
+            detectors.Check(pictures, dataset),
+            nms=not options.no_nms,
+            calibration=calibration,
+        )
+        report = detectors.report
+    assert made.export is not None
+    size = sum((folder / name).stat().st_size for name in made.export.files)
+    print(f"{folder}: {source.card.name} as {options.format} {made.export.precision}, {size / 1e6:.1f} MB")
+    print(report(made.export.verification))
+    return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    chosen = [name for name in ("calibration", "calibration_split") if getattr(options, name) is not None]
+    if options.int8 and len(chosen) != 1:
+        raise SettingsError("--int8 needs pictures of the training's kind: --calibration DIR or --calibration-split")
+    if chosen and not options.int8:
+        raise SettingsError(f"--{chosen[0].replace('_', '-')} is for --int8 only")
+    split = options.split or options.calibration_split
+    if bool(split) != bool(options.dataset and options.root):
+        raise SettingsError("--split and --calibration-split go with --dataset and --root, and these with a split")
+
+
+def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[Any, list[Path]]:
+    """A split of --dataset, read as the model's task reads it, and its pictures; (None, []) for no split."""
+    if split is None:
+        return None, []
+    if card.task == "classification":
+        from pelee.classification.evaluation.evaluate import open_as_trained
+
+        pictures = open_as_trained(card, options.dataset, options.root, split)
+        return pictures, pictures.files
+    from data.datasets.registry import open_dataset
+
+    dataset = open_dataset(options.dataset, options.root, split)
+    return dataset, [record.image for record in dataset.records]
+
+
+def _pictures(options: argparse.Namespace) -> list[Path]:
+    from data.images.image_io import find_pictures
+
+    if options.pictures is None and not SAMPLES.is_dir():
+        raise SettingsError("no pictures to verify the export on; name some with --pictures DIR")
+    return find_pictures([options.pictures or SAMPLES])
+
+
+def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:
+    from pelee.export.calibration import calibrate_on
+
+    if options.calibration is not None:
+        return calibrate_on(options.calibration, card.input_size)
+    dataset, files = _open(options, options.calibration_split, card)
+    return None if dataset is None else calibrate_on(files, card.input_size, f"{dataset.name} {dataset.split}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

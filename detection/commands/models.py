@@ -1,0 +1,94 @@
+"""`pelee-models`: every model, counted."""
+
+import argparse
+from collections.abc import Sequence
+
+from data.command_line import run
+
+EPILOG = (
+    "parameters are PyTorch's count; \"all biases\" counts a bias for every convolution and a batch norm's running "
+    "statistics, too, as Keras and some reports do."
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's definition."""
+    parser = argparse.ArgumentParser(
+        prog="pelee-models",
+        description="Print each model's parameters, multiply-adds, input and output shapes, and which have weights.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="only these")
+    parser.add_argument(
+        "--classes", type=int, metavar="N", help="the classifiers with N classes, where it is not the published number"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a model, a line each")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `pelee-models`; returns its exit code."""
+    options = build_parser().parse_args(argv)
+    return run(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    import json
+
+    import torch
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from data.errors import SettingsError
+    from detection.models.registry import DESIGNS, build
+    from pelee.models.complexity import count
+    from pelee.models.peleenet import PeleeNet
+    from pelee.models.registry import MODELS, choose
+    from weights.store import resolve, shipped
+
+    if options.classes is not None and options.classes < 1:
+        raise SettingsError(f"--classes is {options.classes}; expected at least 1")
+    known = {**MODELS, **DESIGNS} if options.classes is None else MODELS
+    if detectors := set(options.names) & (DESIGNS.keys() - known.keys()):
+        raise SettingsError(f"--classes is for classifiers, and {min(detectors)} is a detector; leave one of them out")
+    cards = [resolve(name).card for name in shipped()]
+    weights = {card.architecture if card.task == "classification" else card.name: card.name for card in cards}
+    counts, groups = {}, {}
+    for name in choose(options.names, known):
+        with torch.device("meta"):  # shapes without numbers: nothing is drawn, stored or computed
+            if name in MODELS:
+                entry = MODELS[name]
+                network = entry.build() if options.classes is None else entry.build(options.classes)
+                size = entry.input_size
+            else:
+                network, size = build(DESIGNS[name]), DESIGNS[name].input_size
+        counts[name] = count(network, size)
+        groups[name] = (name in MODELS, isinstance(network, PeleeNet))
+    if options.json:
+        for name, counted in counts.items():
+            print(json.dumps({"model": name, **counted._asdict(), "weights": weights.get(name)}))
+        return 0
+    table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
+    table.add_column("model", no_wrap=True)
+    for title in ("parameters", "all biases", "multiply-adds"):
+        table.add_column(title, justify="right")
+    table.add_column("input")
+    table.add_column("outputs")  # what wraps, of a detector, where the terminal is narrow
+    table.add_column("weights", no_wrap=True)
+    previous = None
+    for name, counted in counts.items():
+        if previous not in (None, groups[name]):
+            table.add_section()
+        previous = groups[name]
+        table.add_row(
+            name,
+            f"{counted.parameters:,}",
+            f"{counted.report_parameters:,}",
+            f"{counted.multiply_adds / 1e6:,.0f} M",
+            "×".join(map(str, counted.input_shape)),
+            ", ".join("×".join(map(str, shape)) for shape in counted.output_shapes),
+            weights.get(name, ""),
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)
+    return 0

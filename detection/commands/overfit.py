@@ -1,0 +1,41 @@
+"""`python -m detection.commands.overfit`: overfit a few images as a check of the training."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.command_line import run
+from data.datasets.registry import open_dataset
+from data.errors import DatasetError
+from detection.training.overfit_check import overfit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the check; exit code 1 where the mAP stays at or below 90."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--dataset", default="voc", choices=("voc", "coco", "yolo"))
+    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    parser.add_argument("--split", default="2007-trainval")
+    parser.add_argument("--pictures", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--input-size", type=int, default=304)
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        dataset = open_dataset(options.dataset, options.root, options.split)
+        records = [record for record in dataset.records if (~record.difficult & ~record.crowd).any()]
+        records = records[: options.pictures]
+        if not records:
+            raise DatasetError(f"split {options.split} has no picture with an object to learn")
+        score = 100 * overfit(records, dataset.class_names, options.steps, options.input_size)
+        print(f"mAP on the {len(records)} pictures learnt by heart: {score:.1f} (expected: over 90)")
+        return 0 if score > 90 else 1
+
+    return run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

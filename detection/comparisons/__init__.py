@@ -1,1 +1,0 @@
-"""Comparisons that ship with the package: YAML files, read by `detection.compare`."""

@@ -1,0 +1,1 @@
+"""Displays of frames: window and MJPEG page."""

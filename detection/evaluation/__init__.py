@@ -1,0 +1,1 @@
+"""Evaluation: average precision (VOC, COCO), TIDE errors, confusion matrix, plots."""

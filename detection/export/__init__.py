@@ -1,0 +1,1 @@
+"""Export of a detector and the verification of the exported model."""

@@ -1,0 +1,48 @@
+"""The detector in other formats, and the proof that each is the same detector."""
+
+from pathlib import Path
+
+from detection.export.nms_graph import SETTINGS, ScriptedSuppression, add_suppression
+from detection.export.verification import LIMITS, Check, verify
+from detection.models.inference_model import DetectionGraph
+from detection.models.loading import load_network
+from pelee.export.calibration import Calibration
+from pelee.export.exporter import check_request, check_source, export
+from pelee.export.graph import Graph
+from weights.store import ModelFile
+
+
+def export_detector(
+    source: ModelFile,
+    folder: Path | str,
+    form: str,
+    check: Check,
+    *,
+    nms: bool = True,
+    calibration: Calibration | None = None,
+) -> ModelFile:
+    """Write a detector's export and return it; see `pelee.export.exporter.export` for the folder and the errors.
+
+    Args:
+        source: the weights; they run in PyTorch, in f32, as the reference.
+        folder: where to.
+        form: one of `pelee.export.exporter.FORMATS`.
+        check: what it is verified on.
+        nms: end the graph in suppression at evaluation's thresholds, see `detection.export.nms_graph`; without, the graph
+            gives scores and boxes as `detection.inference.detection_session.Runtime` describes them.
+        calibration: for int8.
+    """
+    check_source(source, "detection", check.pictures)
+    check_request(Path(folder), form, calibration is not None)
+    graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"))
+    if nms:
+        graph = Graph(
+            graph.module,
+            graph.outputs,
+            add_suppression,
+            ScriptedSuppression(),
+            nms=True,
+            settings={"suppression": SETTINGS},
+        )
+    limits = LIMITS["int8" if calibration else "f32"]
+    return export(source, graph, folder, form, lambda made: verify(source, made, check, limits), calibration)

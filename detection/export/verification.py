@@ -1,0 +1,174 @@
+"""Verification of an exported detector against its source."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.datasets.records import Dataset
+from data.errors import WeightsError
+from detection.detector import Detector
+from detection.evaluation.evaluate import evaluate
+from detection.evaluation.label_mapping import label_map, relabel
+from detection.inference.detection_session import load_runtime
+from detection.inference.prediction import Prediction
+from pelee.export.calibration import read_inputs
+from weights.store import ModelFile
+
+CONFIDENCE = 0.3  # detections from this score on must agree
+AGREE_IOU = 0.95
+PAIR_IOU = 0.5  # what overlaps by less is another detection
+FEWEST = 10  # with fewer detections above CONFIDENCE, the best ones below it are compared, too
+
+
+class Limits(NamedTuple):
+    """What a check lets pass.
+
+    agreement: least share of the detections that have their like at `AGREE_IOU`; found: at `PAIR_IOU`;
+    map_loss: largest loss of VOC's mAP, in points of 100.
+    """
+
+    agreement: float
+    found: float
+    map_loss: float
+
+
+LIMITS = {"f32": Limits(0.99, 0.99, 0.1), "int8": Limits(0.0, 0.95, 0.5)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What an export is measured on: pictures, and a split of a data set where mAP is wanted."""
+
+    pictures: Sequence[Path]
+    dataset: Dataset | None = None
+
+
+def verify(source: ModelFile, made: ModelFile, check: Check, limits: Limits) -> dict[str, Any]:
+    """Compare an export with its source and return the report; `WeightsError` where it is outside the limits."""
+    reference = Detector(load_runtime(source, runtime="torch", device="cpu", precision="f32"), source.card)
+    candidate = Detector(load_runtime(made, device="cpu"), made.card)
+    report: dict[str, Any] = {"runtime": candidate.runtime.name, "reference": reference.runtime.name}
+    report |= compare(reference, candidate, check.pictures)
+    problems = [
+        f"{what} {report[key]:.3f}, expected at least {least}"
+        for key, what, least in (
+            ("agreement", f"share of detections that agree at IoU {AGREE_IOU}", limits.agreement),
+            ("found", f"share of detections that were found at IoU {PAIR_IOU}", limits.found),
+        )
+        if report[key] < least
+    ]
+    if not problems and check.dataset is not None:
+        report |= measure(reference, candidate, check.dataset)
+        if report["map_loss"] > limits.map_loss:
+            problems.append(f"mAP {report['map_loss']:.2f} lower, expected at most {limits.map_loss}")
+    if problems:
+        raise WeightsError(f"the export is not the same detector as its source: {'; '.join(problems)}; nothing written")
+    return report
+
+
+def compare(reference: Detector, candidate: Detector, paths: Sequence[Path]) -> dict[str, Any]:
+    """Detect with both in pictures warped to the input, and count what agrees.
+
+    Returns:
+        pictures, confidence (the least score of what was compared), detections (of both), agreement and found (shares
+        of them with a like of the same class in the other's, at `AGREE_IOU` and at `PAIR_IOU`), and over the pairs at
+        `PAIR_IOU` largest_box_difference and mean_box_difference (pixels of the input, a box's farthest side),
+        largest_score_difference and mean_score_difference.
+    """
+    pairs = [
+        (reference.predict_batch([image])[0], candidate.predict_batch([image])[0])
+        for image in read_inputs(paths, reference.input_size)
+    ]
+    scores = np.sort(np.concatenate([first.scores for first, _ in pairs]))[::-1]
+    if len(scores) == 0:
+        raise WeightsError(f"the model finds nothing in {len(pairs)} pictures to compare; name others with --pictures")
+    confidence = min(CONFIDENCE, float(scores[:FEWEST][-1]))
+    overlaps: list[float] = []
+    boxes: list[float] = []
+    shifts: list[float] = []
+    for first, second in pairs:
+        for ours, theirs in ((first, second), (second, first)):
+            for overlap, box, shift in _likes(ours, theirs, confidence):
+                overlaps.append(overlap)
+                if overlap >= PAIR_IOU:
+                    boxes.append(box)
+                    shifts.append(shift)
+    found = np.array(overlaps)
+    return {
+        "pictures": len(pairs),
+        "confidence": round(confidence, 4),
+        "detections": len(found),
+        "agreement": _rounded((found >= AGREE_IOU).mean()),
+        "found": _rounded((found >= PAIR_IOU).mean()),
+        "largest_box_difference": _rounded(max(boxes, default=0)),
+        "mean_box_difference": _rounded(np.mean(boxes or [0])),
+        "largest_score_difference": _rounded(max(shifts, default=0)),
+        "mean_score_difference": _rounded(np.mean(shifts or [0])),
+    }
+
+
+def _likes(ours: Prediction, theirs: Prediction, confidence: float) -> Iterator[tuple[float, float, float]]:
+    """For each of our detections the one of theirs that overlaps it most, whatever its score.
+
+    Yields IoU (0 where there is none), largest difference of a side, difference of the scores.
+    """
+    for box, score, label in zip(ours.boxes, ours.scores, ours.labels, strict=True):
+        same = theirs.labels == label
+        if score < confidence:
+            continue
+        if not same.any():
+            yield 0.0, 0.0, 0.0
+            continue
+        others = theirs.boxes[same]
+        shared = np.clip(np.minimum(others[:, 2:], box[2:]) - np.maximum(others[:, :2], box[:2]), 0, None).prod(1)
+        union = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared
+        overlap = shared / union
+        best = int(overlap.argmax())
+        yield (
+            float(overlap[best]),
+            float(np.abs(others[best] - box).max()),
+            float(abs(theirs.scores[same][best] - score)),
+        )
+
+
+def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[str, Any]:
+    """VOC's mAP (11-point, in points of 100) of both on a split."""
+    maps = []
+    for detector in (reference, candidate):
+        mapping = label_map(detector.class_names, dataset.class_names)
+
+        def detect(
+            images: list[np.ndarray], detector: Detector = detector, mapping: np.ndarray = mapping
+        ) -> list[Prediction]:
+            return [relabel(found, mapping) for found in detector.predict_batch(images)]
+
+        maps.append(100 * evaluate(detect, dataset).voc.map_11point)
+    return {
+        "split": f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures",
+        "map_reference": _rounded(maps[0]),
+        "map": _rounded(maps[1]),
+        "map_loss": _rounded(maps[0] - maps[1]),
+    }
+
+
+def report(verification: dict[str, Any]) -> str:
+    """What a check found, for people."""
+    v = verification
+    lines = [
+        f"{v['runtime']} against {v['reference']}, {v['pictures']} pictures, {v['detections']} detections "
+        f"of both from {v['confidence']:.2f} on:",
+        f"  agree at IoU 0.95  {100 * v['agreement']:.2f} %   found at IoU 0.5  {100 * v['found']:.2f} %",
+        f"  largest difference: box {v['largest_box_difference']:.3f} px of the input (mean "
+        f"{v['mean_box_difference']:.3f}), score {v['largest_score_difference']:.4f} "
+        f"(mean {v['mean_score_difference']:.4f})",
+    ]
+    if "map" in v:
+        lines.append(f"  mAP {v['map_reference']:.2f} -> {v['map']:.2f} on {v['split']}")
+    return "\n".join(lines)
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 5)

@@ -1,0 +1,1 @@
+"""Inference: sessions, NMS, predictions, options, result formats, stage timer."""

@@ -1,0 +1,1 @@
+"""Detectors: Pelee, SSDLite, heads, priors, box coder, registry, loading."""

@@ -1,0 +1,93 @@
+"""What stands between the feature maps and the predictions: residual prediction blocks and the prediction heads."""
+
+import torch
+from torch import Tensor, nn
+
+from detection.models.priors import PRIORS_PER_CELL
+from pelee.models.layers import ConvUnit
+
+
+class ResBlock(nn.Module):
+    """The residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), a 1×1 shortcut beside 1×1, 3×3, 1×1.
+
+    The two are added before their ReLU, as in the network that the authors published.
+    """
+
+    out_channels = 256
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.shortcut = ConvUnit(in_channels, 256, 1, relu=False)
+        self.residual = nn.Sequential(
+            ConvUnit(in_channels, 128, 1), ConvUnit(128, 128, 3, padding=1), ConvUnit(128, 256, 1, relu=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(x) + self.residual(x))
+
+
+class Head(nn.Module):
+    """Class scores and box offsets of the A priors a cell of one map: (N, C, H, W) -> (N, H·W·A, K), (N, H·W·A, 4).
+
+    Args:
+        num_outputs: K, classes of objects and the background.
+        classify: (N, C, H, W) -> (N, A·K, H, W); a convolution with a bias, or a sequence that ends in one.
+        regress: (N, C, H, W) -> (N, A·4, H, W).
+    """
+
+    def __init__(self, num_outputs: int, classify: nn.Module, regress: nn.Module) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+        self.classify, self.regress = classify, regress
+
+    @property
+    def class_bias(self) -> Tensor:
+        """(A, K), what each prior's scores begin with: a view of the parameter."""
+        (*_, last) = (module for module in self.classify.modules() if isinstance(module, nn.Conv2d))
+        assert last.bias is not None
+        return last.bias.view(-1, self.num_outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # (N, A·K, H, W) -> (N, H, W, A·K) -> (N, H·W·A, K)
+        logits = self.classify(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, self.num_outputs))
+        offsets = self.regress(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
+        return logits, offsets
+
+
+class PredictionHead(Head):
+    """Pelee's head: one convolution for the scores of six priors a cell and one for their boxes."""
+
+    def __init__(self, in_channels: int, num_outputs: int, kernel_size: int) -> None:
+        padding = kernel_size // 2
+        super().__init__(
+            num_outputs,
+            nn.Conv2d(in_channels, PRIORS_PER_CELL * num_outputs, kernel_size, padding=padding),
+            nn.Conv2d(in_channels, PRIORS_PER_CELL * 4, kernel_size, padding=padding),
+        )
+
+
+class ExtraBlock(nn.Module):
+    """One of the small maps beyond the backbone: a 1×1 convolution and a 3×3 one that shrinks the map.
+
+    The first halves it (10 to 5), the others use no padding (5 to 3, 3 to 1). A map too small for an unpadded 3×3,
+    as small inputs give, is padded and keeps its size.
+    """
+
+    def __init__(self, in_channels: int, middle: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.reduce = ConvUnit(in_channels, middle, 1)
+        self.shrink = ConvUnit(middle, out_channels, 3, stride, padding=1 if stride == 2 else 0)
+
+    @staticmethod
+    def output_cells(cells: int, stride: int) -> int:
+        """Cells a side of the output for `cells` a side of the input."""
+        if stride == 2:
+            return (cells + 1) // 2
+        return cells - 2 if cells >= 3 else cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        if self.stride == 1 and x.shape[-1] < 3:
+            x = torch.nn.functional.pad(x, (1, 1, 1, 1))
+        return self.shrink(x)

@@ -1,0 +1,38 @@
+"""Between a network and its file: build what a card describes, check a start from other weights, write a card."""
+
+import dataclasses
+from typing import Any
+
+from data.errors import WeightsError
+from detection.models.base import DetectorConfig, DetectorNetwork
+from detection.models.registry import ARCHITECTURES, build
+from pelee.models.pretrained import as_tuples, fill
+from weights.store import ModelFile
+
+
+def to_settings(config: DetectorConfig) -> dict[str, Any]:
+    """The config as a card holds it: plain values, class count and input size left out (the card has them)."""
+    settings = dataclasses.asdict(config)  # type: ignore[call-overload]  # each is a dataclass
+    del settings["num_classes"], settings["input_size"]
+    return settings
+
+
+def to_config(model: ModelFile) -> DetectorConfig:
+    """The network's design as the card tells it. Raises WeightsError for a card that describes no detector's."""
+    card = model.card
+    if card.architecture not in ARCHITECTURES:
+        known = " or ".join(map(repr, ARCHITECTURES))
+        raise WeightsError(f"{model.path.parent} holds a {card.architecture!r}; expected a detector, {known}")
+    settings = as_tuples(card.architecture_settings)
+    try:
+        config = ARCHITECTURES[card.architecture].config
+        return config.from_card(settings, num_classes=len(card.class_names), input_size=card.input_size)
+    except (TypeError, KeyError) as error:
+        raise WeightsError(f"{model.path.parent}: the card's architecture_settings do not fit: {error}") from None
+
+
+def load_network(model: ModelFile) -> DetectorNetwork:
+    """The network of a model file with its weights, verified, in eval mode."""
+    network = build(to_config(model))
+    fill(network, model)
+    return network.eval()

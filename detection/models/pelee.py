@@ -1,0 +1,130 @@
+"""Pelee: PeleeNet under a modified SSD (section 3 of the paper)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import SettingsError
+from detection.models.base import DetectorNetwork, check_config
+from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
+from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
+from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+
+EXTRA_CHANNELS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PeleeConfig:
+    """What makes one Pelee; the defaults are the paper's for VOC.
+
+    Attributes:
+        num_classes: classes of objects, background not counted.
+        input_size: side of the square input that it is meant for, in pixels: a multiple of 16, at least 64.
+        prior_sizes: each head's smallest prior as a share of the input, and the last one's largest.
+        res_blocks: a residual prediction block before every head; without, the heads see the maps themselves.
+        head_kernel: kernel size of the prediction convolutions, 1 or 3.
+        use_38x38: take the first head from the stride-8 map, as SSD does, in place of a second one on 19×19.
+        backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32.
+    """
+
+    architecture: ClassVar[str] = "pelee"
+    input_multiple: ClassVar[int] = 16
+
+    num_classes: int = 20
+    input_size: int = 304
+    prior_sizes: tuple[float, ...] = VOC_SIZES
+    res_blocks: bool = True
+    head_kernel: int = 1
+    use_38x38: bool = False
+    backbone: PeleeNetConfig = field(default_factory=PeleeNetConfig)
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        if self.head_kernel not in (1, 3):
+            raise SettingsError(f"head_kernel is {self.head_kernel}; expected 1 or 3")
+        if self.backbone.stem == "none" or len(self.backbone.blocks) != 4:
+            raise SettingsError("the detector's backbone needs a stem and four stages")
+
+    @classmethod
+    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """As `DetectorConfig` says."""
+        own = dict(settings)
+        backbone = PeleeNetConfig(**own.pop("backbone"))
+        return cls(num_classes=num_classes, input_size=input_size, backbone=backbone, **own)
+
+
+def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
+    """Cells a side of each of the six heads' maps: 304 -> 19, 19, 10, 5, 3, 1."""
+    stride8, stride16 = input_size // 8, input_size // 16
+    stride32 = (stride16 + 1) // 2
+    extra1 = ExtraBlock.output_cells(stride32, 2)
+    extra2 = ExtraBlock.output_cells(extra1, 1)
+    extra3 = ExtraBlock.output_cells(extra2, 1)
+    return (stride8 if use_38x38 else stride16, stride16, stride32, extra1, extra2, extra3)
+
+
+#: The published ones, by name.
+DESIGNS = {
+    "pelee-voc": PeleeConfig(),
+    "pelee-coco": PeleeConfig(num_classes=80, prior_sizes=COCO_SIZES),
+}
+
+
+class Pelee(DetectorNetwork):
+    """The paper's network; shapes as `DetectorNetwork` says, with 5,142 priors at 304×304."""
+
+    config: PeleeConfig
+    backbone: PeleeNet
+
+    def __init__(self, config: PeleeConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PeleeConfig()
+        self.backbone = PeleeNet(0, config.backbone)
+        _, stage2, stage3, stage4 = self.backbone.feature_info
+        self.map_channels = (stage3.channels, stage4.channels)
+        self.extras = nn.ModuleList(
+            [
+                ExtraBlock(stage4.channels, EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
+                ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
+                ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
+            ]
+        )
+        channels = [stage3.channels, stage4.channels] + [EXTRA_CHANNELS] * 3
+        if config.use_38x38:
+            channels.insert(0, stage2.channels)
+        blocks = [ResBlock(c) if config.res_blocks else nn.Identity() for c in channels]
+        self.blocks = nn.ModuleList(blocks)
+        inputs = [ResBlock.out_channels] * len(channels) if config.res_blocks else channels
+        if not config.use_38x38:
+            inputs = [inputs[0], *inputs]  # the 19×19 map serves two heads
+        self.heads = nn.ModuleList(PredictionHead(c, config.num_classes + 1, config.head_kernel) for c in inputs)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for part in (self.extras, self.blocks, self.heads):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.xavier_uniform_(module.weight)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+
+    def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
+        return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return self.backbone.features(images)
+
+    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        _, stage2, stage3, x = features
+        maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
+        for extra in self.extras:
+            x = extra(x)
+            maps.append(x)
+        maps = [block(m) for block, m in zip(self.blocks, maps, strict=True)]
+        if not self.config.use_38x38:
+            maps = [maps[0], *maps]
+        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
+        return torch.cat(logits, 1), torch.cat(offsets, 1)

@@ -1,0 +1,1 @@
+"""The pipeline of `pelee-detect`: inputs, stages, outputs."""

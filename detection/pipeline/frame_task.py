@@ -1,0 +1,61 @@
+"""Frame result, and the summary of a run."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from detection.detector import Detecting
+from detection.inference.prediction import Prediction
+from detection.pipeline.inputs import Item
+
+if TYPE_CHECKING:
+    from detection.tracking.tracker import Tracked
+    from detection.video.stream_stats import Figures
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an item came to.
+
+    Attributes:
+        frames: pictures or frames that were looked at; counts: how often each class was found in them.
+        tracks: counts of tracks, as of the last frame; None where nothing is tracked.
+        figures: of a live source.
+    """
+
+    item: Item
+    frames: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    tracks: dict[str, Any] | None = None
+    figures: "Figures | None" = None
+
+
+@dataclass(slots=True)
+class Look:
+    """A picture on its way: what it is, the network's work on it, and what that found.
+
+    problem: why it could not be read; there is no more to it then. time: seconds from the video's start. captured: when
+    a live one was taken, `time.monotonic()`. tracked: what was found, with tracks.
+    """
+
+    item: Item
+    problem: str | None = None
+    index: int = 0
+    time: Fraction | None = None
+    image: np.ndarray | None = None
+    width: int = 0
+    height: int = 0
+    detecting: Detecting | None = None
+    prediction: Prediction | None = None
+    tracked: "Tracked | None" = None
+    captured: float = 0.0
+
+    def result(self) -> Self:
+        """Wait for the network."""
+        if self.detecting is not None:
+            (self.prediction,) = self.detecting.result()
+            self.detecting = None
+        return self

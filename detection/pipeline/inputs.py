@@ -1,0 +1,140 @@
+"""What a command line names, told apart: pictures, folders, patterns, videos, live sources; and where results go."""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.errors import ImageError, SettingsError
+from data.images.image_io import PICTURE_SUFFIXES, find_pictures
+from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to look at.
+
+    Attributes:
+        source: a path, an address, a camera, the test pattern, or - for pictures on stdin.
+        video: whether it is one, rather than a picture.
+        given: the command line's argument that it came from.
+        target: its annotated copy, relative to the output folder.
+    """
+
+    source: str
+    video: bool
+    given: str
+    target: Path
+
+    @property
+    def name(self) -> str:
+        """What to call it in results: an address without its password."""
+        return display_name(self.source)
+
+    @property
+    def live(self) -> bool:
+        """Whether it does not wait: a camera, a stream, the test pattern."""
+        return self.video and is_live(self.source)
+
+
+def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[Item], list[str]]:
+    """Return what to look at, each thing once, and a line for each input that names nothing.
+
+    What stands in `videos` may also be live, and a file there is a video whatever its suffix.
+
+    Inside a folder its annotated copies of earlier runs (the output folder) are left out. A picture of a folder keeps
+    its subfolder in `target`, and names that would meet there get a number.
+    """
+    items: dict[str, Item] = {}
+    problems: list[str] = []
+    for given, as_video in [*((given, False) for given in inputs), *((given, True) for given in videos)]:
+        try:
+            for item in _items(given, output, as_video):
+                remote = item.live or item.source == STDIN or is_address(item.source)
+                items.setdefault(item.source if remote else os.path.realpath(item.source), item)
+        except ImageError as error:
+            problems.append(str(error))
+    return _numbered(list(items.values())), problems
+
+
+def check_targets(items: Sequence[Item], output: Path) -> None:
+    """Raise `SettingsError` where `output` is no folder, or where a result would overwrite what it was made from."""
+    if output.exists() and not output.is_dir():
+        raise SettingsError(f"--output {output} is a file; name a folder")
+    sources = {os.path.realpath(item.source) for item in items}
+    for item in items:
+        if os.path.realpath(output / item.target) in sources:
+            raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
+
+
+def _items(given: str, output: Path | None, as_video: bool) -> list[Item]:
+    """Return what one argument names; `ImageError` where that is nothing."""
+    if given == STDIN:
+        return [Item(given, True, given, Path("stdin-000000.jpg"))]
+    if as_video and (is_live(given) or is_address(given)):
+        return [Item(given, True, display_name(given), _video_target(given))]
+    if as_video and Path(given).is_file() and Path(given).suffix.lower() not in PICTURE_SUFFIXES:
+        return [Item(given, True, given, _video_target(given))]
+    if not Path(given).exists():
+        # glob as the shell does it: absolute patterns too, which pathlib's refuses
+        matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
+        known = VIDEO_SUFFIXES | PICTURE_SUFFIXES
+        items = [
+            replace(item, given=given)
+            for match in matches
+            if Path(match).is_dir() or Path(match).suffix.lower() in known
+            for item in _items_at(match, output, empty_allowed=True)
+        ]
+        if not items:
+            camera = "; a camera or an address goes after --video" if is_live(given) or is_address(given) else ""
+            kind = "nothing matches" if glob.has_magic(given) else "no such file or folder"
+            raise ImageError(f"{display_name(given)}: {kind}{camera}")
+        return items
+    return _items_at(given, output)
+
+
+def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> list[Item]:
+    """Return what lies at a path that exists."""
+    if not Path(path).is_dir():
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+            return [Item(path, True, path, _video_target(path))]
+        return [Item(path, False, path, Path(Path(path).stem + ".jpg"))]
+    try:
+        pictures = find_pictures([path])
+    except ImageError:
+        if empty_allowed:
+            return []
+        raise
+    results = None if output is None else output.resolve()
+    if results == Path(path).resolve():
+        results = None  # everything would be left out; `check_targets` has a word on it
+    return [
+        Item(str(picture), False, path, picture.relative_to(path).with_suffix(".jpg"))
+        for picture in pictures
+        if results is None or not picture.resolve().is_relative_to(results)
+    ]
+
+
+def _video_target(source: str) -> Path:
+    """Name a video's annotated copy: clip.mp4 for clip.avi, host-path.mp4 for an address."""
+    if is_address(source):
+        return Path(re.sub(r"[^\w.-]+", "-", display_name(source).partition("://")[2]).strip("-") + ".mp4")
+    if is_live(source):
+        return Path(re.sub(r"[^\w.-]+", "-", source).strip("-") + ".mp4")
+    return Path(Path(source).stem + ".mp4")
+
+
+def _numbered(items: list[Item]) -> list[Item]:
+    """Make targets differ, without regard to case: name.jpg, name-2.jpg, name-3.jpg."""
+    taken: set[str] = set()
+    result = []
+    for item in items:
+        target, number = item.target, 1
+        while str(target).casefold() in taken:
+            number += 1
+            target = item.target.with_name(f"{item.target.stem}-{number}{item.target.suffix}")
+        taken.add(str(target).casefold())
+        result.append(replace(item, target=target))
+    return result

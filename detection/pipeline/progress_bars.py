@@ -1,0 +1,84 @@
+"""What `pelee-detect` tells a person: bars while it works, a table at the end."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as a picture
+
+
+class Bars:
+    """Progress bars on stderr, silent where that is no terminal; problems are lines above them, always."""
+
+    def __init__(self, shown: bool) -> None:
+        """Take whether bars are wanted; they are not where lines of JSON run through the same terminal."""
+        self._shown = shown and sys.stderr.isatty()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._steps, self._told = 0, 0.0
+
+    def start(self, name: str, total: int | None) -> None:
+        """Begin a bar; `total` is None where the end is not known."""
+        self._tell()
+        if self._progress is not None:
+            self._task = self._progress.add_task("", total=total, name=name)
+
+    def advance(self) -> None:
+        """One picture further."""
+        self._steps += 1
+        if self._progress is not None and time.monotonic() - self._told > REFRESH:
+            self._tell()
+
+    def problem(self, line: str) -> None:
+        """Print one line: an error."""
+        self.note(f"error: {line}")
+
+    def note(self, line: str) -> None:
+        """Print one line, above the bars."""
+        if self._progress is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _tell(self) -> None:
+        """Let the bar catch up."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, self._steps)
+            self._told = time.monotonic()
+        self._steps = 0
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        if self._shown:
+            self._progress = _progress()
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave them as they are."""
+        self._tell()
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.fields[name]}", markup=False),  # a name in brackets is no colour
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=1 / REFRESH,
+        redirect_stdout=False,  # stdout is for JSON: rich would send it to stderr
+        redirect_stderr=False,
+    )

@@ -1,0 +1,1 @@
+"""Object tracking, and counting at lines and in zones."""

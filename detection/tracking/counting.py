@@ -1,0 +1,165 @@
+"""Counting tracked objects: who crosses a line, who stands in a zone, how many there have been.
+
+Lines and zones are given in words, once for all sources; each source has a `Tally` of its own.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from data.errors import SettingsError
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+
+LINE, ZONE = "--line x1,y1,x2,y2", "--zone x1,y1,x2,y2,x3,y3[,...]"
+SETTLE = 2  # times in a row that an object is seen beyond a line before it counts: a box that trembles on it does not
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A line or a zone as it was asked for.
+
+    Attributes:
+        text: as on the command line, for messages.
+        points: corners, (x, y) each.
+        relative: whether they are shares of the picture's width and height rather than pixels.
+    """
+
+    text: str
+    points: tuple[tuple[float, float], ...]
+    relative: bool
+
+    @classmethod
+    def parse(cls, option: str, text: str, corners: str) -> Self:
+        """Read "x1,y1,..."; shares where all numbers are within 0 to 1. `SettingsError` for anything else."""
+        try:
+            values = [float(part) for part in text.split(",")]
+        except ValueError:
+            values = []
+        least = 2 if option == "--line" else 3
+        fits = len(values) == 4 if option == "--line" else len(values) >= 6 and len(values) % 2 == 0
+        if not fits or not all(math.isfinite(value) and value >= 0 for value in values):
+            raise SettingsError(
+                f"{option} {text!r}: expected {corners}, in pixels or all as shares of the picture from 0 to 1"
+            )
+        points = tuple(zip(values[::2], values[1::2], strict=True))
+        if len(set(points)) < least or (option == "--zone" and _area(points) == 0):
+            raise SettingsError(f"{option} {text!r}: these points make no {option[2:]}; expected {corners}")
+        return cls(f"{option} {text}", points, max(values) <= 1)
+
+    def pixels(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the corners in a picture of (width, height), (n, 2) float64; `SettingsError` where they leave it."""
+        points = np.array(self.points)
+        if self.relative:
+            return points * size
+        if (points > size).any():
+            x, y = points.max(0)
+            raise SettingsError(
+                f"{self.text!r} reaches to {x:g},{y:g}, and the picture is {size[0]}x{size[1]};"
+                " give pixels inside it, or shares from 0 to 1"
+            )
+        return points
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """The lines and zones to count at."""
+
+    lines: tuple[Shape, ...] = ()
+    zones: tuple[Shape, ...] = ()
+
+    @classmethod
+    def parse(cls, lines: Sequence[str], zones: Sequence[str]) -> Self:
+        """Read the values of `--line` and `--zone`, in their order; `SettingsError` where one makes no sense."""
+        return cls(
+            tuple(Shape.parse("--line", text, LINE[7:]) for text in lines),
+            tuple(Shape.parse("--zone", text, ZONE[7:]) for text in zones),
+        )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one source has come to.
+
+    An object is where its box touches the ground: the middle of the lower edge. It crosses a line when it was on one
+    side and is then seen `SETTLE` times on the other, between the line's ends. "in" is to the left of who walks along
+    the line from its first point to its second (upwards, for a line from left to right), "out" to the right.
+    supervision's `LineZone` and `PolygonZone` decide: who walks around the end of a line counts too, once back between
+    its ends.
+    """
+
+    counting: Counting
+    size: tuple[int, int]
+    class_names: Sequence[str]
+    objects: Counter[str] = field(default_factory=Counter)
+    _lines: list[Any] = field(init=False)
+    _zones: list[Any] = field(init=False)
+    _inside: list[Counter[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        from supervision import LineZone, Point, PolygonZone, Position
+
+        corners = [shape.pixels(self.size) for shape in self.counting.lines]
+        anchors = [Position.BOTTOM_CENTER]
+        self._lines = [
+            LineZone(Point(*start), Point(*end), triggering_anchors=anchors, minimum_crossing_threshold=SETTLE)
+            for start, end in (points.tolist() for points in corners)
+        ]
+        self._zones = [
+            PolygonZone(shape.pixels(self.size).round().astype(np.int64), triggering_anchors=anchors)
+            for shape in self.counting.zones
+        ]
+        self._inside = [Counter() for _ in self._zones]
+
+    def update(self, seen: "Detections", absent: "Detections") -> None:
+        """Count one picture.
+
+        Args:
+            seen: tracked objects, with `tracker_id` and `class_id`.
+            absent: those that are tracked, but not seen in this picture, where they were seen last: a line forgets
+                who is gone for a few pictures, and one who passes it behind a tree is to be counted.
+        """
+        from supervision import Detections
+
+        for line in self._lines:
+            line.trigger(Detections.merge([seen, absent]) if len(absent) else seen)
+        for index, zone in enumerate(self._zones):
+            assert seen.class_id is not None
+            self._inside[index] = Counter(self._names(seen.class_id[zone.trigger(seen)]))
+
+    def add(self, class_ids: Sequence[int]) -> None:
+        """Count objects that have not been seen before."""
+        self.objects.update(self._names(class_ids))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything by class name, for JSON; classes with no object are left out.
+
+        `{"objects": {"car": 4}, "lines": [{"in": {"car": 1}, "out": {}}], "zones": [{"now": {"car": 2}}]}`: objects so
+        far, crossings so far, objects seen inside now; lines and zones in the order in which they were given.
+        """
+        return {
+            "objects": dict(self.objects),
+            "lines": [{way: self._by_name(counts) for way, counts in _ways(line).items()} for line in self._lines],
+            "zones": [{"now": dict(inside)} for inside in self._inside],
+        }
+
+    def _names(self, class_ids: Any) -> list[str]:
+        return [self.class_names[class_id] for class_id in class_ids]
+
+    def _by_name(self, counts: dict[int, int]) -> dict[str, int]:
+        return {self.class_names[class_id]: count for class_id, count in counts.items()}
+
+
+def _ways(line: Any) -> dict[str, dict[int, int]]:
+    return {"in": line.in_count_per_class, "out": line.out_count_per_class}
+
+
+def _area(points: Sequence[tuple[float, float]]) -> float:
+    """Twice the area inside, by the shoelace formula."""
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True)))

@@ -1,0 +1,1 @@
+"""Training of the detector: dataset, targets, loss, Lightning module, settings."""

@@ -1,0 +1,166 @@
+"""Training the detector on PyTorch Lightning."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data.datasets.records import Dataset
+from data.errors import SettingsError
+from detection.evaluation.evaluate import merge_predictions
+from detection.evaluation.voc_ap import VocResult, evaluate_voc
+from detection.inference.nms import postprocess
+from detection.inference.prediction import Prediction
+from detection.models.base import DetectorNetwork
+from detection.models.inference_model import DetectionGraph
+from detection.training.dataset import Batch, EvaluationPictures, TrainPictures, collate
+from detection.training.distillation import Imitation, MobileNetTeacher
+from detection.training.loss import multibox_loss
+from detection.training.sampler import TrainBatches
+from detection.training.settings import TrainSettings
+from pelee.training.optimization import RESUMABLE, build_optimizer
+from pelee.training.recipes import check_resumed, to_plain
+from pelee.training.schedules import with_schedule
+
+MONITOR = "val/mAP"
+
+
+class DetectorTraining(pl.LightningModule):
+    """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split.
+
+    Args:
+        teacher: its maps are imitated, too (see `detection.training.distillation`).
+    """
+
+    def __init__(
+        self,
+        network: DetectorNetwork,
+        settings: TrainSettings,
+        train: Dataset,
+        val: Dataset,
+        teacher: MobileNetTeacher | None = None,
+    ) -> None:
+        super().__init__()
+        self.network: DetectorNetwork = network.to(memory_format=torch.channels_last)
+        self.settings = settings
+        self.train_set, self.val_set = train, val
+        self.features, self.predict = network.features, network.predict
+        self.imitation = None
+        if teacher is not None:
+            self.imitation = Imitation(network.map_channels, teacher.channels)
+            self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
+        self.found: list[tuple[int, Prediction]] = []
+        self.validated_step: int | None = None  # when the held-out split was last measured
+        self.result: VocResult | None = None  # what came of it; in the end, of the weights that `train` gives back
+        self.best_score = 0.0  # their mAP, 0 to 1
+
+    # Data
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        batches = TrainBatches(
+            self.train_set.records,
+            len(self.train_set.class_names),
+            self.settings,
+            lambda: self.trainer.global_step,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+        return DataLoader(
+            TrainPictures(self.train_set.records, self.settings),
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.settings.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        share = EvaluationPictures(
+            self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(share, batch_size=16, collate_fn=list, num_workers=self.settings.workers)
+
+    # Steps
+
+    def on_fit_start(self) -> None:
+        if self.settings.compile:
+            self.features, self.predict = torch.compile(self.features), torch.compile(self.predict)
+        if self.imitation is not None:
+            self.teachers[0].to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        maps = self.features(batch.images)
+        logits, offsets = self.predict(maps)
+        input_size = batch.images.shape[-1]
+        priors = self.network.priors(input_size, self.settings.pixel_priors).to(logits.device)
+        prior_maps = self.network.prior_maps(input_size, self.settings.pixel_priors)
+        losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, prior_maps)
+        loss = losses.classification + losses.localization
+        size = len(batch.targets)
+        if self.imitation is not None:
+            with torch.no_grad():
+                shown = self.teachers[0](batch.images)
+            imitation = self.imitation(maps[-2:], shown)
+            self.log("train/imitation", imitation, batch_size=size)
+            loss = loss + self.settings.imitation * imitation
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log("train/classification", losses.classification, batch_size=size)
+        self.log("train/localization", losses.localization, batch_size=size)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=size)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.found = []
+        graph = DetectionGraph(self.network, self.settings.input_size).to(self.device)
+        self.detect = graph.__call__  # a module kept here would be a part of this one, and of its checkpoints
+
+    def validation_step(self, batch: Sequence[tuple[int, Any, int, int]], batch_idx: int) -> None:
+        images = torch.stack([torch.from_numpy(image) for _, image, _, _ in batch]).to(self.device)
+        scores, boxes = (tensor.float().cpu().numpy() for tensor in self.detect(images))
+        for place, (index, _, width, height) in enumerate(batch):
+            self.found.append((index, postprocess(scores[place], boxes[place], width=width, height=height)))
+
+    def on_validation_epoch_end(self) -> None:
+        shares: list[Any] = [self.found]
+        if dist.is_available() and dist.is_initialized():
+            shares = [None] * dist.get_world_size()
+            dist.all_gather_object(shares, self.found)
+        predictions = merge_predictions(shares, len(self.val_set.records))
+        result = evaluate_voc(predictions, self.val_set.records, self.val_set.class_names)
+        self.log(MONITOR, result.map_11point, prog_bar=True, rank_zero_only=False)
+        self.found, self.result = [], result
+        self.validated_step = self.global_step
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["settings"] = to_plain(self.settings)
+        checkpoint["class_names"] = list(self.train_set.class_names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
+        if checkpoint["class_names"] != list(self.train_set.class_names):
+            raise SettingsError("the run was begun with other classes than the data set has; begin another")
+        if (self.imitation is not None) != any(name.startswith("imitation.") for name in checkpoint["state_dict"]):
+            begun = "without a teacher" if self.imitation is not None else "with a --teacher"
+            raise SettingsError(f"the run was begun {begun}; resume it so")
+
+    # Optimisation
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        backbone = list(self.network.backbone.parameters())
+        parts = [part for name, part in self.network.named_children() if name != "backbone"]
+        if self.imitation is not None:
+            parts.append(self.imitation)
+        rest = [parameter for part in parts for parameter in part.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": backbone, "lr": self.settings.lr * self.settings.backbone_lr},
+            {"params": rest},
+        ]
+        optimizer = build_optimizer(groups, self.settings)
+        # Not the trainer's own estimate: that starts the loader's workers before a resumed run knows its step.
+        return with_schedule(optimizer, self.settings.total_steps(len(self.train_set.records)), self.settings)

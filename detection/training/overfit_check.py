@@ -1,0 +1,77 @@
+"""The check that matching, loss and decoding fit together: a few pictures, learnt by heart from random weights.
+
+    python -m detection.training.overfit_check --root VOCdevkit
+
+It trains without augmentation and measures on the very pictures that it trained on, so its mAP says nothing about
+how well the network detects: only that what it is taught can be read back from it.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from data.datasets.records import Record
+from data.images.image_io import read_image
+from data.images.preprocess import preprocess
+from detection.evaluation.voc_ap import evaluate_voc
+from detection.inference.nms import postprocess
+from detection.models.inference_model import DetectionGraph
+from detection.models.pelee import Pelee, PeleeConfig
+from detection.training.loss import multibox_loss
+from detection.training.targets import Target
+from pelee.training.allocator import tune_allocator
+
+BATCH = 16
+
+
+def load(records: Sequence[Record], size: int) -> tuple[torch.Tensor, list[Target], list[tuple[int, int]]]:
+    """Pictures (N, size, size, 3) uint8, their targets, and each picture's (width, height)."""
+    images, targets, shapes = [], [], []
+    for record in records:
+        image = read_image(record.image)
+        height, width = image.shape[:2]
+        boxes = record.boxes / np.array([width, height, width, height], np.float32)
+        images.append(preprocess(image, size))
+        targets.append(Target(torch.from_numpy(boxes), torch.from_numpy(record.labels)))
+        shapes.append((width, height))
+    return torch.from_numpy(np.stack(images)), targets, shapes
+
+
+def overfit(records: Sequence[Record], class_names: Sequence[str], steps: int, size: int, seed: int = 0) -> float:
+    """Train a new Pelee on `records` for `steps` batches of 16 and return its mAP (11-point, 0 to 1) on them."""
+    torch.manual_seed(seed)
+    tune_allocator()
+    network = Pelee(PeleeConfig(num_classes=len(class_names), input_size=size)).to(memory_format=torch.channels_last)
+    images, targets, shapes = load(records, size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    priors = network.priors()
+    order = torch.randperm(len(records))
+    start = time.monotonic()
+    for step in range(steps):
+        if (step * BATCH) % len(records) < BATCH:
+            order = torch.randperm(len(records))
+        chosen = [int(order[(step * BATCH + place) % len(records)]) for place in range(BATCH)]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, offsets = network(images[chosen].permute(0, 3, 1, 2))
+        losses = multibox_loss(logits, offsets, [targets[index] for index in chosen], priors)
+        loss = losses.classification + losses.localization
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 19:
+            print(f"step {step + 1}: loss {loss.item():.3f}, {time.monotonic() - start:.0f} s", file=sys.stderr)
+
+    graph = DetectionGraph(network.eval())
+    with torch.inference_mode():
+        found = [graph(part) for part in images.split(BATCH)]
+    scores, boxes = (torch.cat(part).numpy() for part in zip(*found, strict=True))
+    predictions = [
+        postprocess(scores[index], boxes[index], width=width, height=height)
+        for index, (width, height) in enumerate(shapes)
+    ]
+    return evaluate_voc(predictions, records, class_names).map_11point

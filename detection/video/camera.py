@@ -1,0 +1,51 @@
+"""Camera source (V4L2 and others, through OpenCV)."""
+
+import os
+import re
+import time
+from fractions import Fraction
+
+from data.errors import ImageError
+from detection.video.frames import Shot
+from detection.video.source_names import display_name
+
+
+class Camera:
+    """A camera by number or device path, opened by OpenCV."""
+
+    recording = False
+
+    def __init__(self, address: str) -> None:
+        """Open it; `ImageError` where it is absent, busy or forbidden."""
+        # OpenCV and its FFmpeg speak on stderr by themselves about what becomes one line here.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        import cv2
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        self._name = display_name(address)
+        number = re.fullmatch(r"cam(\d+)", address)
+        self._capture = cv2.VideoCapture(int(number[1])) if number else cv2.VideoCapture(address, cv2.CAP_V4L2)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise ImageError(
+                f"{self._name}: the camera does not open; is it plugged in, free, and are you allowed to use it? "
+                "cam0 is the first camera"
+            )
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        claimed = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(claimed).limit_denominator(1001) if 1 <= claimed <= 240 else None
+
+    def read(self) -> Shot | None:
+        """Wait for the next frame."""
+        import cv2
+
+        there = self._capture.grab()
+        captured = time.monotonic()
+        there, image = self._capture.retrieve() if there else (False, None)
+        if not there or image is None or image.size == 0:
+            raise ImageError(f"{self._name}: the camera gives no pictures; is another program using it?")
+        return Shot(captured, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+    def close(self) -> None:
+        """Let the camera go."""
+        self._capture.release()

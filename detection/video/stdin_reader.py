@@ -1,0 +1,130 @@
+"""Pictures on stdin, one after the other, each answered before the next must come."""
+
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+from data.errors import ImageError
+from data.images.image_io import read_image
+from detection.video.frames import Frame
+
+SOI, EOI = b"\xff\xd8", 0xD9
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST0 to RST7, SOI
+MOST_BYTES = 256 * 2**20  # of one picture
+POLL = 0.1  # seconds between two looks at whether the run has ended
+
+
+class PictureStream:
+    """Pictures from a pipe, in either of two forms, told by the first two bytes.
+
+    Concatenated JPEGs; or, for pictures of any kind, each with its length before it, 4 bytes, the highest first.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Read from a file descriptor, stdin's without one."""
+        self._descriptor = sys.stdin.buffer.fileno() if descriptor is None else descriptor
+        self._buffer = bytearray()
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame | ImageError]:
+        """Yield pictures at the time they came; one that cannot be read is an error among them.
+
+        Raises `ImageError` where the stream ends inside a picture, or is neither of the two forms.
+        """
+        index = 0
+        begin: float | None = None
+        while not self._closed.is_set():
+            data = self._next(index)
+            if data is None:
+                return
+            now = time.monotonic()
+            begin = now if begin is None else begin
+            try:
+                image = read_image(data)
+            except ImageError as error:
+                yield ImageError(f"picture {index} on stdin: {str(error).partition(': ')[2] or error}")
+            else:
+                yield Frame(index, Fraction(round(1000 * (now - begin)), 1000), image)
+            index += 1
+
+    def close(self) -> None:
+        """End an iteration that waits for bytes in another thread."""
+        self._closed.set()
+
+    def _next(self, index: int) -> bytes | None:
+        """The bytes of the next picture; None at the end."""
+        if not self._fill(2):
+            if self._buffer and not self._closed.is_set():
+                raise ImageError(f"stdin: ends inside picture {index}")
+            return None
+        if self._buffer.startswith(SOI):
+            size = self._jpeg_size(index)
+        else:
+            self._need(4, index)
+            size = 4 + int.from_bytes(self._buffer[:4], "big")
+            if not 4 < size <= MOST_BYTES:
+                raise ImageError(
+                    f"stdin: picture {index} begins with {bytes(self._buffer[:4]).hex(' ')}; expected a JPEG, or 4 "
+                    "bytes of length (the highest first) and then a picture"
+                )
+            del self._buffer[:4]
+            size -= 4
+        self._need(size, index)
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def _jpeg_size(self, index: int) -> int:
+        """Where a JPEG ends: its segments by their lengths (a thumbnail is a JPEG, too), its scans by their end."""
+        place = 2
+        while True:
+            self._need(place + 2, index)
+            if self._buffer[place] != 0xFF:
+                raise ImageError(f"stdin: picture {index} is a damaged JPEG, and where it ends cannot be told")
+            marker = self._buffer[place + 1]
+            if marker == 0xFF:  # a fill byte
+                place += 1
+            elif marker == EOI:
+                return place + 2
+            elif marker in STANDALONE:
+                place += 2
+            else:
+                self._need(place + 4, index)
+                place += 2 + int.from_bytes(self._buffer[place + 2 : place + 4], "big")
+                if marker == 0xDA:
+                    place = self._scan_end(place, index)
+
+    def _scan_end(self, place: int, index: int) -> int:
+        """The first marker after a scan's data: there, FF 00 and restarts are data."""
+        while True:
+            found = self._buffer.find(0xFF, place)
+            place = len(self._buffer) if found < 0 else found
+            self._need(place + 2, index)
+            if self._buffer[place] == 0xFF and not (
+                self._buffer[place + 1] == 0 or 0xD0 <= self._buffer[place + 1] <= 0xD7
+            ):
+                return place
+            place += 2 if self._buffer[place] == 0xFF else 0
+
+    def _need(self, size: int, index: int) -> None:
+        if size > MOST_BYTES:
+            raise ImageError(f"stdin: picture {index} has no end within {MOST_BYTES >> 20} MiB")
+        if not self._fill(size):
+            raise ImageError(f"stdin: ends inside picture {index}")
+
+    def _fill(self, size: int) -> bool:
+        """Read until the buffer holds so many bytes; whether it does."""
+        while len(self._buffer) < size:
+            # Windows cannot wait for a pipe; there ctrl-C takes effect with the next bytes.
+            while sys.platform != "win32" and not select.select([self._descriptor], [], [], POLL)[0]:
+                if self._closed.is_set():
+                    return False
+            data = os.read(self._descriptor, 1 << 16)
+            if not data:
+                return False
+            self._buffer += data
+        return True
