@@ -133,7 +133,7 @@ def test_the_python_examples_run(workplace, capsys):
 def service(workplace):
     """The address of the server that the README starts, as a process, on a free port."""
     (words,) = (words for name, *words in commands("bash") if name == "pelee-serve")
-    command = [sys.executable, "-m", "serve.cli", *words, "--port", "0"]
+    command = [sys.executable, "-m", "serve.commands.serve", *words, "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as run:

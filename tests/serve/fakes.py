@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from serve.app import create_app
-from serve.models import ServedModel, Source
-from serve.server import Server, bind
-from serve.service import Service
+from serve.inference.model_pool import ServedModel, Source
+from serve.inference.service import Service
 from serve.settings import ServeSettings, load_settings
+from serve.web.app import create_app
+from serve.web.server import Server, bind
 from weights.card import Card
 
 SIZE = 32

@@ -78,8 +78,9 @@ def main() -> int:
     options = parser.parse_args()
     from browser import write_camera
 
-    from serve.figures import Figure, report
-    from serve.load import show, started
+    from tests.acceptance.scenarios import show
+    from tests.acceptance.server_process import started
+    from tests.acceptance.service_targets import Figure, report
 
     with tempfile.TemporaryDirectory() as folder, started(["--model", "pelee-voc"]) as port:
         camera = write_camera(Path(folder) / "camera.mjpeg", film_frames(options.film))

@@ -5,9 +5,9 @@ import sys
 from fakes import FakeNetwork
 
 from data.command_line import run
-from serve.cli import build_parser
-from serve.server import serve
+from serve.commands.serve import build_parser
 from serve.settings import load_settings
+from serve.web.server import serve
 
 if __name__ == "__main__":
     network = FakeNetwork(seconds=float(sys.argv[1]))

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, UploadFile, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
 
-from serve.page import add_page
+from serve.web.page import add_page
 
 CLASS_NAMES = ("bird", "cat", "dog", "person")
 RED, BLUE = (225, 25, 25), (25, 25, 225)  # of the dog, at score 0.9, and of the cat, at 0.4

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from serve.admission import Admission
 from serve.errors import ServiceError
+from serve.inference.admission import Admission
 
 
 @pytest.fixture

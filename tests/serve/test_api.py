@@ -14,7 +14,7 @@ from test_pictures import png_header
 
 from data.images.image_io import read_image
 from serve.errors import STATUS, ServiceError
-from serve.models import Source
+from serve.inference.model_pool import Source
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_nan_in_the_outputs_is_no_empty_list(live: Running, network: FakeNetwork
 
 
 def test_a_bug_is_an_error_without_its_trace(live: Running, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr("serve.service.to_dict", lambda *_: 1 / 0)
+    monkeypatch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
     assert error(live.client.post("/detect", content=encoded())) == (500, "internal_error")
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from fakes import SIZE, FakeNetwork, wait_until
 
-from serve.batching import Batcher, Inference, Job
 from serve.errors import ServiceError
-from serve.metrics import Metrics
-from serve.models import ServedModel
+from serve.inference.batcher import Batcher, Inference, Job
+from serve.inference.model_pool import ServedModel
+from serve.observability.metrics import Metrics
 
 
 class Queue:
@@ -150,7 +150,7 @@ class Death(BaseException):
 
 
 def test_a_thread_that_dies_is_started_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.batching.RESTART_DELAY", 2.0)
+    monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
     held = queue.hold()
     waiting = [queue.add(level) for level in range(10, 16)]
     queue.network.error = Death()
@@ -167,7 +167,7 @@ def test_a_thread_that_dies_is_started_again(queue: Queue, monkeypatch: pytest.M
 def test_a_network_that_hangs_is_not_well(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.hold()
     assert queue.batcher.well
-    monkeypatch.setattr("serve.batching.STUCK", 0.0)
+    monkeypatch.setattr("serve.inference.batcher.STUCK", 0.0)
     assert not queue.batcher.well
 
 

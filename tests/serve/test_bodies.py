@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.bodies import MAX_PARTS, BodyReader, files_in
 from serve.errors import ClientGone, ServiceError
+from serve.web.request_body import MAX_PARTS, BodyReader, files_in
 
 BOUNDARY = "b0undary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"

@@ -11,11 +11,11 @@ import pytest
 from fakes import FakeNetwork, Running, encoded, running
 
 from data.errors import SettingsError
-from serve import load
-from serve.client import Connection, get, post
-from serve.figures import Figure, report
-from serve.soak import growth, resident, soak
-from serve.wrk import Load, wrk
+from tests.acceptance import service_load as load
+from tests.acceptance.http_client import Connection, get, post
+from tests.acceptance.service_targets import Figure, report
+from tests.acceptance.soak import growth, resident, soak
+from tests.acceptance.wrk import Load, wrk
 
 MB = 1_000_000
 
@@ -138,6 +138,6 @@ def test_shares() -> None:
 
 
 def test_the_control_is_out_of_reach_of_the_command() -> None:
-    from serve.cli import build_parser
+    from serve.commands.serve import build_parser
 
     assert "leak" not in build_parser().format_help()

@@ -17,7 +17,7 @@ from detection.detector import Detector
 from detection.inference.result_formats import to_dict
 from pelee.classification.classifier import Classifier
 from serve.errors import ServiceError
-from serve.models import Models, Source, find_models, load_model
+from serve.inference.model_pool import Models, Source, find_models, load_model
 from serve.settings import ServeSettings, load_settings
 from weights.card import Card
 from weights.store import find_exports, resolve
@@ -87,7 +87,7 @@ def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
         asked.append(mode)
         return FakeNetwork().source().card, sessions[mode]
 
-    monkeypatch.setattr("serve.models._open", open_one)
+    monkeypatch.setattr("serve.inference.model_pool._open", open_one)
     model = load_model("x", "x", settings(mode=mode))
     assert asked == opened
     assert (model.session, model.alone) == (sessions[opened[0]], sessions[opened[-1]])
@@ -110,7 +110,7 @@ def test_the_shipped_models_are_served_without_torch(name: str) -> None:
         pytest.skip(f"{name} has no export")
     code = (
         "import sys\nsys.modules['torch'] = sys.modules['supervision'] = None\n"
-        "import serve.server\nfrom serve.models import Models, find_models\nfrom serve.settings import load_settings\n"
+        "import serve.web.server\nfrom serve.inference.model_pool import Models, find_models\nfrom serve.settings import load_settings\n"
         f"models = Models(find_models(load_settings(models=[{name!r}])))\nmodels.load_all()\n"
         "print(models.describe()['models'][0]['runtime'])"
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from fakes import FakeNetwork, Running, encoded, image, running, wait_until
 
-from serve import service
-from serve.models import ServedModel, Source
+from serve.inference import service
+from serve.inference.model_pool import ServedModel, Source
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ class Death(BaseException):
 
 
 def test_the_inference_thread_dies(live: Running, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.batching.RESTART_DELAY", 2.0)
+    monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
     network.error = Death()
     response = live.client.post("/detect", content=encoded())
     assert (response.status_code, response.json()["code"]) == (503, "inference_failed")

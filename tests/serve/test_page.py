@@ -10,8 +10,8 @@ from stand_in import CLASS_NAMES, StandIn, running
 
 from data.images.image_io import read_image
 from detection.drawing import COLOURS
-from serve.app import create_app
 from serve.settings import ServeSettings
+from serve.web.app import create_app
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not here; it is in the extra dev")
 from browser import (

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from detection.drawing import COLOURS
-from serve.page import STATIC, add_page, load_assets
+from serve.web.page import STATIC, add_page, load_assets
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from fakes import FakeNetwork, Running, encoded, running, settings
 
-from serve.app import create_app
 from serve.errors import ServiceError
-from serve.logs import JsonFormatter
-from serve.security import check_key, check_origin
+from serve.observability.json_logging import JsonFormatter
+from serve.web.app import create_app
+from serve.web.security import check_key, check_origin
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 CLOSED = [
@@ -152,7 +152,7 @@ def test_the_log_has_a_line_for_each_request_and_no_secret(live: Running, caplog
 
 def test_uvicorn_is_not_asked_to_log_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own lines hold the query of a WebSocket's address, and that holds the key."""
-    from serve.logs import set_up_logging
+    from serve.observability.json_logging import set_up_logging
 
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from data.errors import SettingsError
-from serve.cli import FLAGS, build_parser
+from serve.commands.serve import FLAGS, build_parser
 from serve.settings import ServeSettings, load_settings
 
 KEY = "0123456789abcdef-secret"

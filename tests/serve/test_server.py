@@ -17,8 +17,8 @@ import pytest
 from fakes import FakeNetwork, encoded, running, wait_until
 
 from data.errors import SettingsError
-from serve.cli import main
-from serve.server import bind
+from serve.commands.serve import main
+from serve.web.server import bind
 
 ROOT = Path(__file__).parent.parent.parent
 SLOW = str(Path(__file__).parent / "slow_process.py")
@@ -157,14 +157,14 @@ def test_what_cannot_begin_is_one_line(flags: list[str], message: str, capsys: p
 def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     from data.command_line import run
     from data.errors import WeightsError
-    from serve.models import Source
-    from serve.server import serve
+    from serve.inference.model_pool import Source
     from serve.settings import load_settings
+    from serve.web.server import serve
 
     def load() -> None:
         raise WeightsError("model.safetensors: is damaged")
 
-    monkeypatch.setattr("serve.server.set_up_logging", lambda level: None)  # it is for the whole process
+    monkeypatch.setattr("serve.web.server.set_up_logging", lambda level: None)  # it is for the whole process
     source = Source(FakeNetwork().source().card, load)  # type: ignore[arg-type]
     assert run(lambda: serve(load_settings(port=0, log_level="error"), {"fake": source})) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "error: model.safetensors: is damaged"
@@ -184,7 +184,7 @@ def test_bind_takes_ipv6_and_a_free_port() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, contextlib\nfrom serve.cli import main\n"
+        "import sys, contextlib\nfrom serve.commands.serve import main\n"
         "with contextlib.suppress(SystemExit): main(['--help'])\n"
         "print(sorted({'torch','fastapi','pydantic','numpy','cv2','uvicorn'} & set(sys.modules)), file=sys.stderr)"
     )

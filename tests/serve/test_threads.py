@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fakes import FakeNetwork, encoded, running
 
-from serve.threads import BEHIND, SWITCH, step_back
+from serve.inference.thread_priority import BEHIND, SWITCH, step_back
 
 
 def niceness() -> int:

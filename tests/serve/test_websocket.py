@@ -11,7 +11,7 @@ from fakes import FakeNetwork, Running, encoded, image, running, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from serve.logs import JsonFormatter
+from serve.observability.json_logging import JsonFormatter
 
 KEY = "a-key-of-some-length"
 
@@ -97,7 +97,7 @@ def test_nan_and_a_bug_end_nothing(live: Running, network: FakeNetwork, monkeypa
         assert ask(socket, encoded())["code"] == "model_invalid"
         network.invalid = False
         with monkeypatch.context() as patch:
-            patch.setattr("serve.service.to_dict", lambda *_: 1 / 0)
+            patch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
             assert ask(socket, encoded())["code"] == "internal_error"
         assert ask(socket, encoded())["type"] == "detections"
 
@@ -173,7 +173,7 @@ def test_a_frame_over_the_cap_closes_it(live: Running) -> None:
 
 
 def test_an_idle_one_is_closed(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.websocket.IDLE", 0.1)
+    monkeypatch.setattr("serve.web.websocket.IDLE", 0.1)
     with open_socket(live) as socket:
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(20)

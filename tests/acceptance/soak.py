@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from data.errors import SettingsError
-from serve.client import Connection, get, post
+from tests.acceptance.http_client import Connection, get, post
 
 WORKERS = 4
 WARM_UP = 0.2  # share of the time in which pools and caches fill, and which does not count
@@ -117,8 +117,8 @@ async def resident(connection: Connection) -> int:
 
 def leaking_server(flags: Sequence[str]) -> int:
     """The control: pelee-serve that keeps every picture it is sent. No flag of pelee-serve leads here."""
-    from serve import cli
-    from serve.service import Service
+    from serve.commands import serve as cli
+    from serve.inference.service import Service
 
     kept: list[bytes] = []
     whole = Service._through

@@ -15,7 +15,6 @@ ACCEPTED = "JPEG, PNG, WebP, BMP"
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
 JPEG_QUALITY = 92
-
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # within a scan: neither a stuffed byte nor a restart
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 

@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(flags: dict[str, object]) -> int:
     import uvicorn  # noqa: F401  first: where the parts are not installed, its name leads to the extra that has all
 
-    from serve.server import serve
     from serve.settings import load_settings
+    from serve.web.server import serve
 
     return serve(load_settings(**flags))
 

@@ -8,9 +8,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serve.errors import ServiceError
-from serve.metrics import Metrics
-from serve.security import HEADERS, request_id
+from serve.observability.metrics import Metrics
 from serve.settings import ServeSettings
+from serve.web.security import HEADERS, request_id
 
 
 def guarded_protocol(settings: ServeSettings, metrics: Metrics) -> type[H11Protocol]:
@@ -19,7 +19,7 @@ def guarded_protocol(settings: ServeSettings, metrics: Metrics) -> type[H11Proto
     A connection is cut off where a header is not whole within `header_timeout_s` of the connection's start or of the
     answer before it (uvicorn's own timer for idle connections stops at the first byte), where an answer waits that
     long for a client that does not read, or has not ended its request that long after its answer, and where there are
-    more than `max_connections`. Bodies have their deadline in `serve.bodies`.
+    more than `max_connections`. Bodies have their deadline in `serve.web.request_body`.
     """
 
     class GuardedProtocol(H11Protocol):

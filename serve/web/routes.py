@@ -11,16 +11,15 @@ from fastapi import APIRouter, Query, Request, Response
 from data.errors import PeleeError, SettingsError
 from detection.inference.nms import IOU, KEEP
 from detection.inference.options import Search, class_ids
-from serve import schemas
 from serve.errors import STATUS, ServiceError
-from serve.logs import log
-from serve.models import ServedModel
-from serve.security import KEY_HEADER, check_key
-from serve.service import Answer, Service, until_disconnect
+from serve.inference.model_pool import ServedModel
+from serve.inference.service import Answer, Service, until_disconnect
+from serve.observability.json_logging import log
+from serve.web import schemas
+from serve.web.security import KEY_HEADER, check_key
 
 EXAMPLE = "data/samples/chelsea.jpg"
 ADDRESS = "http://127.0.0.1:8000"
-
 Model = Annotated[
     str | None, Query(description="One of GET /models; the task's default where it is not given.", max_length=200)
 ]
@@ -44,7 +43,6 @@ Classes = Annotated[
 ]
 Most = Annotated[int, Query(description="Most objects a picture, the best.", ge=1, le=KEEP, examples=[50])]
 Top = Annotated[int, Query(description="Most classes, the most probable.", ge=1, le=1000, examples=[3])]
-
 # Without keys: whoever looks after the process asks these, and has none.
 health = APIRouter(tags=["health"])
 # Behind the keys, where there are any.

@@ -11,15 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
-from serve import api
 from serve.errors import CODES, ServiceError
-from serve.logs import log
-from serve.middleware import Envelope
-from serve.models import Source, find_models
-from serve.page import add_page
-from serve.service import Service
+from serve.inference.model_pool import Source, find_models
+from serve.inference.service import Service
+from serve.observability.json_logging import log
 from serve.settings import ServeSettings
-from serve.websocket import add_websocket
+from serve.web import routes as api
+from serve.web.middleware import Envelope
+from serve.web.page import add_page
+from serve.web.websocket import add_websocket
 
 
 def create_app(settings: ServeSettings, sources: Mapping[str, Source] | None = None) -> FastAPI:

@@ -17,15 +17,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from data.errors import SettingsError
-from serve.api import reload_model
-from serve.app import create_app
 from serve.errors import ServiceError
-from serve.logs import log, set_up_logging
-from serve.models import Source
-from serve.protocol import guarded_protocol
-from serve.service import Service
+from serve.inference.model_pool import Source
+from serve.inference.service import Service
+from serve.inference.thread_priority import switch_often
+from serve.observability.json_logging import log, set_up_logging
 from serve.settings import ServeSettings
-from serve.threads import switch_often
+from serve.web.app import create_app
+from serve.web.routes import reload_model
+from serve.web.uvicorn_protocol import guarded_protocol
 
 BACKLOG = 2048  # connections that wait to be accepted: a thousand at once are a burst, no error
 

@@ -1,111 +1,27 @@
-"""What the service costs and what it bears: `python -m serve.load`, each figure beside its bound.
-
-Every command starts servers of its own on free ports; arguments after `--` are their flags. Exit code 0: all figures
-are within their bounds. On a machine that does something else the times are not valid.
-"""
+"""Load scenarios of the service."""
 
 import argparse
 import asyncio
-import contextlib
-import io
 import itertools
 import json
-import re
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from data.command_line import run
-from data.errors import SettingsError
-from serve.client import Connection, Reply, get, post
-from serve.figures import Figure, report
-from serve.soak import growth, leaking_server, resident, soak
-from serve.wrk import wrk
+from tests.acceptance.http_client import Connection, Reply, get, post
+from tests.acceptance.server_process import inside, started
+from tests.acceptance.service_targets import Figure
+from tests.acceptance.soak import growth, resident, soak
+from tests.acceptance.wrk import wrk
 
 if TYPE_CHECKING:
     from serve.settings import ServeSettings
-
-EPILOG = """\
-commands:
-  throughput  answers a second at a concurrency of 16 beside the bare decode + detect loop, in turns, in one process
-  latency     what the service adds to the loop's median at a concurrency of 1, in turns, in one process
-  overload    twice the load that it carries: what is accepted, what is refused, /healthz, memory
-  soak        mixed load for a long time: memory; with --leak the server leaks on purpose, and must be caught
-
-wrk makes the load of throughput and latency. The overload's comes from here: it must not wait for answers, as wrk's
-and hey's connections do (and hey's, held to a rate, all ask at the same moment), and tells refusals from results.
-"""
 
 
 def show(**details: Any) -> None:
     """Print what the figures were made of, as a line of JSON."""
     print(json.dumps(details))
-
-
-@contextmanager
-def inside(settings: "ServeSettings") -> Iterator[int]:
-    """Serve in a thread of this process until the block ends, and give the port; the log is written, to nowhere."""
-    from serve.app import create_app
-    from serve.logs import set_up_logging
-    from serve.server import Server, bind
-
-    class Nowhere(io.TextIOBase):
-        def write(self, text: str) -> int:
-            return len(text)
-
-    with contextlib.redirect_stderr(Nowhere()):
-        set_up_logging(settings.log_level)
-    with bind("127.0.0.1", 0) as listener:
-        server = Server(create_app(settings), settings)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            while not server.service.ready:
-                if server.app.state.failure is not None:
-                    raise server.app.state.failure
-                time.sleep(0.05)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-@contextmanager
-def started(flags: Sequence[str], leak: bool = False) -> Iterator[int]:
-    """Run a server as a process until the block ends, and give its port once it is ready."""
-    module = ["-m", "serve.load", "leaking-server", "--"] if leak else ["-m", "serve.cli"]
-    with tempfile.TemporaryFile("w+") as log:
-        command = [sys.executable, *module, "--port", "0", *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert process.stdout is not None
-            address = re.search(r"http://[^ ;]+:(\d+)", process.stdout.readline())
-            if address is None or not asyncio.run(_ready(int(address[1]), process)):
-                process.wait(60)
-                log.seek(0)
-                raise SettingsError(f"the server did not start: {log.read().strip().splitlines()[-1]}")
-            yield int(address[1])
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-async def _ready(port: int, process: "subprocess.Popen[str]") -> bool:
-    """Wait until it is, or has ended."""
-    async with Connection(port) as connection:
-        while process.poll() is None:
-            with contextlib.suppress(OSError):
-                if (await connection.ask(get("/readyz"))).status == 200:
-                    return True
-            await asyncio.sleep(0.1)
-    return False
 
 
 def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[[float], list[float]]:
@@ -116,7 +32,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
     from detection.detector import Detector
     from detection.inference.result_formats import to_json_line
 
-    cv2.setNumThreads(1)  # as `serve.server.serve` does
+    cv2.setNumThreads(1)  # as `serve.web.server.serve` does
     options = {key: getattr(settings, key) for key in ("runtime", "device", "precision")}
     mode = "latency" if settings.mode == "auto" else settings.mode  # the faster one for one picture after the other
     detector = Detector.load(settings.models[0], mode=mode, **options)
@@ -249,42 +165,7 @@ def at(ordered: Sequence[float], share: float) -> float:
 
 
 def _settings(flags: Sequence[str]) -> "ServeSettings":
-    from serve.cli import build_parser
+    from serve.commands.serve import build_parser
     from serve.settings import load_settings
 
     return load_settings(**vars(build_parser().parse_args(flags)))
-
-
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], list[Figure]], float]] = {
-    "throughput": (throughput, 10.0),
-    "latency": (latency, 10.0),
-    "overload": (overload, 60.0),
-    "soak": (soaked, 900.0),
-}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a measurement; the exit code is 1 where a figure is missed."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    words, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
-    if words == ["leaking-server"]:
-        return leaking_server(flags)
-    parser = argparse.ArgumentParser(
-        prog="python -m serve.load", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("pictures", nargs="*", type=Path, default=[Path("data/samples/astronaut.jpg")])
-    parser.add_argument("--model", default="pelee-voc", help="the detector (%(default)s)")
-    parser.add_argument("--seconds", type=float, help="of each round (10), of the overload (60), of the soak (900)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--leak", action="store_true", help="soak: the control")
-    args = parser.parse_args(words)
-    measure, seconds = COMMANDS[args.command]
-    args.seconds = seconds if args.seconds is None else args.seconds
-    args.flags = ["--model", args.model, *flags]
-    return run(lambda: 0 if report(measure(args)) else 1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,14 +10,14 @@ from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
 from detection.inference.options import Search
-from serve.api import make_search
 from serve.errors import ClientGone, ServiceError
-from serve.logs import log
-from serve.middleware import GONE
-from serve.models import ServedModel
-from serve.schemas import FrameSettings
-from serve.security import check_key, check_origin
-from serve.service import Service
+from serve.inference.model_pool import ServedModel
+from serve.inference.service import Service
+from serve.observability.json_logging import log
+from serve.web.middleware import GONE
+from serve.web.routes import make_search
+from serve.web.schemas import FrameSettings
+from serve.web.security import check_key, check_origin
 
 IDLE = 300.0  # seconds without a whole message, after which the connection is closed
 GOING_AWAY = 1001

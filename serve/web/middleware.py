@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serve.bodies import Message, Receive
 from serve.errors import ClientGone, ServiceError
-from serve.logs import log
-from serve.metrics import Metrics
-from serve.security import HEADERS, request_id
+from serve.observability.json_logging import log
+from serve.observability.metrics import Metrics
+from serve.web.request_body import Message, Receive
+from serve.web.security import HEADERS, request_id
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from serve.errors import ServiceError
-from serve.logs import log
-from serve.metrics import Metrics
-from serve.models import ServedModel
-from serve.threads import step_back
+from serve.inference.model_pool import ServedModel
+from serve.inference.thread_priority import step_back
+from serve.observability.json_logging import log
+from serve.observability.metrics import Metrics
 
 Outputs = tuple[np.ndarray, ...]
 RESTART_DELAY = 0.5  # seconds from a thread's death to the next one's start: one that dies at once must not spin

@@ -18,15 +18,15 @@ from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_dict
 from pelee.classification.results import Classification
 from pelee.classification.results import to_dict as classes_to_dict
-from serve.admission import Admission
-from serve.batching import Batcher, Inference, Job, late
-from serve.bodies import BodyReader, Receive, files_in
 from serve.errors import ClientGone, ServiceError
-from serve.metrics import Metrics
-from serve.models import Models, ServedModel, Source
-from serve.pictures import encode_jpeg, open_picture
+from serve.inference.admission import Admission
+from serve.inference.batcher import Batcher, Inference, Job, late
+from serve.inference.image_decoding import encode_jpeg, open_picture
+from serve.inference.model_pool import Models, ServedModel, Source
+from serve.inference.thread_priority import step_back
+from serve.observability.metrics import Metrics
 from serve.settings import ServeSettings
-from serve.threads import step_back
+from serve.web.request_body import BodyReader, Receive, files_in
 
 Result = TypeVar("Result")
 LARGE_FORM = 500_000  # bytes, of which a form takes the event loop's thread five milliseconds to take apart

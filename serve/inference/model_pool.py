@@ -16,6 +16,7 @@ from weights.store import resolve
 if TYPE_CHECKING:
     from pelee.runtime.session import Mode, Session
 
+
 TASKS = ("detection", "classification")
 BATCH = 8  # pictures, in a runtime where a batch is faster than its pictures one by one
 

@@ -1,0 +1,1 @@
+"""Inference of the service: model pool, batcher, admission, image decoding."""

@@ -1,0 +1,1 @@
+"""JSON logging and Prometheus metrics."""

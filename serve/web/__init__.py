@@ -1,0 +1,1 @@
+"""Web application: routes, WebSocket, live page, schemas, middleware, server."""
