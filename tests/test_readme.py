@@ -19,9 +19,9 @@ from data.images.image_io import read_image, write_image
 from detection.benchmark import latency as bench_speed
 from detection.commands import bench as benchmark
 from detection.training import overfit_check as overfit
+from tests.support.paths import ROOT
 from weights.store import resolve
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Two steps at 64 px in place of hours: flags override a recipe, and what follows overrides what stands there.
 SHORT = [

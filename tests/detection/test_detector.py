@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import supervision as sv
 from PIL import Image
-from rectangle_runtime import CLASS_NAMES, SCORES, WHITE, RectangleRuntime, make_card, make_detector, picture
 
 from data.errors import ImageError, SettingsError, WeightsError
 from detection.detector import BATCH, Detector
 from detection.inference.options import Search
 from detection.inference.stage_timer import StageTimer
+from tests.support.rectangle_session import (
+    CLASS_NAMES,
+    SCORES,
+    WHITE,
+    RectangleRuntime,
+    make_card,
+    make_detector,
+    picture,
+)
 
 
 def names(detections: Any) -> list[str]:

@@ -1,0 +1,185 @@
+"""`pelee-data statistics` and `pelee-data prepare`."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from data.classification import prepare_stanford_cars as prepare
+from data.classification.channel_statistics import ColourStatistics
+from data.classification.image_folder import open_pictures
+from data.classification.object_crop import View
+from data.commands import data as cli
+from data.errors import SettingsError
+from data.images.image_io import read_image, write_image
+from tests.support.stanford_cars_files import NAMES, official
+
+# Statistics
+
+
+def test_statistics_are_numpy_s_over_all_pixels() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 9, 11, 3), dtype=np.uint8)
+    found = ColourStatistics()
+    found.add(images[:3])
+    found.add(images[3:])
+    assert found.pictures == 7
+    values = found.normalization()
+    assert values["mean"] == pytest.approx(images.mean((0, 1, 2)), abs=6e-4)
+    assert values["std"] == pytest.approx(images.std((0, 1, 2)), abs=6e-4)
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    values = found.normalization(grey=True)
+    assert values == {"mean": [round(grey.mean(), 3)] * 3, "std": [round(grey.std(), 3)] * 3, "grey": True}
+
+
+def test_statistics_of_nothing_and_of_one_colour_are_refused() -> None:
+    found = ColourStatistics()
+    with pytest.raises(Exception, match="no picture"):
+        found.normalization()
+    found.add(np.full((2, 4, 4, 3), 7, np.uint8))
+    with pytest.raises(Exception, match="all of one colour"):
+        found.normalization()
+
+
+def test_the_command_prints_what_goes_into_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    for place, image in enumerate(images):
+        write_image(tmp_path / "train" / "ab"[place % 2] / f"{place}.png", image)
+    options = ["statistics", "--dataset", "cifar10", "--root", str(tmp_path)]
+    assert cli.main(options) == 0
+    recipe = yaml.safe_load(capsys.readouterr().out)
+    assert recipe["normalization"]["mean"] == pytest.approx(images.mean((0, 1, 2)), abs=6e-4)
+    assert recipe["normalization"]["std"] == pytest.approx(images.std((0, 1, 2)), abs=6e-4)
+
+    (tmp_path / "train" / "a" / "0.png").write_bytes(b"no picture")
+    assert cli.main([*options, "--grey"]) == 1
+    out, err = capsys.readouterr()
+    recipe = yaml.safe_load(out)
+    assert recipe["grey"] is True and len(set(recipe["normalization"]["mean"])) == 1
+    assert "3 pictures at 32×32" in out and err.count("\n") == 2 and "0.png" in err
+
+
+def test_statistics_see_the_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["statistics", "--dataset", "cars", "--root", str(official(tmp_path)), "--size", "16"]
+    reds = []
+    for more in ([], ["--crop-to-box"]):
+        assert cli.main([*options, *more]) == 0
+        reds.append(yaml.safe_load(capsys.readouterr().out)["normalization"]["mean"][0])
+    assert reds[0] < 150 < 185 < reds[1]  # boxes are red, what is around them is blue
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--size", "0"], "--size is 0; expected a side in pixels from 1"),
+        (["--box-margin", "-1"], "--box-margin is -1.0"),
+        (["--split", "all"], "no split 'all' of cars"),
+    ],
+)
+def test_an_error_is_one_line(more: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["statistics", "--dataset", "cars", "--root", str(tmp_path), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {words}") and error.count("\n") == 1
+
+
+# Preparing
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def test_cars_become_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, output = official(tmp_path / "cars"), tmp_path / "out"
+    assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output)]) == 0
+    assert "train 4 pictures, test 4 pictures" in capsys.readouterr().out
+    hummer, ram, smart = (name.replace("/", "-") for name in NAMES)
+    wanted = [f"{hummer}/00001.jpg", f"{hummer}/00004.jpg", f"{ram}/00002.jpg", f"{smart}/00003.jpg"]
+    assert files(output) == sorted(f"{split}/{name}" for split in ("train", "test") for name in wanted)
+    copied = (output / "test" / ram / "00002.jpg").read_bytes()
+    assert copied == (root / "cars_test" / "00002.jpg").read_bytes()
+    assert open_pictures("imagefolder", output, "train").labels.tolist() == [0, 0, 1, 2]
+
+
+def test_archives_are_unpacked_and_pictures_cut(tmp_path: Path) -> None:
+    root = official(tmp_path / "cars")
+    for archive, folder in (("car_devkit.tgz", "devkit"), ("cars_train.tgz", "cars_train")):
+        with tarfile.open(root / archive, "w:gz") as tar:
+            tar.add(root / folder, folder)
+        for path in (root / folder).iterdir():
+            path.unlink()
+        (root / folder).rmdir()
+    counts, errors = prepare.prepare_cars(root, tmp_path / "out", View(crop_to_box=True), progress=False)
+    assert counts == {"train": 4, "test": 4} and errors == []
+    assert read_image(tmp_path / "out" / "train" / NAMES[2] / "00003.jpg").shape == (12, 16, 3)
+    assert not [path for path in root.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("case", ["damaged", "another", "leads out"])
+def test_an_archive_that_is_none_is_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.txt").write_text("x")
+    archive = tmp_path / "car_devkit.tgz"
+    if case == "damaged":
+        archive.write_bytes(b"no archive")
+    else:
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(tmp_path / "x.txt", "x.txt" if case == "another" else "../x.txt")
+    assert cli.main(["prepare", "cars", "--root", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "car_devkit.tgz" in error and error.count("\n") == 1
+    assert not (tmp_path / "devkit").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_picture_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, output = official(tmp_path / "cars"), tmp_path / "out"
+    Image.new("RGB", (8, 4)).save(root / "cars_train" / "00002.jpg")  # its box begins at (10, 5)
+    assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output), "--crop-to-box"]) == 1
+    out, err = capsys.readouterr()
+    assert "train 3 pictures, test 4 pictures" in out
+    assert err.splitlines()[0] == "error: pictures that could not be read and are left out: 1"
+    assert "00002.jpg: the box 10, 5, 30, 25 has no pixel of the picture of 8×4" in err
+    assert len(files(output)) == 7
+
+
+def test_a_kill_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """A real process, killed in the midst of it; what it wrote is whole, and the next call goes on from there."""
+    root, output = official(tmp_path / "cars", count=60), tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "data.commands.data",
+        "prepare",
+        "cars",
+        "--root",
+        str(root),
+        "--output",
+        str(output),
+    ]
+    part = tmp_path / "out.part"
+    process = subprocess.Popen(
+        [*command, "--crop-to-box"], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    while process.poll() is None and (not part.is_dir() or len(files(part)) < 6):
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    if output.exists():
+        pytest.skip("it was quicker than the kill")
+    done = [path for path in part.rglob("*.jpg") if not path.name.startswith(".")]
+    assert done and all(read_image(path).size for path in done)
+    before = {path.relative_to(part): path.stat().st_mtime_ns for path in done}
+    with pytest.raises(SettingsError, match="begun with other options"):
+        prepare.prepare_cars(root, output, View(), progress=False)
+    counts, errors = prepare.prepare_cars(root, output, View(crop_to_box=True), progress=False)
+    assert counts == {"train": 60, "test": 60} and not errors and not part.exists()
+    assert len(files(output)) == 120  # and nothing half-written
+    assert all((output / path).stat().st_mtime_ns == mtime for path, mtime in before.items())
+    with pytest.raises(SettingsError, match="exists; name a folder that does not"):
+        prepare.prepare_cars(root, output, View(), progress=False)

@@ -1,0 +1,282 @@
+"""`pelee-detect` with pictures: what it takes, what it leaves, what it says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.errors import WeightsError
+from data.images.image_io import read_image
+from detection.commands import detect as cli
+from tests.support.detect_fixtures import fake_model, lines, make_photos, tree
+from tests.support.paths import ROOT
+from tests.support.rectangle_session import clip, picture
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_model(monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return make_photos(tmp_path, monkeypatch)
+
+
+def test_a_folder_with_everything(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["photos", "--output", "out", "--json", "found.jsonl"]) == 0
+    assert tree("out") == ["a.jpg", "sub/a.jpg", "sub/none.jpg"]
+    assert (read_image("out/a.jpg") != read_image("photos/a.jpg")).any()
+    assert read_image("out/sub/a.jpg").shape == (100, 200, 3)
+    first, second, third = lines(Path("found.jsonl").read_text())
+    assert (first["source"], first["frame"], first["width"], first["height"]) == ("photos/a.jpg", 0, 256, 128)
+    assert [item["label"] for item in second["detections"]] == ["red thing", "white thing"]
+    np.testing.assert_allclose(second["detections"][1]["box"], [120, 30, 180, 70], atol=2)
+    assert third["detections"] == []
+    out, err = capsys.readouterr()
+    assert err == ""  # no terminal, no bars
+    assert "1 red thing, 1 white thing" in out and "2 red thing, 1 white thing" in out and "nothing" in out
+    assert "pictures/s" in out and "network" in out and "encode" in out
+
+
+def test_json_on_stdout_moves_the_table_to_stderr(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["photos/a.jpg", "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert [line["source"] for line in lines(out)] == ["photos/a.jpg"]
+    assert "red thing" in err and "pictures/s" in err
+    assert tree(".") == ["photos/a.jpg", "photos/sub/a.png", "photos/sub/none.png"]  # nothing else was written
+
+
+def test_the_card_decides_the_confidence_unless_told(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def found(*options: str) -> list[str]:
+        assert cli.main(["photos/sub/a.png", "--json", "-", *options]) == 0
+        return [item["label"] for item in lines(capsys.readouterr().out)[0]["detections"]]
+
+    assert found() == ["red thing", "white thing"]
+    assert found("--conf", "0.7") == ["red thing"]
+    assert found("--classes", "white thing, unseen") == ["white thing"]
+    assert found("--classes", "1") == ["white thing"]
+    assert found("--max-detections", "1") == ["red thing"]
+
+
+def test_patterns_that_the_shell_left_alone(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/notes.txt").write_text("no picture")
+    clip(Path("photos/clip.mp4"), frames=3)
+    assert cli.main(["photos/*", "--json", "-"]) == 0
+    found = lines(capsys.readouterr().out)
+    assert [line["source"] for line in found[:3]] == ["photos/a.jpg", "photos/sub/a.png", "photos/sub/none.png"]
+    assert [(line["source"], line["frame"]) for line in found[3:]] == [("photos/clip.mp4", n) for n in range(3)]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/a.jpg").rename("[a]*.jpg")
+    assert cli.main(["[a]*.jpg", "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert lines(out)[0]["source"] == "[a]*.jpg" and "[a]*.jpg" in err
+
+
+def test_each_picture_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["photos/a.jpg", "photos", str(photos.resolve()), "--json", "-"]) == 0
+    assert len(lines(capsys.readouterr().out)) == 3
+
+
+def test_equal_names_do_not_overwrite_each_other(photos: Path) -> None:
+    Path("other").mkdir()
+    Image.fromarray(picture()).save("other/a.jpg")
+    Image.fromarray(picture()).save("other/A.png")
+    assert cli.main(["photos", "other", "photos/sub/a.png", "--output", "out"]) == 0
+    assert tree("out") == sorted(["a.jpg", "sub/a.jpg", "sub/none.jpg", "A-2.jpg", "a-3.jpg"])
+
+
+def test_results_of_an_earlier_run_are_no_input(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert cli.main([".", "--output", "out", "--json", "-"]) == 0
+        assert len(lines(capsys.readouterr().out)) == 3
+    assert tree("out") == ["photos/a.jpg", "photos/sub/a.jpg", "photos/sub/none.jpg"]
+
+
+def test_a_picture_is_never_overwritten_by_its_result(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("photos/a.jpg").read_bytes()
+    assert cli.main(["photos", "--output", "photos"]) == 2
+    assert "would overwrite photos/a.jpg" in capsys.readouterr().err
+    assert Path("photos/a.jpg").read_bytes() == before
+
+
+def test_what_cannot_be_read_is_a_line_and_the_rest_is_done(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    Path("photos/empty.mp4").write_bytes(b"")
+    assert cli.main(["photos", "gone.jpg", "photos/empty.mp4", "none/*.png", "--output", "out", "--json", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert len(lines(out)) == 3 and tree("out") == ["a.jpg", "sub/a.jpg", "sub/none.jpg"]
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 4
+    for name in ("broken.jpg", "gone.jpg", "empty.mp4", "none/*.png"):
+        assert sum(name in line for line in errors) == 1
+
+
+@pytest.mark.parametrize("inputs", [["gone.jpg"], ["broken.jpg"], ["empty"], ["*.bmp"], ["cam0"]])
+def test_nothing_read_is_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], inputs: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.jpg").write_bytes(b"no")
+    Path("empty").mkdir()
+    assert cli.main(inputs) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and len(err.splitlines()) == 1
+    if inputs == ["cam0"]:
+        assert "--video" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.jpg", "--conf", "1.5"],
+        ["a.jpg", "--conf", "x"],
+        ["a.jpg", "--iou", "-1"],
+        ["a.jpg", "--iou", "nan"],
+        ["a.jpg", "--max-detections", "0"],
+        ["a.jpg", "--max-detections", "2.5"],
+        ["a.jpg", "--unknown"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "pelee-detect: error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--classes", "red thin"], "did you mean 'red thing'"),
+        (["--classes", ","], "classes is empty"),
+        (["--weights", "pelee-vok"], "pelee-vok"),
+        (["--output", "photos/a.jpg"], "is a file; name a folder"),
+        (["--json", "photos"], "is a folder; name a file"),
+    ],
+)
+def test_wrong_settings_are_one_line_before_any_work(
+    photos: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert cli.main(["photos", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write everywhere")
+def test_an_output_folder_that_cannot_be_written(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("locked").mkdir(mode=0o500)
+    assert cli.main(["photos", "--output", "locked"]) == 2
+    assert "locked" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detection.pipeline import file_pipeline as pipeline
+
+    Path("found.jsonl").write_text("old")
+    write = pipeline.write_image
+
+    def fail_at_second(path: Path, image: np.ndarray) -> None:
+        if path.name != "a.jpg" or path.parent.name == "sub":
+            raise OSError(28, "No space left on device", str(path))
+        write(path, image)
+
+    monkeypatch.setattr(pipeline, "write_image", fail_at_second)
+    assert cli.main(["photos", "--output", "out", "--json", "found.jsonl"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: No space left on device: out/sub/a.jpg") and len(err.splitlines()) == 1
+    assert tree("out") == ["a.jpg"]
+    # A line is told when its copy is there.
+    assert [line["source"] for line in lines(Path("found.jsonl").read_text())] == ["photos/a.jpg"]
+
+
+def test_json_to_something_that_is_no_file_is_not_replaced(photos: Path) -> None:
+    assert cli.main(["photos", "--json", os.devnull]) == 0
+    assert not Path(os.devnull).is_file()
+
+
+def test_many_pictures_are_told_by_folder(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(50):
+        Image.fromarray(picture(32, 32, (4, 4, 28, 28))).save(photos / f"{index}.png")
+    assert cli.main(["photos"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 10 and "52 red thing" in out and "53" in out
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mode"),
+    [
+        (["photos/a.jpg"], "latency"),
+        (["photos"], "throughput"),
+        (["clip.mp4"], "throughput"),
+        (["--video", "cam0"], "latency"),
+        (["--video", "cam0", "--video", "cam1"], "throughput"),
+        (["-"], "latency"),
+    ],
+)
+def test_flags_of_the_runtime_and_the_mode_that_fits(
+    photos: Path, inputs: list[str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def load(name: str, **options: object) -> None:
+        given.extend((name, options))
+        raise WeightsError("seen enough")
+
+    monkeypatch.setattr("detection.detector.Detector.load", load)
+    clip(Path("clip.mp4"), frames=1)
+    flags = ["--weights", "mine", "--runtime", "onnxruntime", "--device", "cuda", "--precision", "bf16", "--size=160"]
+    assert cli.main([*inputs, *flags]) == 2
+    choice = {"runtime": "onnxruntime", "device": "cuda", "precision": "bf16", "size": 160}
+    assert given == ["mine", {**choice, "mode": mode}]
+
+
+def test_the_first_line_waits_for_no_import_that_it_does_not_need(photos: Path) -> None:
+    """Neither supervision nor torch, a second each, nor the decoder of videos, nor what draws bars and tables."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from detection import detector
+from detection.commands import detect as cli
+from detection.pipeline import outputs
+
+def load(*names, **options):
+    from tests.support.rectangle_session import RectangleRuntime, make_card
+    return detector.Detector(RectangleRuntime(), make_card())
+
+plain = outputs.to_json_line
+
+def line(*arguments, **options):
+    print(*sorted({{"av", "rich", "supervision", "torch", "pydantic", "safetensors"}} & set(sys.modules)))
+    return plain(*arguments, **options)
+
+detector.Detector.load, outputs.to_json_line = load, line
+sys.exit(cli.main(["photos/a.jpg", "--json", "found.jsonl"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == ""
+
+
+def test_help_is_instant() -> None:
+    heavy = "{'numpy', 'cv2', 'torch', 'supervision', 'av', 'rich', 'PIL'}"
+    code = f"""
+import sys
+from detection.commands import detect as cli
+try:
+    cli.main(["--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+sys.stderr.write(repr(sorted({heavy} & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]"
+    assert "exit codes:" in done.stdout and "130" in done.stdout

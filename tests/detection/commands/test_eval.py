@@ -1,0 +1,167 @@
+"""pelee-eval from the command line, on a YOLO data set, with a detector that knows the answers."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.images.image_io import write_image
+from detection.commands.eval import main
+from detection.detector import Detector
+from detection.inference.prediction import Prediction
+from tests.support.tiny_detector import save_small
+from weights.card import Card as WeightsCard
+
+BOX = (16.0, 12.0, 48.0, 36.0)  # what "0.5 0.5 0.5 0.5" is in a picture of 64 x 48
+
+
+@dataclass
+class Card:
+    name: str = "toy"
+    sha256: str = "ab" * 32
+    default_confidence: float = 0.5
+
+
+class KnowingDetector:
+    """Has more classes than the data set, in another order, and says "dog" for the box in every picture."""
+
+    class_names = ("cow", "cat", "dog")
+    card = Card()
+    runtime = SimpleNamespace(name="knowing f32 CPU")
+    input_size = 304
+
+    def predict_batch(
+        self, images: list[np.ndarray], confidence: float, iou: float, max_detections: int
+    ) -> list[Prediction]:
+        assert (confidence, iou, max_detections) == (0.01, 0.45, 200)
+        boxes, scores = np.array([BOX, BOX], np.float32), np.array([0.9, 0.8], np.float32)
+        return [Prediction(boxes, scores, np.array([2, 0])) for _ in images]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A YOLO data set of two pictures with a dog in the first and a cat in the second."""
+    for number in range(2):
+        write_image(tmp_path / "data" / "images" / "val" / f"{number}.png", np.zeros((48, 64, 3), np.uint8))
+        labels = tmp_path / "data" / "labels" / "val" / f"{number}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text(f"{number} 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data" / "data.yaml").write_text("val: images/val\nnames: [dog, cat]\n")
+    monkeypatch.setattr(Detector, "load", lambda name, **options: KnowingDetector())
+    return tmp_path / "data"
+
+
+def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target, plots = tmp_path / "new" / "result.json", tmp_path / "plots"
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--batch", "1"]
+    assert main([*options, "--json", str(target), "--output", str(plots)]) == 0
+    content = json.loads(target.read_text())
+    # dog: found, then a false positive of lower score in the other picture -> 1; cat: called dog -> 0; cow: no class
+    assert [row["ap_allpoint"] for row in content["classes"]] == [1, 0]
+    assert content["voc"]["map_11point"] == 0.5
+    assert content["model"] == {"name": "toy", "sha256": "ab" * 32}
+    assert content["settings"] == {
+        "confidence": 0.01,
+        "iou": 0.45,
+        "max_detections": 200,
+        "batch": 1,
+        "runtime": "knowing f32 CPU",
+        "size": 304,
+    }
+    assert content["confusion_matrix"]["counts"] == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
+    assert content["split"] == "val"
+    names = ("precision_recall", "confusion_matrix", "errors", "best_pictures", "worst_pictures")
+    assert {path.name for path in plots.iterdir()} == {f"{name}.png" for name in names}
+    output = capsys.readouterr()
+    assert "mAP 50.0 (11-point), 50.0 (all-point)" in output.out
+    assert output.err == ""
+
+
+def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(Detector, "load", lambda name, **options: (given.append(options), KnowingDetector())[1])
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy"]
+    assert main([*options, "--runtime", "torch", "--device", "cpu", "--precision", "f32"]) == 0
+    assert main([*options, "--size", "224"]) == 0
+    assert given == [
+        {"runtime": "torch", "device": "cpu", "precision": "f32", "size": None},
+        {"runtime": "auto", "device": "auto", "precision": "auto", "size": 224},
+    ]
+
+
+def test_json_alone_goes_to_stdout(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--json", "-"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["pictures"] == 2
+    assert "mAP" in output.err
+
+
+def test_a_class_that_the_model_lacks_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "data.yaml").write_text("val: images/val\nnames: [yak, cat]\n")
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the model knows 3 classes, but not 1 of the data set's: yak")
+    assert error.count("\n") == 1
+
+
+def test_a_folder_for_json_is_told_before_the_work(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Detector, "load", lambda name, **options: pytest.fail("the work began"))
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--json", str(tmp_path)]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+
+
+def test_a_missing_library_names_the_extra_that_brings_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy"]
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(options) == 0  # needed for the plots only
+    assert main([*options, "--output", str(tmp_path / "plots")]) == 2
+    assert capsys.readouterr().err.startswith("error: matplotlib is not installed")
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    assert main(options) == 2
+    assert "pip install 'pelee[train]'" in capsys.readouterr().err
+
+
+def test_warnings_are_few_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # seven boxes that stick out of the picture: five lines and one for the rest
+    (root / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n" + "0 0.9 0.5 0.6 0.5\n" * 7)
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "warning: 2 more; --json lists them all"
+
+
+def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> None:
+    # dog: right, and wrong in the other picture, 2 · 1 / (2 + 1); cat: nothing; best at every confidence to 0.9
+    model = save_small(tmp_path / "m")
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--set-confidence"]) == 0
+    card = WeightsCard.load(tmp_path / "m")
+    assert (card.default_confidence, card.sha256) == (0.45, model.card.sha256)
+
+
+def test_yolo_needs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--dataset", "yolo", "--root", str(root)])
+    assert exit_.value.code == 2
+    assert "--weights is needed" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, detection.commands.eval as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'matplotlib', 'pycocotools', 'supervision', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "--dataset" in run.stdout

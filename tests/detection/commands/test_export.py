@@ -1,0 +1,236 @@
+"""pelee-export with a small detector: what is checked, what is kept where a check fails, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import detection.export.export
+from data.datasets.records import Dataset
+from data.errors import DatasetError, WeightsError
+from detection.commands.detect import main as detect
+from detection.commands.export import main
+from detection.export.export import export_detector
+from detection.export.verification import Check, compare
+from detection.inference.prediction import Prediction
+from pelee.export.calibration import calibrate_on, choose
+from tests.support.tiny_detector import SIZE, save_pictures, save_small
+from weights.export_manifest import EXPORT_NAME
+from weights.store import ModelFile, resolve
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pictures(tmp_path_factory.mktemp("photos"), 6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    return save_small(tmp_path_factory.mktemp("small") / "small")
+
+
+@pytest.fixture(scope="module")
+def script(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an export in TorchScript, the quickest to make."""
+    folder = tmp_path_factory.mktemp("exports") / "script"
+    export_detector(model, folder, "torchscript", Check(sorted(photos.iterdir())), nms=False)
+    return folder
+
+
+@pytest.fixture
+def other_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every export becomes that of another network."""
+    stranger = save_small(tmp_path / "stranger", seed=1)
+    load = detection.export.export.load_network
+    monkeypatch.setattr(detection.export.export, "load_network", lambda model: load(stranger))
+
+
+def test_a_failed_check_keeps_the_old_export(
+    other_model: None,
+    model: ModelFile,
+    script: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "out" / "script"
+    shutil.copytree(script, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
+    assert main([*arguments, "--output", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "is not the same detector as its source: share of detections that agree" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["script"]
+
+
+def test_command_replaces_an_old_export(
+    model: ModelFile, script: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "script"
+    shutil.copytree(script, folder)
+    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
+    assert main([*arguments, "--output", str(folder)]) == 0
+    output = capsys.readouterr().out
+    assert "small as torchscript f32" in output and "agree at IoU 0.95  100.00 %" in output
+    export = resolve(folder).export
+    assert export is not None and export.nms
+    assert [path.name for path in tmp_path.iterdir()] == ["script"]
+
+
+def test_command_measures_map(tmp_path: Path, trained_run, voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    arguments = [
+        "--weights",
+        str(trained_run.output / "model"),
+        "--format",
+        "torchscript",
+        "--output",
+        str(tmp_path / "out"),
+        "--no-nms",
+    ]
+    assert main([*arguments, "--dataset", "voc", "--root", str(voc_root), "--split", "val"]) == 0
+    assert "on voc val: 4 pictures" in capsys.readouterr().out
+    export = json.loads((tmp_path / "out" / EXPORT_NAME).read_text())
+    verification = export["verification"]
+    assert export["nms"] is False
+    assert abs(verification["map_loss"]) <= 0.1 and verification["pictures"] == 4
+
+
+def test_a_loss_of_map_fails_the_check(
+    model: ModelFile,
+    photos: Path,
+    tmp_path: Path,
+    val_set: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = {"map_reference": 40.0, "map": 39.8, "map_loss": 0.2}
+    monkeypatch.setattr(detection.export.export, "measure", lambda *_: losses)
+    with pytest.raises(WeightsError, match=r"mAP 0\.20 lower, expected at most 0\.1"):
+        export_detector(model, tmp_path / "out", "torchscript", Check(sorted(photos.iterdir()), val_set))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "onnx", "--int8"], "--int8 needs pictures of the training's kind"),
+        (["--format", "onnx", "--calibration", "."], "--calibration is for --int8 only"),
+        (["--format", "onnx", "--split", "val"], "go with --dataset and --root"),
+        (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),
+        (["--format", "openvino", "--int8", "--calibration", "{empty}"], "no pictures; looked for"),
+        (
+            ["--format", "openvino", "--int8", "--calibration", "{empty}/no"],
+            "no such folder, expected one with pictures",
+        ),
+        (["--format", "onnx", "--pictures", "{empty}"], "no pictures; looked for"),
+        (["--format", "onnx", "--output", "{photos}", "--pictures", "{photos}"], "holds other files than an export"),
+        (["--format", "onnx", "--weights", "{export}", "--pictures", "{photos}"], "is an export already"),
+        (
+            ["--format", "onnx", "--dataset", "tiny-imagenet", "--root", "{photos}", "--split", "val"],
+            "unknown data set kind 'tiny-imagenet'; there are voc",
+        ),
+    ],
+)
+def test_requests_that_do_not_fit(
+    model: ModelFile,
+    script: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"photos": photos, "empty": tmp_path / "empty", "export": script}
+    words = [word.format(**places) for word in words]
+    before = sorted(path.name for path in photos.iterdir())
+    defaults = ["--weights", str(model.path.parent), "--output", str(tmp_path / "out")]
+    assert main([*defaults, *words]) == 2  # a later flag wins
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
+    assert not (tmp_path / "out").exists() and sorted(path.name for path in photos.iterdir()) == before
+
+
+def test_a_classifier_is_no_detector(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="peleenet-tiny-imagenet: a model for classification, expected one for det"):
+        export_detector(resolve("peleenet-tiny-imagenet"), tmp_path / "out", "onnx", Check(sorted(photos.iterdir())))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words", "message"),
+    [
+        ("export.json", {"format_version": 2}, [], "'format_version' is 2, this program reads 1: use the version"),
+        ("card.json", {"input_size": 96}, [], "exported for an input of 64 pixels, its card says 96"),
+        ("card.json", {"class_names": ["a", "b"]}, [], "scores of 3 classes, its card names 2"),
+        ("card.json", {}, ["--runtime", "openvino"], "a model for torchscript in f32, not for openvino"),
+    ],
+)
+def test_an_export_that_does_not_fit_ends_a_command(
+    file: str,
+    change: dict[str, object],
+    words: list[str],
+    message: str,
+    script: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, output = shutil.copytree(script, tmp_path / "script"), tmp_path / "out"
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | change))
+    assert detect([str(photos / "0.png"), "--weights", str(folder), "--output", str(output), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not output.exists() or not list(output.iterdir())
+
+
+def test_calibration_takes_the_same_pictures_every_time(photos: Path, val_set: Dataset) -> None:
+    first, second = (calibrate_on(photos, SIZE, count=3) for _ in range(2))
+    assert [a.tolist() for a in first.pictures] == [b.tolist() for b in second.pictures] and len(first.pictures) == 3
+    assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in first.pictures)
+    paths = [Path(str(number)) for number in range(9)]
+    assert choose(paths, 20) == paths and choose(paths, 4) == choose(paths, 4) != paths[:4]
+    assert first.source == photos.name
+    split = calibrate_on([record.image for record in val_set.records], SIZE, "voc val")
+    assert split.source == "voc val" and len(split.pictures) == 4
+    with pytest.raises(DatasetError):
+        calibrate_on(photos / "none", SIZE)
+
+
+class Fixed:
+    """A detector that has one answer."""
+
+    input_size = 100
+
+    def __init__(self, boxes: list, scores: list, labels: list) -> None:
+        self.prediction = Prediction(
+            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
+        )
+
+    def predict_batch(self, images: list) -> list[Prediction]:
+        return [self.prediction for _ in images]
+
+
+def test_comparison_counts_what_was_computed_by_hand(photos: Path) -> None:
+    reference = Fixed([[0, 0, 10, 10], [50, 50, 90, 90], [0, 0, 5, 5]], [0.9, 0.8, 0.7], [0, 1, 2])
+    # the first is 1 px wider (IoU 10/11), the second the same with another score, the third of another class
+    candidate = Fixed([[0, 0, 11, 10], [50, 50, 90, 90], [0, 0, 5, 5]], [0.9, 0.75, 0.7], [0, 1, 0])
+    path = next(iter(sorted(photos.iterdir())))
+    report = compare(reference, candidate, [path])  # type: ignore[arg-type]
+    # six directed comparisons; the two of the third have no like, or one of IoU 25/100
+    assert report["detections"] == 6 and report["pictures"] == 1 and report["confidence"] == 0.3
+    assert report["agreement"] == pytest.approx(2 / 6, abs=1e-5)
+    assert report["found"] == pytest.approx(4 / 6, abs=1e-5)
+    assert report["largest_box_difference"] == 1 and report["mean_box_difference"] == 0.5
+    assert report["largest_score_difference"] == pytest.approx(0.05, abs=1e-5)
+
+
+def test_weak_detections_are_compared_where_there_are_no_strong_ones(photos: Path) -> None:
+    boxes = [[number * 5, 0, number * 5 + 4, 10] for number in range(12)]
+    weak = Fixed(boxes, [0.2 - number / 100 for number in range(12)], [0] * 12)
+    report = compare(weak, weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]
+    assert report["confidence"] == pytest.approx(0.11) and report["detections"] == 20 and report["agreement"] == 1
+    with pytest.raises(WeightsError, match="finds nothing in 1 pictures to compare"):
+        compare(Fixed([], [], []), weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]

@@ -1,0 +1,206 @@
+"""A network's normalisation: from the data into the graph, the card, the exports, and the runs that start from it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.classification.image_folder import open_pictures
+from data.errors import SettingsError, WeightsError
+from data.images.image_io import find_pictures, read_image, write_image
+from data.images.preprocess import MEAN, SCALE
+from pelee.classification.classifier import Classifier, load_session
+from pelee.classification.export import Check, export_classifier
+from pelee.classification.loading import load_network, preprocessing_of, settings_of
+from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.normalization import colour_statistics
+from pelee.classification.training.settings import resolve_settings
+from pelee.models.layers import Normalize
+from pelee.models.registry import build
+from tests.pelee.commands.test_train_classifier import make_folders, run
+from weights.store import resolve
+
+GIVEN = {"mean": [120.0, 110.0, 100.0], "std": [60.0, 50.0, 40.0]}
+SMALL = {"blocks": (1, 1, 1, 1), "growth_rate": 8, "stem_channels": 8}
+
+
+def images(count: int = 2, side: int = 8) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+# The layer
+
+
+def test_the_default_is_the_paper_s_bit_for_bit() -> None:
+    x = images()
+    usual = (x.float() - torch.tensor(MEAN).view(1, 3, 1, 1)) * SCALE
+    assert torch.equal(Normalize()(x), usual) and Normalize().settings == {}
+    assert not list(Normalize(**GIVEN, grey=True).state_dict())
+    network = build("peleenet", 5, SMALL | {"normalization": {}})
+    assert settings_of(network, {}).get("normalization") is None
+    card = preprocessing_of(network)
+    assert card == {"colour_order": "RGB", "resize": "warp", "mean": list(MEAN), "scale": SCALE}
+
+
+def test_a_given_mean_and_std() -> None:
+    made = Normalize(**GIVEN)
+    for channel in range(3):
+        expected = (images()[:, channel].float() - GIVEN["mean"][channel]) / GIVEN["std"][channel]
+        assert torch.allclose(made(images())[:, channel], expected, atol=1e-5)
+    assert made.settings == {"mean": (120, 110, 100), "std": (60, 50, 40)}
+
+
+def test_grey_gives_equal_channels_of_luma() -> None:
+    made = Normalize([100.0] * 3, [50.0] * 3, grey=True)(images())
+    assert made.shape == (2, 3, 8, 8)
+    assert torch.equal(made[:, 0], made[:, 1]) and torch.equal(made[:, 0], made[:, 2])
+    red, green, blue = images().float().unbind(1)
+    assert torch.allclose(made[:, 0], (0.299 * red + 0.587 * green + 0.114 * blue - 100) / 50, atol=1e-4)
+    # of a picture that is grey already nothing is lost
+    same = images()[:, :1].expand(2, 3, 8, 8)
+    assert torch.allclose(Normalize(grey=True)(same), Normalize()(same), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"mean": [1, 2]}, "mean is [1, 2]; expected three numbers"),
+        ({"mean": [1, 2, float("nan")]}, "expected three numbers"),
+        ({"std": [1, 2, 0]}, "std is [1, 2, 0]; expected numbers above 0"),
+    ],
+)
+def test_what_is_no_normalisation_is_refused(values: dict[str, list[float]], words: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        build("peleenet", 5, SMALL | {"normalization": values})
+    assert words in str(error.value)
+
+
+# Settings
+
+
+def test_settings_take_a_word_or_numbers() -> None:
+    assert resolve_settings(None, {}).normalization == "usual"
+    settings = resolve_settings(None, {"normalization": GIVEN})
+    assert settings.normalization.mean == (120, 110, 100)  # type: ignore[union-attr]
+    for wrong in ("imagenet", {"mean": [1, 2, 3]}, GIVEN | {"std": [1, 2, 0]}, GIVEN | {"mean": [1, 2]}):
+        with pytest.raises(SettingsError, match="setting normalization"):
+            resolve_settings(None, {"normalization": wrong})
+    for wrong in (["blurr"], "blur"):
+        with pytest.raises(SettingsError, match="setting transforms"):
+            resolve_settings(None, {"transforms": wrong})
+
+
+# The whole way
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folders(tmp_path_factory.mktemp("data") / "colours", 6)
+
+
+MODEL = ["--model-settings", json.dumps({key: value for key, value in SMALL.items()})]
+AUGMENTED = ["--transforms", "[rotate, translate, blur, multiply]", "--epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("grey")
+    assert run(folders, output, *MODEL, *AUGMENTED, "--normalization", "data", "--grey", "true") == 0
+    return output
+
+
+def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained: Path) -> None:
+    card = resolve(trained / "model").card
+    batches = PictureBatches(open_pictures("imagefolder", folders, "train"), 32)
+    assert batches.held is not None
+    pixels = batches.held.permute(0, 2, 3, 1).numpy() @ np.array([0.299, 0.587, 0.114])
+    found = card.architecture_settings["normalization"]
+    assert found["mean"] == pytest.approx([pixels.mean()] * 3, abs=6e-4)
+    assert found["std"] == pytest.approx([pixels.std()] * 3, abs=6e-4)
+    assert found["grey"] is True and card.training["settings"]["normalization"] == "data"
+    assert found == colour_statistics(batches).normalization(grey=True)
+    assert card.preprocessing["mean"] == found["mean"] and card.preprocessing["grey"] is True
+    assert card.preprocessing["scale"] == [1 / std for std in found["std"]]
+
+
+def test_a_loaded_model_says_what_the_trained_one_did(folders: Path, trained: Path) -> None:
+    """The graph from the card against the same weights normalised by hand, and colour that makes no difference."""
+    model = resolve(trained / "model")
+    network = load_network(model)
+    assert network.normalize.settings["grey"] is True  # type: ignore[union-attr]
+    x = images(3, 48)
+    with torch.inference_mode():
+        logits = network(x)
+        found = model.card.architecture_settings["normalization"]
+        luma = (x.float() * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        by_hand = ((luma - found["mean"][0]) / found["std"][0]).expand(-1, 3, -1, -1)
+        network.normalize = torch.nn.Identity()
+        assert torch.allclose(network(by_hand), logits, atol=1e-4)
+    classifier = Classifier.load(trained / "model", runtime="torch", precision="f32")
+    scores = classifier([np.ascontiguousarray(picture.permute(1, 2, 0)) for picture in x])
+    expected = logits.softmax(1).numpy()
+    assert np.allclose([score.probabilities for score in scores], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Path) -> None:
+    source = resolve(trained / "model")
+    files = find_pictures([folders / "val"])[:6]
+    # The export is verified against its source on these pictures, or it is not written.
+    made = export_classifier(source, tmp_path / form, form, Check(files))
+    assert made.card.preprocessing == source.card.preprocessing
+    runs = Classifier(load_session(made, device="cpu"), made.card)
+    torch_runs = Classifier.load(trained / "model", runtime="torch", precision="f32")
+    for file in files:
+        assert np.allclose(runs(file).probabilities, torch_runs(file).probabilities, atol=2e-3)
+    grey = np.repeat((read_image(files[0]) @ np.array([0.299, 0.587, 0.114]))[..., None], 3, 2).round().astype(np.uint8)
+    write_image(tmp_path / "grey.png", grey)
+    assert np.allclose(runs(tmp_path / "grey.png").probabilities, runs(files[0]).probabilities, atol=5e-3)
+
+
+def test_fine_tuning_goes_on_with_it_unless_another_is_asked_for(folders: Path, trained: Path, tmp_path: Path) -> None:
+    start = [*MODEL, "--weights", str(trained / "model"), "--epochs", "1"]
+    before = resolve(trained / "model").card.architecture_settings["normalization"]
+    assert run(folders, tmp_path / "same", *start) == 0
+    assert resolve(tmp_path / "same" / "model").card.architecture_settings["normalization"] == before
+    assert run(folders, tmp_path / "other", *start, "--normalization", json.dumps(GIVEN)) == 0
+    after = resolve(tmp_path / "other" / "model").card.architecture_settings["normalization"]
+    assert after == GIVEN | {"grey": True}
+
+
+def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
+    from pelee.classification.training import lightning_module as module
+    from weights.store import load_tensors
+
+    words = [*MODEL, *AUGMENTED, "--normalization", "data", "--checkpoint-every", "1"]
+    assert run(folders, tmp_path / "straight", *words) == 0
+
+    class Stop(Exception):
+        pass
+
+    step = module.ClassifierTraining.training_step
+
+    def stopping(self: module.ClassifierTraining, batch: module.Batch, batch_idx: int) -> torch.Tensor | None:
+        if batch.step == 3:
+            raise Stop
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(module.ClassifierTraining, "training_step", stopping)
+        run(folders, tmp_path / "cut", *words)
+    assert run(folders, tmp_path / "cut", *words, "--resume") == 0
+    straight = load_tensors(resolve(tmp_path / "straight" / "model"))
+    for name, tensor in load_tensors(resolve(tmp_path / "cut" / "model")).items():
+        assert np.array_equal(tensor, straight[name]), name
+
+
+def test_a_card_with_a_damaged_normalisation_is_one_line(trained: Path, tmp_path: Path) -> None:
+    values = json.loads((trained / "model" / "card.json").read_text())
+    values["architecture_settings"]["normalization"] = {"average": [1, 2, 3]}
+    for file in (trained / "model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "card.json").write_text(json.dumps(values))
+    with pytest.raises(WeightsError, match="the card's architecture_settings do not fit"):
+        load_network(resolve(tmp_path))

@@ -1,0 +1,179 @@
+"""The queue in front of the networks: batches, the late, the gone, failures, and a thread that dies."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, wait
+
+import numpy as np
+import pytest
+
+from serve.errors import ServiceError
+from serve.inference.batcher import Batcher, Inference, Job
+from serve.inference.model_pool import ServedModel
+from serve.observability.metrics import Metrics
+from tests.support.fake_server import SIZE, FakeNetwork, wait_until
+
+
+class Queue:
+    """A batcher, a network, and the number of pictures that are said to be on their way."""
+
+    def __init__(self, wait: float) -> None:
+        self.coming = 0
+        self.metrics = Metrics()
+        self.batcher = Batcher(wait, lambda: self.coming, self.metrics)
+        self.network = FakeNetwork()
+        self.model = self.network.source(batch_size=4).load()
+
+    def add(self, level: int = 100, seconds: float = 30.0, model: ServedModel | None = None) -> "Future[Inference]":
+        square, now = np.full((SIZE, SIZE, 3), level, np.uint8), time.monotonic()
+        job = Job(model or self.model, square, now + seconds, now, Future())
+        self.batcher.add(job)
+        return job.future
+
+    def hold(self) -> "list[Future[Inference]]":
+        """Keep the network busy, so that what is added now stays in the queue."""
+        self.network.gate.clear()
+        held = [self.add(1)]
+        wait_until(lambda: self.batcher._running)
+        return held
+
+
+@pytest.fixture
+def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
+    made = Queue(getattr(request, "param", 0.0))
+    yield made
+    made.network.gate.set()
+    made.batcher.stop()
+
+
+def error(future: "Future[Inference]") -> ServiceError:
+    raised = future.exception(20)
+    assert isinstance(raised, ServiceError)
+    return raised
+
+
+def test_one_picture(queue: Queue) -> None:
+    result = queue.add().result(20)
+    assert result.outputs[0].shape == (2, 3) and result.outputs[1].shape == (2, 4)
+    assert result.queued >= 0 and result.network > 0
+    assert queue.network.seen == [[100.0]]
+
+
+def test_what_waits_goes_together_and_in_order(queue: Queue) -> None:
+    queue.hold()
+    futures = [queue.add(level) for level in range(10, 20)]
+    queue.network.gate.set()
+    wait(futures, 20)
+    assert queue.network.seen[1:] == [[10, 11, 12, 13], [14, 15, 16, 17], [18, 19]]
+    assert queue.metrics.registry.get_sample_value("pelee_batch_pictures_sum", {"model": "fake"}) == 11
+
+
+def test_one_alone_is_run_by_the_inference_thread_and_others_by_the_runtime(queue: Queue) -> None:
+    queue.add().result(20)
+    assert queue.network.called == 1
+    held = queue.hold()
+    futures = [queue.add(level) for level in range(10, 20)]
+    queue.network.gate.set()
+    wait([*held, *futures], 20)
+    assert len(queue.network.seen) == 5 and queue.network.called <= 3  # behind the last one there is nothing
+
+
+def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
+    other = FakeNetwork()
+    second = other.source("other").load()
+    queue.hold()
+    futures = [queue.add(level, model=second if level % 2 else None) for level in range(10, 18)]
+    queue.network.gate.set()
+    wait(futures, 20)
+    assert queue.network.seen[1:] == [[10, 12, 14, 16]] and other.seen == [[11, 13, 15, 17]]
+
+
+@pytest.mark.parametrize("queue", [20.0], indirect=True)
+def test_a_batch_waits_for_what_is_coming(queue: Queue) -> None:
+    queue.coming = 3
+    futures = [queue.add(level) for level in (10, 11, 12)]
+    time.sleep(0.1)
+    assert queue.network.seen == []
+    futures.append(queue.add(13))
+    wait(futures, 10)
+    assert queue.network.seen == [[10, 11, 12, 13]]
+
+
+@pytest.mark.parametrize("queue", [20.0], indirect=True)
+def test_it_does_not_wait_for_nobody(queue: Queue) -> None:
+    queue.add().result(5)
+
+
+@pytest.mark.parametrize("queue", [0.05], indirect=True)
+def test_nor_longer_than_it_may(queue: Queue) -> None:
+    queue.coming = 1
+    queue.add().result(5)
+
+
+def test_the_gone_and_the_late_cost_nothing(queue: Queue) -> None:
+    held = queue.hold()
+    gone, late, stays = queue.add(50), queue.add(60, seconds=0.0), queue.add(70)
+    assert gone.cancel()
+    queue.network.gate.set()
+    wait([*held, stays], 20)
+    assert error(late).code == "deadline_exceeded"
+    with pytest.raises(CancelledError):
+        gone.result()
+    assert [70.0] in queue.network.seen and all(level in (1, 70) for batch in queue.network.seen for level in batch)
+
+
+def test_behind_a_network_that_hangs_the_queue_does_not_grow(queue: Queue) -> None:
+    queue.hold()
+    for _ in range(5):
+        assert queue.add(10).cancel()
+    queue.add(20)
+    assert [job.square.mean() for job in queue.batcher._jobs] == [20]
+
+
+def test_nan_is_an_error_and_no_empty_list(queue: Queue) -> None:
+    queue.network.invalid = True
+    assert error(queue.add()).code == "model_invalid"
+    queue.network.invalid = False
+    queue.add().result(20)
+
+
+def test_a_batch_that_fails_leaves_the_thread_well(queue: Queue) -> None:
+    queue.network.error = RuntimeError("out of memory")
+    assert error(queue.add()).code == "inference_failed"
+    assert queue.batcher.well
+    queue.add().result(20)
+    assert queue.metrics.registry.get_sample_value("pelee_inference_restarts_total") == 0
+
+
+class Death(BaseException):
+    pass
+
+
+def test_a_thread_that_dies_is_started_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
+    held = queue.hold()
+    waiting = [queue.add(level) for level in range(10, 16)]
+    queue.network.error = Death()
+    queue.network.gate.set()
+    assert {error(future).code for future in waiting} == {"inference_failed"}
+    wait(held, 20)
+    wait_until(lambda: not queue.batcher.well)
+    assert "died" in error(queue.add()).message
+    wait_until(lambda: queue.batcher.well)
+    queue.add().result(20)
+    assert queue.metrics.registry.get_sample_value("pelee_inference_restarts_total") == 1
+
+
+def test_a_network_that_hangs_is_not_well(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.hold()
+    assert queue.batcher.well
+    monkeypatch.setattr("serve.inference.batcher.STUCK", 0.0)
+    assert not queue.batcher.well
+
+
+def test_stop_answers_what_is_queued(queue: Queue) -> None:
+    queue.hold()
+    last = queue.add(10)
+    queue.batcher.stop()
+    queue.network.gate.set()
+    last.result(20)

@@ -1,0 +1,197 @@
+"""What a stranger sends as a picture: formats by content, limits before inflation, modes and orientation."""
+
+import io
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serve.errors import ServiceError
+from serve.inference.image_decoding import MAX_SCANS, count_scans, open_picture, picture_format, stored_size
+from tests.support.fake_server import encoded, image
+from tests.support.paths import ROOT
+
+PIXELS = 25_000_000
+
+
+def refused(content: bytes, max_pixels: int = PIXELS) -> str:
+    with pytest.raises(ServiceError) as caught:
+        open_picture(content, max_pixels)
+    assert "\n" not in caught.value.message
+    return caught.value.code
+
+
+def png_header(width: int, height: int, rest: int = 100_000) -> bytes:
+    """A PNG that says so many pixels, and then holds zeros."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(rest), 0))
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "options"),
+    [
+        ("JPEG", "JPEG", {}),
+        ("JPEG", "JPEG", {"progressive": True}),
+        ("PNG", "PNG", {}),
+        ("WEBP", "WebP", {"lossless": True}),
+        ("WEBP", "WebP", {}),
+        ("BMP", "BMP", {}),
+    ],
+)
+def test_the_four_formats(form: str, name: str, options: dict) -> None:
+    content = encoded(image(70, 50, 200), form, **options)
+    assert picture_format(content) == name
+    found = open_picture(content, PIXELS)
+    assert found.shape == (50, 70, 3) and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PPM"])
+def test_other_formats_are_refused_though_they_could_be_read(form: str) -> None:
+    assert refused(encoded(form=form)) == "unsupported_picture"
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"BN", b"RIFF\0\0\0\0WAVE", b"<svg onload='alert(1)'/>", b"\x89PNG", b"\0" * 100]
+)
+def test_what_is_no_picture(content: bytes) -> None:
+    with pytest.raises(ServiceError, match="convert") as caught:
+        open_picture(content, PIXELS)
+    assert caught.value.code == "unsupported_picture" and "alert" not in caught.value.message
+
+
+def test_nothing() -> None:
+    assert refused(b"") == "empty"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_what_is_cut_short(form: str, share: float) -> None:
+    rng = np.random.default_rng(0)
+    whole = encoded(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8), form)
+    assert refused(whole[: int(share * len(whole))]) == "unreadable_picture"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_header(100_000, 100_000),
+        png_header(5001, 5000),
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 10**5, 0, 0, 54, 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0),
+        b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (16382).to_bytes(3, "little") * 2 + bytes(200),
+        b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00" + bytes(1000),
+    ],
+    ids=["png", "png by one row", "bmp", "webp", "jpeg"],
+)
+def test_too_many_pixels_are_refused_by_the_header(content: bytes) -> None:
+    open_picture(encoded(), PIXELS)  # what Pillow imports is imported
+    tracemalloc.start()
+    start = time.thread_time()
+    try:
+        assert refused(content) == "too_many_pixels"
+        assert time.thread_time() - start < 0.05
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss")
+def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
+    """What decoders take for themselves, tracemalloc does not see."""
+    (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
+    (tmp_path / "good").write_bytes(encoded(form="PNG"))
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom serve.inference.image_decoding import open_picture\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "open_picture(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
+        "try: open_picture(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
+        "except Exception as error: print(error.code, (peak() - before) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    code, grown = done.stdout.split()
+    assert code == "too_many_pixels" and int(grown) < 2  # MiB
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    content = encoded(image(50, 40), "PNG")
+    assert open_picture(content, 2000).shape == (40, 50, 3)
+    assert refused(content, 1999) == "too_many_pixels"
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_the_stored_size_of_a_webp(lossless: bool) -> None:
+    assert stored_size(encoded(image(301, 17), "WEBP", lossless=lossless)) == (301, 17)
+    transparent = Image.new("RGBA", (33, 200), (9, 9, 9, 9))
+    assert stored_size(encoded(transparent, "WEBP", lossless=lossless)) == (33, 200)
+    assert stored_size(b"RIFF\0\0\0\0WEBPVP8X") is None
+
+
+def test_a_zip_behind_a_jpeg_is_a_jpeg() -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x.txt", np.random.default_rng(1).bytes(300_000))
+    content = encoded() + archive.getvalue()
+    assert zipfile.is_zipfile(io.BytesIO(content))
+    assert open_picture(content, PIXELS).shape == (60, 80, 3)
+
+
+def test_scans_are_counted() -> None:
+    assert count_scans(encoded()) == 1
+    progressive = encoded(np.random.default_rng(2).integers(0, 255, (64, 64, 3), dtype=np.uint8), progressive=True)
+    assert 6 <= count_scans(progressive) <= 12
+    thumbnail = encoded(Image.new("RGB", (16, 16)))
+    exif = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    assert count_scans(progressive[:2] + exif + progressive[2:]) == count_scans(progressive)
+    assert count_scans(b"\xff\xd8\xff") == 0
+
+
+def test_a_jpeg_of_a_thousand_scans_is_not_decoded() -> None:
+    whole = encoded(image(), progressive=True)
+    scan = whole.rindex(b"\xff\xda")
+    content = whole[:scan] + whole[scan:-2] * 1000 + whole[-2:]
+    assert count_scans(content) == MAX_SCANS + 1
+    assert refused(content) == "unreadable_picture"
+
+
+@pytest.mark.parametrize(
+    ("picture", "form"),
+    [
+        (Image.new("CMYK", (20, 10), (0, 255, 255, 0)), "JPEG"),
+        (Image.new("RGB", (20, 10), (255, 0, 0)).convert("P"), "PNG"),
+        (Image.new("RGBA", (20, 10), (255, 0, 0, 255)), "PNG"),
+    ],
+    ids=["cmyk", "palette", "alpha"],
+)
+def test_modes_become_rgb(picture: Image.Image, form: str) -> None:
+    found = open_picture(encoded(picture, form), PIXELS)
+    assert found.shape == (10, 20, 3)
+    assert np.abs(found[5, 10].astype(int) - (254, 0, 0)).max() < 16
+
+
+def test_16_bit_grey() -> None:
+    grey = Image.fromarray(np.full((10, 20), 257 * 100, np.uint16))
+    assert (open_picture(encoded(grey, "PNG"), PIXELS) == 100).all()
+
+
+def test_exif_is_applied() -> None:
+    picture = Image.new("RGB", (40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    assert open_picture(encoded(picture, exif=exif), PIXELS).shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (10_000, 1), (1, 10_000)])
+def test_odd_shapes(width: int, height: int) -> None:
+    assert open_picture(encoded(image(width, height)), PIXELS).shape == (height, width, 3)

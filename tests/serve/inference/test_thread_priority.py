@@ -1,0 +1,44 @@
+"""What computes stands behind the event loop."""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from serve.inference.thread_priority import BEHIND, SWITCH, step_back
+from tests.support.fake_server import FakeNetwork, encoded, running
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
+def test_a_thread_steps_back_with_those_that_it_starts_and_alone() -> None:
+    before = niceness()
+    behind = min(before + BEHIND, 19)
+
+    def own_and_started() -> tuple[int, int]:
+        with ThreadPoolExecutor(1) as inner:
+            return niceness(), inner.submit(niceness).result()
+
+    with ThreadPoolExecutor(1, "worker", step_back) as pool:
+        assert pool.submit(own_and_started).result() == (behind, behind)
+    assert niceness() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
+def test_the_server_computes_behind_its_event_loop() -> None:
+    seen = {}
+
+    class Watched(FakeNetwork):
+        def submit(self, images):  # type: ignore[no-untyped-def]
+            seen["inference"] = niceness()
+            return super().submit(images)
+
+    with running({"fake": Watched().source()}) as server:
+        assert server.client.post("/detect", content=encoded()).status_code == 200
+        assert sys.getswitchinterval() <= SWITCH
+    assert seen["inference"] == min(niceness() + BEHIND, 19)

@@ -1,0 +1,318 @@
+"""The endpoints over a real socket: what a user gets, and the table of what a stranger sends."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images.image_io import read_image
+from serve.errors import STATUS, ServiceError
+from serve.inference.model_pool import Source
+from tests.serve.inference.test_image_decoding import png_header
+from tests.support.fake_server import CLASSES, FakeNetwork, Running, encoded, image, running
+
+
+@pytest.fixture(scope="module")
+def network() -> FakeNetwork:
+    return FakeNetwork()
+
+
+@pytest.fixture(scope="module")
+def live(network: FakeNetwork) -> Iterator[Running]:
+    sources = {
+        "fake": network.source(),
+        "second": FakeNetwork().source("second"),
+        "classes": FakeNetwork(classification=True).source("classes"),
+    }
+    with running(sources, max_body_mb=1.0, max_files=3, deadline_s=60) as server:
+        yield server
+
+
+def error(response: Any) -> tuple[int, str]:
+    """Status and code of an answer, which is checked for all that every error has."""
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body.keys() == {"code", "message", "request_id"}
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["message"] and "\n" not in body["message"] and "Traceback" not in response.text
+    assert response.status_code == STATUS[body["code"]]
+    return response.status_code, body["code"]
+
+
+BRIGHT = {"label": "bright thing", "class_id": 0, "score": 0.9, "box": [20.0, 30.0, 60.0, 60.0]}
+DARK = {"label": "dark thing", "class_id": 1, "score": 0.4, "box": [20.0, 30.0, 60.0, 60.0]}
+
+
+def test_detect_with_a_form_and_with_a_body(live: Running) -> None:
+    expected = {"source": "upload", "frame": 0, "width": 80, "height": 60, "detections": [BRIGHT]}
+    for options in ({"files": {"file": encoded()}}, {"content": encoded()}):
+        response = live.client.post("/detect", **options)
+        assert response.status_code == 200
+        assert response.json() == expected
+        timing = dict(part.split(";dur=") for part in response.headers["server-timing"].split(", "))
+        assert timing.keys() == {"decode", "queue", "network", "postprocess", "total"}
+        parts = sum(float(timing[stage]) for stage in ("decode", "queue", "network"))
+        assert parts <= float(timing["total"]) + 0.2
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("conf=0.1", [BRIGHT, DARK]),
+        ("conf=0.95", []),
+        ("conf=0.1&classes=dark%20thing,unseen", [DARK]),
+        ("conf=0.1&classes=1", [DARK]),
+        ("conf=0.1&classes=", [BRIGHT, DARK]),
+        ("conf=0.1&max_detections=1", [BRIGHT]),
+        ("model=second&iou=0.9", [BRIGHT]),
+    ],
+)
+def test_what_the_query_says(live: Running, query: str, found: list) -> None:
+    assert live.client.post(f"/detect?{query}", content=encoded()).json()["detections"] == found
+
+
+def test_exif_is_applied_to_size_and_boxes(live: Running) -> None:
+    picture = Image.fromarray(image(40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    result = live.client.post("/detect", content=encoded(picture, exif=exif)).json()
+    assert (result["width"], result["height"]) == (20, 40)
+    assert result["detections"][0]["box"] == [5.0, 20.0, 15.0, 40.0]
+
+
+def test_the_annotated_picture(live: Running) -> None:
+    source = image(200, 160)
+    response = live.client.post("/detect", content=encoded(source), headers={"accept": "image/jpeg"})
+    assert response.status_code == 200 and response.headers["content-type"] == "image/jpeg"
+    drawn = read_image(response.content)
+    assert drawn.shape == source.shape
+    changed = np.abs(drawn.astype(int) - 128).max(axis=2) > 40
+    assert changed[80:158, 50].all() and changed[159, 50:149].all()  # the box's left and bottom edge
+    assert not changed[:60].any() and not changed[100:140, 70:140].any()
+
+
+@pytest.mark.parametrize(
+    ("accept", "jpeg"),
+    [
+        ("*/*", False),
+        ("image/*", True),
+        ("application/json, image/jpeg", False),
+        ("application/json;q=0.5, image/jpeg;q=0.9", True),
+        ("text/html, image/avif, image/webp, */*;q=0.8", False),
+        ("image/jpeg;q=x", False),
+        ("", False),
+    ],
+)
+def test_what_the_client_accepts(live: Running, accept: str, jpeg: bool) -> None:
+    response = live.client.post("/detect", content=encoded(), headers={"accept": accept})
+    assert response.headers["content-type"] == ("image/jpeg" if jpeg else "application/json")
+
+
+def test_batch_has_a_result_or_an_error_for_each(live: Running) -> None:
+    files = [("file", encoded()), ("file", encoded()[:200]), ("file", encoded(image(40, 40), "PNG"))]
+    results = live.client.post("/detect/batch?conf=0.1", files=files).json()["results"]
+    assert results[0]["detections"] == [BRIGHT, DARK] and results[0]["source"] == "upload"
+    assert results[1]["error"]["code"] == "unreadable_picture"
+    assert (results[2]["width"], len(results[2]["detections"])) == (40, 2)
+    assert error(live.client.post("/detect/batch", files=[("file", encoded())] * 4)) == (422, "too_many_files")
+    assert error(live.client.post("/detect/batch", data={"x": "y"}, files={"z": b""})) == (422, "missing_file")
+
+
+def test_classify(live: Running) -> None:
+    response = live.client.post("/classify?top=2", files={"file": encoded()})
+    assert response.json() == {
+        "source": "upload",
+        "width": 80,
+        "height": 60,
+        "classes": [
+            {"label": "bright thing", "class_id": 0, "score": 0.7},
+            {"label": "dark thing", "class_id": 1, "score": 0.2},
+        ],
+    }
+    assert len(live.client.post("/classify?top=9", content=encoded()).json()["classes"]) == 3
+    assert error(live.client.post("/classify?model=fake", content=encoded())) == (422, "invalid_parameter")
+
+
+def test_models(live: Running) -> None:
+    answer = live.client.get("/models").json()
+    assert answer["default"] == {"detection": "fake", "classification": "classes"}
+    first, _, last = answer["models"]
+    assert first == {
+        "name": "fake", "task": "detection", "class_names": CLASSES, "input_size": 32, "default_confidence": 0.5,
+        "runtime": "fake", "ready": True,
+    }  # fmt: skip
+    assert (last["task"], last["default_confidence"]) == ("classification", None)
+
+
+def test_health(live: Running) -> None:
+    assert live.client.get("/healthz").json() == {"status": "ok"}
+    assert live.client.get("/readyz").json() == {"status": "ready"}
+
+
+def gif(frames: int = 3) -> bytes:
+    file = io.BytesIO()
+    pictures = [Image.fromarray(image(level=40 * index)) for index in range(frames)]
+    pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:])
+    return file.getvalue()
+
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert('boo')</script></svg>"
+# What is posted, as httpx has it; and the answer's status and code.
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
+    "truncated JPEG": ({"content": encoded()[:-400]}, 422, "unreadable_picture"),
+    "empty body": ({"content": b""}, 422, "empty"),
+    "empty file": ({"files": {"file": b""}}, 422, "empty"),
+    "100,000 x 100,000": ({"content": png_header(100_000, 100_000)}, 422, "too_many_pixels"),
+    "over the cap": ({"content": bytes(1_000_001)}, 413, "body_too_large"),
+    "over the cap in a form": ({"files": {"file": bytes(1_000_001)}}, 413, "body_too_large"),
+    "over the cap in chunks": ({"content": (bytes(100_000) for _ in range(11))}, 413, "body_too_large"),
+    "animated GIF": ({"content": gif()}, 415, "unsupported_picture"),
+    "SVG with script": ({"content": SVG, "headers": {"content-type": "image/svg+xml"}}, 415, "unsupported_picture"),
+    "text": ({"content": b"hello", "headers": {"content-type": "image/jpeg"}}, 415, "unsupported_picture"),
+    "JSON": ({"json": {"file": "x"}}, 415, "unsupported_picture"),
+    "missing field": ({"files": {"picture": encoded()}}, 422, "missing_file"),
+    "two files": ({"files": [("file", encoded()), ("file", encoded())]}, 422, "too_many_files"),
+    "1,000 parts": ({"files": [(f"f{index}", b"x") for index in range(1000)]}, 400, "too_many_parts"),
+    "1,000 files": ({"files": [("file", b"x")] * 1000}, 400, "too_many_parts"),
+    "no boundary": ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "bad_multipart"),
+    "conf NaN": ({"content": encoded(), "params": {"conf": "NaN"}}, 422, "invalid_parameter"),
+    "conf -1": ({"content": encoded(), "params": {"conf": "-1"}}, 422, "invalid_parameter"),
+    "conf 1e9": ({"content": encoded(), "params": {"conf": "1e9"}}, 422, "invalid_parameter"),
+    "conf Infinity": ({"content": encoded(), "params": {"conf": "Infinity"}}, 422, "invalid_parameter"),
+    "iou text": ({"content": encoded(), "params": {"iou": "much"}}, 422, "invalid_parameter"),
+    "max_detections 0": ({"content": encoded(), "params": {"max_detections": "0"}}, 422, "invalid_parameter"),
+    "max_detections 1e9": ({"content": encoded(), "params": {"max_detections": 10**9}}, 422, "invalid_parameter"),
+    "unknown class": ({"content": encoded(), "params": {"classes": "ghost"}}, 422, "invalid_parameter"),
+    "class id too large": ({"content": encoded(), "params": {"classes": "3"}}, 422, "invalid_parameter"),
+    "class id enormous": ({"content": encoded(), "params": {"classes": "9" * 2000}}, 422, "invalid_parameter"),
+    "unknown model": ({"content": encoded(), "params": {"model": "ghost"}}, 404, "unknown_model"),
+    "model as a path": ({"content": encoded(), "params": {"model": "../../etc"}}, 404, "unknown_model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(live: Running, network: FakeNetwork, name: str) -> None:
+    options, status, code = BAD[name]
+    before = network.pictures
+    response = live.client.post("/detect", **options)
+    assert error(response) == (status, code)
+    assert network.pictures == before
+    assert "alert" not in response.text and "boo" not in response.text
+    assert live.client.post("/detect", content=encoded()).status_code == 200  # and it lives
+
+
+GOOD = {
+    "wrong content type": {"content": encoded(form="PNG"), "headers": {"content-type": "image/gif"}},
+    "no content type": {"content": encoded(), "headers": {}},
+    "curl --data-binary": {
+        "content": encoded(),
+        "headers": {"content-type": "application/x-www-form-urlencoded"},
+    },
+    "file named ../../x": {"files": {"file": ("../../x", encoded(), "text/html")}},
+    "1 x 1": {"content": encoded(image(1, 1))},
+    "10,000 x 1": {"content": encoded(image(10_000, 1))},
+    "JPEG with a ZIP": {"content": encoded() + b"PK\x03\x04" + bytes(range(256)) * 100},
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_odd_but_good_input(live: Running, name: str) -> None:
+    response = live.client.post("/detect", **GOOD[name])
+    assert response.status_code == 200 and response.json()["source"] == "upload"
+
+
+def test_the_known_names_are_told(live: Running) -> None:
+    message = live.client.post("/detect?model=ghost", content=encoded()).json()["message"]
+    assert message == "unknown model 'ghost'; this server has fake, second, classes"
+    assert "ghost" * 13 not in live.client.post(f"/detect?model={'ghost' * 30}", content=encoded()).text
+
+
+def test_paths_and_methods(live: Running) -> None:
+    assert error(live.client.get("/nowhere")) == (404, "not_found")
+    assert error(live.client.get("/../../etc/passwd")) == (404, "not_found")
+    wrong = live.client.get("/detect")
+    assert error(wrong) == (405, "method_not_allowed") and wrong.headers["allow"] == "POST"
+
+
+def test_nan_in_the_outputs_is_no_empty_list(live: Running, network: FakeNetwork) -> None:
+    network.invalid = True
+    try:
+        assert error(live.client.post("/detect", content=encoded())) == (500, "model_invalid")
+        results = live.client.post("/detect/batch", files={"file": encoded()}).json()["results"]
+        assert results[0]["error"]["code"] == "model_invalid"
+    finally:
+        network.invalid = False
+
+
+def test_a_bug_is_an_error_without_its_trace(live: Running, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
+    assert error(live.client.post("/detect", content=encoded())) == (500, "internal_error")
+    assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
+
+
+def test_metrics_tell_what_was_done(live: Running) -> None:
+    before = {
+        "requests": live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="200"),
+        "stages": live.metric("pelee_stage_seconds_count", stage="network", model="fake"),
+    }
+    live.client.post("/detect", content=encoded())
+    live.client.post("/no/such/path/at/all")
+    assert live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="200") == before["requests"] + 1
+    assert live.metric("pelee_stage_seconds_count", stage="network", model="fake") == before["stages"] + 1
+    text = live.client.get("/metrics").text
+    for name in (
+        "pelee_queue_depth 0.0",
+        "pelee_request_seconds_bucket",
+        "pelee_batch_pictures_bucket",
+        "pelee_refused",
+    ):
+        assert name in text
+    assert "such" not in text  # a label never holds what a client sent
+    assert 'endpoint="other"' in text
+
+
+def test_a_reload_needs_keys(live: Running) -> None:
+    assert error(live.client.post("/models/fake/reload")) == (403, "forbidden")
+
+
+def test_every_code_of_the_program_has_a_status(tmp_path: Any) -> None:
+    from pathlib import Path
+
+    import serve
+
+    codes = set()
+    for path in Path(serve.__file__).parent.rglob("*.py"):
+        codes |= set(re.findall(r'ServiceError\(\s*"([a-z_]+)"', path.read_text()))
+    assert codes <= STATUS.keys() and len(codes) > 15
+    with pytest.raises(KeyError):
+        _ = ServiceError("nonsense", "").status
+
+
+def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
+    import threading
+
+    gate = threading.Event()
+    real = network.source()
+
+    def slow() -> Any:
+        gate.wait(30)
+        return real.load()
+
+    with running({"fake": Source(real.card, slow)}, ready=False) as server:
+        assert server.client.get("/healthz").status_code == 200
+        assert error(server.client.get("/readyz")) == (503, "not_ready")
+        refused = server.client.post("/detect", content=encoded())
+        assert error(refused) == (503, "not_ready") and refused.headers["retry-after"] == "1"
+        assert json.loads(server.client.get("/models").text)["models"][0]["ready"] is False
+        assert server.metric("pelee_refused_total", reason="not_ready", model="") == 2
+        gate.set()
+        from tests.support.fake_server import wait_until
+
+        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        assert server.client.post("/detect", content=encoded()).status_code == 200
+        assert error(server.client.post("/classify", content=encoded())) == (404, "unknown_model")

@@ -1,0 +1,133 @@
+"""The description: its examples run, its answers are as it says, and a fuzzer that reads it finds no 5xx."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import schemathesis
+from schemathesis.checks import CHECKS, load_all_checks
+
+from data.images.image_io import read_image
+from tests.support.fake_server import CLASSES, FakeNetwork, Running, encoded, image, running
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Running]:
+    sources = {"fake": FakeNetwork().source()}
+    sources["classes"] = FakeNetwork(classification=True).source("classes")
+    with running(sources, deadline_s=60, queue_size=1000) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def description(live: Running) -> dict[str, Any]:
+    return live.client.get("/openapi.json").json()
+
+
+def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def validate(description: dict[str, Any], operation: dict[str, Any], response: Any) -> None:
+    """The answer is one that the description has."""
+    described = operation["responses"][str(response.status_code)]
+    if response.headers["content-type"] == "application/json":
+        schema = described["content"]["application/json"]["schema"]
+        jsonschema_rs.validate({**schema, "components": description["components"]}, response.json())
+
+
+def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
+    found = {f"{method} {path}" for method, path, _ in operations(description)}
+    assert found == {
+        "post /detect", "post /detect/batch", "post /classify", "get /models", "post /models/{name}/reload",
+        "get /metrics", "get /healthz", "get /readyz",
+    }  # fmt: skip
+    for _, path, operation in operations(description):
+        assert operation["summary"] and operation["description"], path
+        assert "HTTPValidationError" not in str(operation["responses"]), path
+
+
+def test_the_examples_of_parameters_run(live: Running, description: dict[str, Any]) -> None:
+    ran = 0
+    for method, path, operation in operations(description):
+        for parameter in operation.get("parameters", []):
+            for value in parameter.get("schema", {}).get("examples", parameter.get("examples", [])):
+                if parameter["name"] == "classes":  # the example names classes of the shipped model
+                    assert "dog" in value
+                    value = ",".join(CLASSES[:2])
+                response = live.client.request(method, path, params={parameter["name"]: value}, content=encoded())
+                if path == "/detect/batch":
+                    response = live.client.post(path, params={parameter["name"]: value}, files={"file": encoded()})
+                assert response.status_code == 200, (path, parameter["name"], response.text)
+                validate(description, operation, response)
+                ran += 1
+    assert ran >= 9
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_examples_of_commands_run(live: Running, description: dict[str, Any], tmp_path: Path) -> None:
+    example = tmp_path / "data" / "samples" / "chelsea.jpg"
+    example.parent.mkdir(parents=True)
+    example.write_bytes(encoded(image(200, 100)))
+    assert read_image(ROOT / "data/samples/chelsea.jpg").size  # the one that the commands name
+    ran = 0
+    for _, path, operation in operations(description):
+        for sample in operation.get("x-codeSamples", []):
+            words = shlex.split(sample["source"].replace("http://127.0.0.1:8000", live.address))
+            words[1:1] = ["--silent", "--show-error", "--fail", "--max-time", "30"]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, (path, done.stderr, done.stdout)
+            schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            jsonschema_rs.validate({**schema, "components": description["components"]}, json.loads(done.stdout))
+            ran += 1
+    assert ran == 4
+
+
+def test_errors_are_as_described(live: Running, description: dict[str, Any]) -> None:
+    operation = description["paths"]["/detect"]["post"]
+    for options in ({"content": b""}, {"content": b"x"}, {"content": bytes(11_000_000)}, {"params": {"conf": 7}}):
+        validate(description, operation, live.client.post("/detect", **options))
+    described = set(operation["responses"])
+    assert described >= {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503", "504"}
+
+
+def test_the_fuzzer_finds_no_5xx(live: Running) -> None:
+    """Whatever the description allows, and what it does not: no 5xx, and no answer that it does not know."""
+    load_all_checks()
+    checks = CHECKS.get_by_names(
+        ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
+    )
+    schema = schemathesis.openapi.from_url(f"{live.address}/openapi.json")
+    count = 0
+
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @hypothesis.settings(
+            max_examples=35,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(case=operation.as_strategy())
+        def fuzz(case: Any) -> None:
+            nonlocal count
+            count += 1
+            case.call_and_validate(base_url=live.address, checks=checks, timeout=30)
+
+        fuzz()
+    assert count > 50
+    assert not re.search(r'pelee_requests_total\{[^}]*status="5', live.client.get("/metrics").text)
+    assert live.client.post("/detect", content=encoded()).status_code == 200

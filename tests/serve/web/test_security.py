@@ -1,0 +1,175 @@
+"""Keys, pages of other servers, headers, request ids, and what the log does not hold."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from serve.errors import ServiceError
+from serve.observability.json_logging import JsonFormatter
+from serve.web.app import create_app
+from serve.web.security import check_key, check_origin
+from tests.support.fake_server import FakeNetwork, Running, encoded, running, settings
+
+KEYS = ["first-key-0123456789", "second-key-0123456789"]
+CLOSED = [
+    ("POST", "/detect"),
+    ("POST", "/detect/batch"),
+    ("POST", "/classify"),
+    ("GET", "/models"),
+    ("GET", "/metrics"),
+]
+CLOSED += [("POST", "/models/fake/reload")]
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Running]:
+    with running({"fake": FakeNetwork().source()}, api_keys=KEYS, log_level="info") as server:
+        yield server
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+@pytest.mark.parametrize("key", [None, "", "wrong", KEYS[0][:-1], KEYS[0] + "x", "first-key-0123456789, x", "ключ"])
+def test_without_a_key_there_is_nothing(live: Running, method: str, path: str, key: str | None) -> None:
+    headers = {} if key is None else {"x-api-key": key.encode()}
+    response = live.client.request(method, path, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
+    assert not key or key not in response.text
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_opens(live: Running, key: str) -> None:
+    headers = {"x-api-key": key}
+    assert live.client.post("/detect", content=encoded(), headers=headers).status_code == 200
+    assert live.client.get("/metrics", headers=headers).status_code == 200
+    assert live.client.post("/models/fake/reload", headers=headers).status_code == 200
+
+
+def test_the_key_comes_before_everything_else(live: Running) -> None:
+    response = live.client.post("/detect?model=ghost&conf=0.1", content=bytes(11_000_000))
+    assert response.status_code == 401
+
+
+def test_health_and_page_need_none(live: Running) -> None:
+    for path in ("/healthz", "/readyz", "/"):
+        assert live.client.get(path).status_code == 200
+
+
+def test_compared_as_bytes_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hmac
+
+    seen = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: seen.append(b) or real(a, b))
+    keys = settings(api_keys=KEYS).api_keys
+    check_key(KEYS[0], keys)
+    assert seen == [key.encode() for key in KEYS]
+    check_key(None, ())
+
+
+def test_every_answer_has_the_headers(live: Running) -> None:
+    for path in ("/", "/healthz", "/models", "/nowhere", "/openapi.json"):
+        headers = live.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["referrer-policy"] == "no-referrer" and "server" not in headers
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null"])
+def test_cors_is_closed(live: Running, origin: str) -> None:
+    headers = {"origin": origin, "access-control-request-method": "POST", "x-api-key": KEYS[0]}
+    assert "access-control-allow-origin" not in live.client.options("/detect", headers=headers).headers
+    assert "access-control-allow-origin" not in live.client.get("/models", headers=headers).headers
+
+
+def test_cors_opens_for_whom_it_is_told() -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    with running({"fake": FakeNetwork().source()}, cors_origins=["https://good.example"]) as server:
+        good = server.client.options("/detect", headers={"origin": "https://good.example", **asked})
+        bad = server.client.options("/detect", headers={"origin": "https://bad.example", **asked})
+        simple = server.client.get("/healthz", headers={"origin": "https://good.example"})
+    assert good.status_code == 200 and good.headers["access-control-allow-origin"] == "https://good.example"
+    assert "access-control-allow-origin" not in bad.headers
+    assert simple.headers["access-control-allow-origin"] == "https://good.example"
+    assert "access-control-allow-credentials" not in simple.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed", "fine"),
+    [
+        (None, "a:8000", (), True),
+        ("http://a:8000", "a:8000", (), True),
+        ("https://A", "a", (), True),
+        ("http://b:8000", "a:8000", (), False),
+        ("http://a:9000", "a:8000", (), False),
+        ("null", "a:8000", (), False),
+        ("http://b", "a", ("http://b",), True),
+        ("http://a.evil", "a", (), False),
+    ],
+)
+def test_origins_of_websockets(origin: str | None, host: str, allowed: tuple, fine: bool) -> None:
+    headers = {"host": host} | ({} if origin is None else {"origin": origin})
+    if fine:
+        check_origin(headers, allowed)
+    else:
+        with pytest.raises(ServiceError) as caught:
+            check_origin(headers, allowed)
+        assert caught.value.status == 403
+
+
+def test_request_ids(live: Running) -> None:
+    def sent(value: str) -> str:
+        return live.client.get("/healthz", headers={"x-request-id": value}).headers["x-request-id"]
+
+    assert sent("trace-1.2_3") == "trace-1.2_3"
+    for bad in ("", "a b", "x" * 65, "<script>", "a\tb"):
+        assert sent(bad) not in (bad, "")
+    assert sent("") != sent("")
+
+
+def test_the_log_has_a_line_for_each_request_and_no_secret(live: Running, caplog: pytest.LogCaptureFixture) -> None:
+    picture = encoded()
+    with caplog.at_level(logging.INFO, logger="pelee.serve"):
+        answer = live.client.post("/detect?conf=0.123", content=picture, headers={"x-api-key": KEYS[1]})
+        live.client.get("/models?key=" + KEYS[0], headers={"x-api-key": "wrong-key-here"})
+        live.client.get("/a%0d%0aforged")
+        until = time.monotonic() + 10
+        while sum(record.getMessage() == "request" for record in caplog.records) < 3 and time.monotonic() < until:
+            time.sleep(0.01)  # a line comes after its answer
+    text = "\n".join(JsonFormatter().format(record) for record in caplog.records if record.name == "pelee.serve")
+    lines = [json.loads(line) for line in text.splitlines()]
+    first, second, third = (line for line in lines if line["event"] == "request")
+    assert (first["path"], first["status"], first["model"]) == ("/detect", 200, "fake")
+    assert first["request_id"] == answer.headers["x-request-id"] and first["ms"] >= 0 and first["client"] == "127.0.0.1"
+    assert (second["status"], third["status"]) == (401, 404)
+    for secret in (*KEYS, "wrong-key-here", "0.123", "JFIF"):
+        assert secret not in text
+
+
+def test_uvicorn_is_not_asked_to_log_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own lines hold the query of a WebSocket's address, and that holds the key."""
+    from serve.observability.json_logging import set_up_logging
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    before = {name: logging.getLogger(name).level for name in ("", "uvicorn.error", "pelee.serve")}
+    try:
+        set_up_logging("debug")
+        assert not logging.getLogger("uvicorn.error").isEnabledFor(logging.INFO)
+        assert logging.getLogger("pelee.serve").isEnabledFor(logging.DEBUG)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def test_nothing_of_the_server_is_loaded_from_elsewhere(live: Running) -> None:
+    assert live.client.get("/docs").status_code == 404 and live.client.get("/redoc").status_code == 404
+
+
+def test_telemetry_is_off() -> None:
+    app = create_app(settings(), {"fake": FakeNetwork().source()})
+    assert not app._native_telemetry.enabled()  # type: ignore[attr-defined]

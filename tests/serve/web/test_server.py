@@ -1,0 +1,202 @@
+"""`pelee-serve` as a process: how it starts, what it prints, how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from data.errors import SettingsError
+from serve.commands.serve import main
+from serve.web.server import bind
+from tests.support.fake_server import FakeNetwork, encoded, running, wait_until
+from tests.support.paths import ROOT
+
+SLOW = str(ROOT / "tests" / "support" / "slow_server_process.py")
+KEY = "never-to-be-printed-key"
+
+
+class Process:
+    """A server process, its address, and what it wrote."""
+
+    def __init__(self, seconds: float, *flags: str, **environment: str) -> None:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "serve")])
+        self.process = subprocess.Popen(
+            [sys.executable, SLOW, str(seconds), "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+        )
+
+    def wait(self) -> None:
+        assert self.process.stdout is not None
+        self.first = self.process.stdout.readline()
+        if not self.first.startswith("Pelee serves"):
+            pytest.fail(f"it did not start: {self.process.communicate()}")
+        self.address = next(word for word in self.first.split() if word.startswith("http://")).rstrip(";")
+        wait_until(self.ready)
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.address}/readyz").status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    def end(self) -> tuple[int, list[dict]]:
+        """Its exit code and its log."""
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, [json.loads(line) for line in errors.splitlines()]
+
+
+@contextmanager
+def process(seconds: float = 0.0, *flags: str, **environment: str) -> Iterator[Process]:
+    made = Process(seconds, *flags, **environment)
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.process.kill()
+        made.process.wait()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
+    """Three requests under way; they are answered, and the process is gone within the grace time."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(httpx.post(f"{server.address}/detect", content=encoded(), timeout=30).status_code)
+
+    with process(0.4, "--deadline-s", "30", "--grace-s", "20", PELEE_API_KEYS="") as server:
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+
+        def under_way() -> bool:
+            return "pelee_queue_depth 3.0" in httpx.get(f"{server.address}/metrics").text
+
+        wait_until(under_way)
+        start = time.monotonic()
+        server.process.send_signal(number)
+        for thread in threads:
+            thread.join()
+        code, log = server.end()
+    assert code == 0 and answers == [200] * 3
+    assert time.monotonic() - start < 25
+    assert [line["event"] for line in log if line["event"] != "request"] == ["start", "ready", "end"]
+    assert all(line["level"] == "info" for line in log)
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with process(30.0, "--deadline-s", "60", "--grace-s", "60") as server:
+        thread = threading.Thread(target=lambda: _ask_in_vain(server.address))
+        thread.start()
+        wait_until(lambda: "pelee_queue_depth 1.0" in httpx.get(f"{server.address}/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{server.address}/readyz").json()["code"] == "draining")
+        server.process.send_signal(signal.SIGTERM)
+        code, _ = server.end()
+        thread.join()
+    assert code == 0
+
+
+def _ask_in_vain(address: str) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(f"{address}/detect", content=encoded(), timeout=30).raise_for_status()
+
+
+def test_it_prints_its_settings_and_no_secret() -> None:
+    with process(0.0, "--queue-size", "9", PELEE_API_KEYS=KEY, PELEE_DEADLINE_S="70") as server:
+        assert server.first.startswith("Pelee serves fake at http://127.0.0.1:")
+        server.process.send_signal(signal.SIGHUP)
+        assert httpx.post(f"{server.address}/detect", content=encoded(), headers={"x-api-key": KEY}).status_code == 200
+        server.process.terminate()
+        code, log = server.end()
+    assert code == 0
+    settings = log[0]["settings"]
+    assert (settings["queue_size"], settings["deadline_s"], settings["api_keys"]) == (9, 70.0, 1)
+    assert "reloaded" in [line["event"] for line in log]
+    assert KEY not in json.dumps(log)
+
+
+def test_two_servers_on_one_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with running({"fake": FakeNetwork().source()}) as first:
+        assert main(["--port", str(first.port)]) == 2
+        out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    assert err.startswith(f"error: port {first.port} of 127.0.0.1 is taken") and "--port" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "ghost"], "ghost"),
+        (["--port", "99999"], "--port"),
+        (["--host", "no.such.host.invalid"], "cannot listen"),
+        (["--host", "203.0.113.1"], "cannot listen"),
+        (["--model", "pelee-voc", "--model", "pelee-voc"], "two models"),
+    ],
+)
+def test_what_cannot_begin_is_one_line(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "0", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and err.startswith("error: ") and message in err
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from data.command_line import run
+    from data.errors import WeightsError
+    from serve.inference.model_pool import Source
+    from serve.settings import load_settings
+    from serve.web.server import serve
+
+    def load() -> None:
+        raise WeightsError("model.safetensors: is damaged")
+
+    monkeypatch.setattr("serve.web.server.set_up_logging", lambda level: None)  # it is for the whole process
+    source = Source(FakeNetwork().source().card, load)  # type: ignore[arg-type]
+    assert run(lambda: serve(load_settings(port=0, log_level="error"), {"fake": source})) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: model.safetensors: is damaged"
+
+
+def test_bind_takes_ipv6_and_a_free_port() -> None:
+    with bind("127.0.0.1", 0) as first:
+        assert first.getsockname()[1] > 0
+        with pytest.raises(SettingsError, match="is taken"):
+            bind("127.0.0.1", first.getsockname()[1])
+    if socket.has_ipv6:
+        try:
+            bind("::1", 0).close()
+        except SettingsError as error:
+            assert "cannot listen" in str(error)  # a machine without IPv6 on its loopback
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib\nfrom serve.commands.serve import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "print(sorted({'torch','fastapi','pydantic','numpy','cv2','uvicorn'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]" and "--model MODEL" in done.stdout and "SIGTERM" in done.stdout
+
+
+def test_the_whole_room_imports_no_torch() -> None:
+    names = [f"serve.{path.stem}" for path in (ROOT / "serve").glob("*.py") if path.stem != "__init__"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print(sorted({'torch','torchvision','supervision','matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,168 @@
+"""Clients that take their time, speak no HTTP, or come in crowds, on real sockets."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.support.fake_server import FakeNetwork, Running, encoded, running, wait_until
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Running]:
+    options = {"header_timeout_s": 0.6, "body_timeout_s": 0.8, "max_body_mb": 1.0, "deadline_s": 60}
+    with running({"fake": FakeNetwork().source()}, **options) as server:
+        yield server
+
+
+def connect(server: Running) -> socket.socket:
+    return socket.create_connection((server.host, server.port), timeout=60)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    content = b""
+    try:
+        while part := connection.recv(65536):
+            content += part
+    except ConnectionResetError:
+        pass
+    return content
+
+
+def dribble(connection: socket.socket, text: bytes, seconds: float = 60.0) -> None:
+    """Send a byte now and then, until the server has had enough."""
+    until = time.monotonic() + seconds
+    try:
+        for byte in text:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+            assert time.monotonic() < until, "nobody stopped it"
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+
+
+HEAD = b"POST /detect HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_a_connection_that_says_nothing_is_closed(live: Running) -> None:
+    before = live.metric("pelee_connections_cut_off_total", reason="slow")
+    assert everything(connect(live)) == b""
+    assert live.metric("pelee_connections_cut_off_total", reason="slow") == before + 1
+
+
+def test_a_header_that_never_ends_is_cut_off(live: Running) -> None:
+    connection = connect(live)
+    dribble(connection, HEAD + b"X-Slow: " + b"a" * 400)
+    assert everything(connection) == b""
+
+
+def test_also_the_header_of_a_later_request(live: Running) -> None:
+    connection = connect(live)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    dribble(connection, HEAD + b"X-Slow: " + b"a" * 400)
+    assert b"HTTP" not in everything(connection)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 5000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nfff\r\n"])
+def test_a_body_that_never_ends_is_refused(live: Running, framing: bytes) -> None:
+    connection = connect(live)
+    connection.sendall(HEAD + b"Connection: close\r\n" + framing)
+    dribble(connection, b"x" * 25)
+    answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout" in answer
+
+
+def test_a_body_that_goes_on_after_the_answer_is_cut_off(live: Running) -> None:
+    connection = connect(live)
+    connection.sendall(HEAD + b"Content-Length: 5000000\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    dribble(connection, b"x" * 1000)
+
+
+def test_a_client_that_does_not_read_is_cut_off() -> None:
+    """The answers are more than what the two systems keep for the client."""
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
+    content = encoded(noise, quality=30)
+    request = HEAD + f"Accept: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+    with (
+        running({"fake": FakeNetwork().source()}, header_timeout_s=2, deadline_s=60) as server,
+        socket.socket() as slow,
+    ):
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(60)
+        slow.connect((server.host, server.port))
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(100):  # sent ahead; each answer is some 900 KB
+                slow.sendall(request)
+            pytest.fail("nobody stopped it")
+        cut = [server.metric("pelee_connections_cut_off_total", reason=reason) for reason in ("unread", "slow")]
+        assert sum(cut) == 1  # "slow" where this machine is: then the next request came too late
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", HEAD + b"X: " + b"a" * 100_000],
+    ids=["tls", "nonsense", "no host", "100 KB of a header"],
+)
+def test_what_is_no_http(live: Running, text: bytes) -> None:
+    connection = connect(live)
+    connection.sendall(text)
+    head, _, body = everything(connection).partition(b"\r\n\r\n")
+    if head:  # a system that has unread bytes may throw the answer away
+        assert head.startswith(b"HTTP/1.1 400") and b"nosniff" in head
+        assert json.loads(body)["code"] == "bad_request"
+    assert live.client.get("/healthz").status_code == 200
+
+
+def test_bad_chunks_end_the_connection_alone(live: Running) -> None:
+    connection = connect(live)
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n")
+    everything(connection)
+    assert live.client.post("/detect", content=encoded()).status_code == 200
+
+
+def test_a_client_that_closes_gets_its_413(live: Running) -> None:
+    """As urllib does: it says that it will close, and sends all before it reads."""
+    connection = connect(live)
+    connection.sendall(HEAD + b"Connection: close\r\nContent-Length: 3000000\r\n\r\n")
+    connection.sendall(bytes(3_000_000))
+    assert everything(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_requests_sent_ahead_are_answered_in_order(live: Running) -> None:
+    connection = connect(live)
+    content = encoded()
+    one = HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content
+    connection.sendall(one * 3 + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answers = everything(connection)
+    assert answers.count(b"HTTP/1.1 200") == 4 and answers.endswith(b'{"status": "ok"}')
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NODELAY"), reason="nothing to set")
+def test_an_answer_is_sent_at_once(live: Running) -> None:
+    """Otherwise its body waits until the client has acknowledged its head, which takes 40 ms."""
+    connection = connect(live)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    sockets = [one.transport.get_extra_info("socket") for one in live.server.server_state.connections]  # type: ignore[union-attr]
+    assert sockets and all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets)
+    connection.close()
+
+
+def test_crowds() -> None:
+    with running({"fake": FakeNetwork().source()}, max_connections=5) as server:
+        held = [connect(server) for _ in range(5)]
+        wait_until(lambda: len(server.server.server_state.connections) == 5)
+        answer = everything(connect(server))
+        assert answer.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in answer
+        assert server.metric("pelee_connections_cut_off_total", reason="too_many") == 1
+        for connection in held:
+            connection.close()
+        wait_until(lambda: not server.server.server_state.connections)
+        assert server.client.get("/healthz").status_code == 200

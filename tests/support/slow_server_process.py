@@ -1,0 +1,14 @@
+"""pelee-serve with a network of the tests, a batch of which takes so long: python slow_process.py SECONDS FLAGS"""
+
+import sys
+
+from data.command_line import run
+from serve.commands.serve import build_parser
+from serve.settings import load_settings
+from serve.web.server import serve
+from tests.support.fake_server import FakeNetwork
+
+if __name__ == "__main__":
+    network = FakeNetwork(seconds=float(sys.argv[1]))
+    flags = vars(build_parser().parse_args(sys.argv[2:]))
+    sys.exit(run(lambda: serve(load_settings(**flags), {"fake": network.source(batch_size=1)})))
