@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
@@ -17,6 +17,10 @@ lint: $(VENV)/full
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation as a site in out/docs, built without a network; a link that leads nowhere is an error.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The tables of README.md, in some three minutes; keep the machine idle.
 bench: $(VENV)/full
@@ -34,6 +38,11 @@ $(VENV)/light: pyproject.toml constraints.txt
 # All parts, and what tests them.
 $(VENV)/full: $(VENV)/light
 	$(PIP) -e '.[all,dev]'
+	touch $@
+
+# What builds the documentation; it reads the sources and imports none of them.
+$(VENV)/docs: $(VENV)/light
+	$(PIP) -e '.[docs]'
 	touch $@
 
 clean:
