@@ -22,12 +22,12 @@ lint: $(VENV)/full
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The tables of README.md, in some three minutes; keep the machine idle.
+# The tables of docs/benchmarks/speed.md, in some three minutes; keep the machine idle.
 bench: $(VENV)/full
 	$(BIN)/pelee-export --format openvino --no-nms --output out/openvino-f32
 	$(BIN)/pelee-export --format onnx --no-nms --output out/onnx-f32
 	$(BIN)/pelee-bench $(SAMPLES) --weights pelee-voc --weights out/openvino-f32 --weights out/onnx-f32 --batch 1,8 \
-		--against eager,torchvision --video $(SAMPLES)/bikes.mp4 --readme README.md
+		--against eager,torchvision --video $(SAMPLES)/bikes.mp4 --markdown docs/benchmarks/speed.md
 
 # What runs the shipped models. Bytecode is written when a module is first used: most never are.
 $(VENV)/light: pyproject.toml constraints.txt

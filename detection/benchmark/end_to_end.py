@@ -23,7 +23,7 @@ from weights.store import ModelFile
 # `getrusage` and `wait4` say begins with the memory of the process that started it.
 COMMAND = """
 import resource, sys
-from detection.cli import main
+from detection.commands.detect import main
 try:
     sys.exit(main())
 finally:

@@ -1,4 +1,4 @@
-"""What `pelee-bench` prints: the machine, and Markdown tables, which a terminal and the README show alike."""
+"""Report of `pelee-bench`: the machine, and Markdown tables for the terminal and for docs/benchmarks/speed.md."""
 
 import importlib.metadata
 import os
@@ -52,13 +52,13 @@ def to_markdown(result: dict[str, Any]) -> str:
     if "postprocess_ms" in result:
         times = result["postprocess_ms"]
         parts.append(
-            f"Postprocessing a picture: {times['default']:.2f} ms at the default threshold; "
-            f"{times['worst_at_0.01']:.2f} ms for the most crowded picture at `--conf 0.01`."
+            f"Postprocessing per image: {times['default']:.2f} ms at the default threshold; "
+            f"{times['worst_at_0.01']:.2f} ms for the image with the most candidates at `--conf 0.01`."
         )
     if "start" in result:
         start = result["start"]
         parts.append(
-            f"`pelee-detect PICTURE --json -`: {start['first_line_s']:.2f} s from shell to first line, "
+            f"`pelee-detect IMAGE --json -`: {start['first_line_s']:.2f} s from shell to first line, "
             f"{start['memory_mb']:.0f} MB at its peak; `pelee-detect --help`: {start['help_s']:.2f} s."
         )
     if "video" in result:
@@ -67,19 +67,19 @@ def to_markdown(result: dict[str, Any]) -> str:
         rows = [
             [one["precision"], str(one["batch_size"]), f"{one['pictures_per_s']:.1f}"] for one in result["training"]
         ]
-        parts.append(_table(["training, 304×304, data included", "batch", "pictures/s"], rows))
+        parts.append(_table(["training, 304×304, data included", "batch", "images/s"], rows))
     return "\n\n".join(parts) + "\n"
 
 
 def write_between(path: Path, text: str) -> None:
-    """Replace what stands between a file's two marks; errors as `split_at_marks`."""
+    """Replace the text between the two marks of a Markdown file; errors as `split_at_marks`."""
     before, after = split_at_marks(path)
     with atomic_path(path) as aside:
         aside.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", encoding="utf-8")
 
 
 def split_at_marks(path: Path) -> tuple[str, str]:
-    """What stands before and after the tables of a file; `SettingsError` where it has not both marks in order."""
+    """Text before and after the tables of a Markdown file; `SettingsError` if a mark is missing."""
     before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -93,17 +93,17 @@ def _machine(machine: dict[str, Any], settings: dict[str, Any]) -> str:
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
         f"{versions}.",
-        f"{settings['repeats']} calls each after {settings['warm_up']} to warm up, in {settings['rounds']} rounds in "
-        f"which all take turns; {settings['pictures']} pictures.",
+        f"{settings['repeats']} calls each after {settings['warm_up']} warm-up calls, in {settings['rounds']} rounds "
+        f"in which all take turns; {settings['pictures']} images.",
     ]
     if busy:
-        lines.append(f"The machine was busy (load {machine['load']}) when this began: the figures are not its best.")
+        lines.append(f"The machine was busy (load {machine['load']}) at the start: the figures are not its best.")
     return " ".join(lines)
 
 
 def _networks(rows: Sequence[dict[str, Any]]) -> str:
     first = rows[0]["p50_ms"] / rows[0]["batch"]
-    columns = ["runtime", "batch", "p50 ms", "p95 ms", "network ms", "pictures/s", "in flight: pictures/s", "times"]
+    columns = ["runtime", "batch", "p50 ms", "p95 ms", "network ms", "images/s", "in flight: images/s", "times"]
     extra = {"memory_mb": ("memory MB", "{:.0f}"), "map_11point": ("mAP", "{:.1f}"), "coco_ap": ("COCO AP", "{:.1f}")}
     shown = [key for key in extra if any(key in row for row in rows)]
     table = []
@@ -119,9 +119,9 @@ def _networks(rows: Sequence[dict[str, Any]]) -> str:
         table.append(cells)
     return (
         _table([*columns, *(extra[key][0] for key in shown)], table)
-        + "\n\np50 and p95 are of a call, from pictures in memory to their boxes; network is its share, a picture; "
-        "in flight is the network alone, with as many pictures under way as it takes; times is p50 a picture beside "
-        "the first row's; memory is the peak of `pelee-detect` on one picture."
+        + "\n\np50 and p95 are per call, from images in memory to their boxes; network is the network's part, per "
+        "image; in flight is the network alone, with as many concurrent requests as it takes; times is p50 per image "
+        "relative to the first row; memory is the peak of `pelee-detect` on one image."
     )
 
 
@@ -144,7 +144,7 @@ def _video(video: dict[str, Any]) -> str:
     stages = ", ".join(f"{name} {milliseconds:.2f}" for name, milliseconds in video["stages_ms"].items())
     return (
         _table([f"{video['frames']} frames, {video['runtime']}", "frames/s", "seconds", "of the limit"], rows)
-        + f"\n\nThe stages with drawing, ms a frame (median; they overlap, the network's is with its queue): {stages}."
+        + f"\n\nStages with drawing, ms per frame (median; they overlap; network includes its queue): {stages}."
     )
 
 

@@ -17,7 +17,7 @@ machines. What is not installed, or has no export, is named as absent.
 examples:
   pelee-bench photos/
   pelee-bench photos/ --batch 1,8 --weights pelee-voc --weights my-openvino-f32/ --against eager,torchvision
-  pelee-bench photos/ --video clip.mp4 --json bench.json --readme README.md
+  pelee-bench photos/ --video clip.mp4 --json bench.json --markdown docs/benchmarks/speed.md
   pelee-bench photos/ --dataset voc --root VOCdevkit --split 2007-test
   pelee-bench photos/ --training --root VOCdevkit
 """
@@ -53,7 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=_count, default=24, help="pictures a training step (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write every number; - for stdout in place of the tables")
     parser.add_argument(
-        "--readme", type=Path, metavar="FILE", help="write the tables between its lines bench:start and bench:end, too"
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="write the tables into this file, between its lines bench:start and bench:end",
     )
     return parser
 
@@ -71,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from detection.benchmark.report import split_at_marks, to_markdown, write_between
 
-    if options.readme is not None:
-        split_at_marks(options.readme)  # before the minutes of work, not after them
+    if options.markdown is not None:
+        split_at_marks(options.markdown)  # before the minutes of work, not after them
     result = measure(options)
     text = to_markdown(result)
     if options.json == "-":
@@ -82,8 +85,8 @@ def _main(options: argparse.Namespace) -> int:
     if options.json not in (None, "-"):
         with atomic_path(options.json) as aside:
             aside.write_text(json.dumps(result, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    if options.readme is not None:
-        write_between(options.readme, text)
+    if options.markdown is not None:
+        write_between(options.markdown, text)
     return 0
 
 

@@ -183,23 +183,23 @@ def test_tables_by_hand() -> None:
     assert "busy (load 3.0)" in bench_report.to_markdown(busy)
 
 
-def test_the_readme_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n")
+def test_markdown_keeps_the_text_around_the_tables(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text("before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n")
     for _ in range(2):
-        bench_report.write_between(readme, "new\n")
-        assert readme.read_text() == "before\n<!-- bench:start -->\nnew\n<!-- bench:end -->\nafter\n"
+        bench_report.write_between(page, "new\n")
+        assert page.read_text() == "before\n<!-- bench:start -->\nnew\n<!-- bench:end -->\nafter\n"
 
 
 @pytest.mark.parametrize("text", ["", "<!-- bench:start -->", "<!-- bench:end --> <!-- bench:start -->"])
-def test_a_readme_without_marks_is_told_before_the_work(
+def test_markdown_without_marks_is_an_error_before_the_work(
     tmp_path: Path, photo: str, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "measure", lambda options: pytest.fail("the work began"))
-    (tmp_path / "README.md").write_text(text)
-    assert benchmark.main([photo, "--readme", str(tmp_path / "README.md")]) == 2
+    (tmp_path / "speed.md").write_text(text)
+    assert benchmark.main([photo, "--markdown", str(tmp_path / "speed.md")]) == 2
     assert "bench:start" in capsys.readouterr().err
-    assert (tmp_path / "README.md").read_text() == text
+    assert (tmp_path / "speed.md").read_text() == text
 
 
 def test_start_and_memory_are_those_of_a_new_process(photo: str, trained_run: TrainedRun) -> None:
@@ -253,13 +253,13 @@ def test_the_command_with_a_split(
     monkeypatch.setattr(
         bench_runs, "run_command", lambda words: {"first_line_s": 0.5, "seconds": 0.6, "memory_mb": 123.4}
     )
-    readme, numbers = tmp_path / "README.md", tmp_path / "bench.json"
-    readme.write_text("<!-- bench:start -->\n<!-- bench:end -->\n")
+    page, numbers = tmp_path / "speed.md", tmp_path / "bench.json"
+    page.write_text("<!-- bench:start -->\n<!-- bench:end -->\n")
     options = ["--weights", str(trained_run.output / "model"), "--runtime", "torch,onnxruntime", "--precision", "f32"]
     options += ["--repeats", "2", "--batch", "1,2", "--dataset", "voc", "--root", str(voc_root), "--split", "val"]
-    assert benchmark.main([photo, *options, "--json", str(numbers), "--readme", str(readme)]) == 0
+    assert benchmark.main([photo, *options, "--json", str(numbers), "--markdown", str(page)]) == 0
     text = capsys.readouterr().out
-    assert text.strip() in readme.read_text()
+    assert text.strip() in page.read_text()
     found = json.loads(numbers.read_text())
     assert sorted((row["name"], row["batch"]) for row in found["networks"]) == [
         ("torch f32 cpu", 1),
