@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-fast lint docs bench clean
 
 demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
 
 test: $(VENV)/full lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+# Under a minute on two cores: for use while editing.
+test-fast: $(VENV)/full
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not browser"
 
 lint: $(VENV)/full
 	$(BIN)/ruff check .
