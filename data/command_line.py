@@ -1,9 +1,11 @@
-"""What every command of the project does with the errors that reach its end."""
+"""Shared parts of the commands: the argument parser, number types for argparse, and `run`, which sets the exit code."""
 
+import argparse
 import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from data.errors import PeleeError
 
@@ -36,6 +38,72 @@ EXTRAS = {
     "uvicorn": "serve",
     "websockets": "serve",
 }
+
+
+def new_parser(prog: str, description: str, epilog: str = "", **options: Any) -> argparse.ArgumentParser:
+    """Return a command's argument parser, whose description and epilog are printed as they are written.
+
+    Args:
+        prog: name of the command.
+        description: first lines of `--help`.
+        epilog: last lines of `--help`: examples, exit codes.
+        **options: handed to `argparse.ArgumentParser`.
+    """
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number from 1, as the `type` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def non_negative_int(text: str) -> int:
+    """Parse a whole number from 0, as the `type` of an argument."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """Parse a finite number above 0, as the `type` of an argument."""
+    value = _float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1, as the `type` of an argument."""
+    value = _float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
+def word_list(text: str) -> list[str]:
+    """Parse names with commas between, as the `type` of an argument; empty ones are left out."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def positive_int_list(text: str) -> list[int]:
+    """Parse whole numbers from 1 with commas between, as the `type` of an argument."""
+    return [positive_int(word) for word in word_list(text)]
+
+
+def _float(text: str) -> float:
+    """Return the number, or NaN, which is in no range, where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def first_few(warnings: Sequence[str], elsewhere: str) -> list[str]:

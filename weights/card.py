@@ -1,7 +1,6 @@
 """A model's card: the JSON file beside the weights that says what they are, whence they come and how well they do."""
 
 import dataclasses
-import difflib
 import json
 import math
 import re
@@ -12,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
-from data.errors import WeightsError
+from data.errors import WeightsError, did_you_mean, nearest_name
 from data.images.preprocess import MEAN, SCALE
 
 CARD_NAME = "card.json"
@@ -134,9 +133,8 @@ class Card:
         known = [item.name for item in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f", did you mean {near[0]!r}?" if near else f", expected {', '.join(known)}"
-                raise WeightsError(f"{path}: unknown field {key!r}{hint}")
+                hint = did_you_mean(key, known) or f"expected {', '.join(known)}"
+                raise WeightsError(f"{path}: unknown field {key!r}, {hint}")
         missing = [key for key in known if key not in values]
         if missing:
             raise WeightsError(f"{path}: field {missing[0]!r} is missing")
@@ -166,8 +164,8 @@ def _need_keys(values: Mapping[str, Any], keys: tuple[str, ...], name: str) -> N
     """Every key must be there; a near miss among the unknown ones is named."""
     for key in keys:
         if key not in values:
-            near = difflib.get_close_matches(key, [other for other in values if other not in keys], n=1)
-            hint = f" (found {near[0]!r} instead)" if near else ""
+            near = nearest_name(key, [other for other in values if other not in keys])
+            hint = f" (found {near!r} instead)" if near else ""
             raise WeightsError(f"field '{name}.{key}' is missing{hint}")
 
 

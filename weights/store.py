@@ -1,12 +1,11 @@
 """Model folders: find one by name or path, verify and read its weights, write one that is always whole.
 
 A model is a folder with a card (`weights.card`) and the safetensors file that the card names. No pickle is ever opened.
-An exported model is a folder with its source's card, a description (`weights.export_manifest`) and the files that a runtime
-opens; it may stand alone or in a sub-folder of its source.
+An exported model is a folder with its source's card, a description (`weights.export_manifest`) and the files that a
+runtime opens; it may stand alone or in a sub-folder of its source.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.atomic_files import atomic_path
-from data.errors import WeightsError
+from data.errors import WeightsError, did_you_mean
 from weights.card import CARD_NAME, Card
 from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export
 
@@ -188,9 +187,8 @@ def _open(folder: Path) -> ModelFile:
 
 def _unknown(name: str) -> str:
     names = shipped()
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{name!r} is neither a shipped model ({', '.join(names) or 'none'}) nor a path that exists{hint}"
+    found = f"{name!r} is neither a shipped model ({', '.join(names) or 'none'}) nor a path that exists"
+    return "; ".join(filter(None, (found, did_you_mean(name, names))))
 
 
 def _refuse_pickle(path: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data.command_line import run
+from data.command_line import new_parser, positive_int, run
 from data.commands.check import KINDS, SPLITS, run_check
 from data.commands.classification import add_commands
 from data.commands.download import PARTS, run_download
@@ -19,9 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pelee-data", description="Check data sets, fetch the public ones, and get them ready."
-    )
+    parser = new_parser(prog="pelee-data", description="Check data sets, fetch the public ones, and get them ready.")
     commands = parser.add_subparsers(required=True, metavar="check|download|statistics|prepare")
 
     check = commands.add_parser(
@@ -43,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--quick", action="store_true", help="read the pictures' headers only")
     check.add_argument("--json", metavar="FILE", help="write everything that was found as JSON; - is standard output")
     check.add_argument("--sheet", type=Path, metavar="FILE", help="write a sheet of random pictures with their boxes")
-    check.add_argument("--pictures", type=_positive, default=24, metavar="N", help="pictures on the sheet (24)")
+    check.add_argument("--pictures", type=positive_int, default=24, metavar="N", help="pictures on the sheet (24)")
     check.add_argument("--seed", type=int, default=0, help="which random pictures (0)")
     check.set_defaults(body=run_check)
 
@@ -60,13 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     download.set_defaults(body=run_download)
     add_commands(commands)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

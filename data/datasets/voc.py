@@ -3,7 +3,6 @@
 VOC2007/Annotations/000001.xml, VOC2007/ImageSets/Main/trainval.txt, VOC2007/JPEGImages/000001.jpg
 """
 
-import difflib
 import math
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ from xml.etree import ElementTree
 
 from data.datasets.record_builder import build_record, file_names
 from data.datasets.records import Dataset, Record
-from data.errors import DatasetError
+from data.errors import DatasetError, nearest_name
 from data.images.image_io import PICTURE_SUFFIXES, read_size
 
 #: The 20 classes in the alphabetical order that results are numbered in.
@@ -215,6 +214,6 @@ def _size(root: ElementTree.Element, image: Path) -> tuple[int, int]:
 
 
 def _unknown(file: Path, name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    hint = f"the nearest is {near[0]!r}" if near else "the list is empty"
+    near = nearest_name(name, names, cutoff=0.0)
+    hint = f"the nearest is {near!r}" if near else "the list is empty"
     return f"{file}: class {name!r} is not among the {len(names)} known; {hint}; own classes go into a labels.txt"

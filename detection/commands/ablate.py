@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command_line import run
+from data.command_line import new_parser, run
 from data.errors import SettingsError
 from detection.ablation.experiment import read_comparison
 from detection.ablation.plan import is_done, plan, train
@@ -31,11 +31,10 @@ exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="python -m detection.commands.ablate",
         description="Train variants at one equal budget and write a table of what each gives and costs.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer, recipes) or a YAML file")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.atomic_files import atomic_path
-from data.command_line import run
+from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
 from detection.benchmark.run import measure
 
 EPILOG = """\
@@ -25,11 +25,10 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-bench",
         description="Measure detection: runtimes, precisions and batches side by side, start-up, memory, whole runs.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture or a folder of pictures to detect in")
     parser.add_argument(
@@ -38,19 +37,21 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="model or export to run; several times for several (pelee-voc)",
     )
-    parser.add_argument("--runtime", type=_words, default=["openvino", "onnxruntime", "torch"], metavar="A,B")
-    parser.add_argument("--precision", type=_words, default=["int8", "f32", "bf16"], metavar="A,B")
+    parser.add_argument("--runtime", type=word_list, default=["openvino", "onnxruntime", "torch"], metavar="A,B")
+    parser.add_argument("--precision", type=word_list, default=["int8", "f32", "bf16"], metavar="A,B")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, ... (%(default)s)")
-    parser.add_argument("--batch", type=_counts, default=[1], metavar="N,N", help="pictures a call (1)")
-    parser.add_argument("--repeats", type=_count, default=50, metavar="N", help="calls to time each (%(default)s)")
-    parser.add_argument("--against", type=_words, default=[], metavar="A,B", help="also time: eager, torchvision")
+    parser.add_argument("--batch", type=positive_int_list, default=[1], metavar="N,N", help="pictures a call (1)")
+    parser.add_argument(
+        "--repeats", type=positive_int, default=50, metavar="N", help="calls to time each (%(default)s)"
+    )
+    parser.add_argument("--against", type=word_list, default=[], metavar="A,B", help="also time: eager, torchvision")
     parser.add_argument("--video", metavar="FILE", help="also measure whole runs of pelee-detect on it")
     parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="also measure mAP: layout of the data")
     parser.add_argument("--root", type=Path, help="the data's folder")
     parser.add_argument("--split", help="of --dataset (its usual one); of --training (2007-trainval)")
     parser.add_argument("--training", action="store_true", help="also time training, on the VOCdevkit under --root")
-    parser.add_argument("--steps", type=_count, default=12, help="training steps to time (%(default)s)")
-    parser.add_argument("--batch-size", type=_count, default=24, help="pictures a training step (%(default)s)")
+    parser.add_argument("--steps", type=positive_int, default=12, help="training steps to time (%(default)s)")
+    parser.add_argument("--batch-size", type=positive_int, default=24, help="pictures a training step (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write every number; - for stdout in place of the tables")
     parser.add_argument(
         "--markdown",
@@ -88,23 +89,6 @@ def _main(options: argparse.Namespace) -> int:
     if options.markdown is not None:
         write_between(options.markdown, text)
     return 0
-
-
-def _words(text: str) -> list[str]:
-    """Parse names with commas between."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _counts(text: str) -> list[int]:
-    """Parse whole numbers from 1 with commas between."""
-    return [_count(word) for word in _words(text)]
-
-
-def _count(text: str) -> int:
-    """Parse a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command_line import run
+from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int, run
 from pelee.commands.options import add_runtime_options
 
 if TYPE_CHECKING:
@@ -47,11 +47,10 @@ exit codes:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-detect",
         description="Find objects in pictures, folders of pictures, videos, cameras and streams.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "inputs",
@@ -75,31 +74,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="a shipped model's name, or a folder or file (%(default)s)",
     )
     parser.add_argument(
-        "--conf", type=_share, metavar="SCORE", help="show what scores above it, 0 to 1 (the model's own default)"
+        "--conf", type=fraction, metavar="SCORE", help="show what scores above it, 0 to 1 (the model's own default)"
     )
     parser.add_argument(
         "--iou",
-        type=_share,
+        type=fraction,
         default=0.45,
         metavar="IOU",
         help="boxes of a class that overlap more are one (%(default)s)",
     )
     parser.add_argument(
         "--size",
-        type=_positive,
+        type=positive_int,
         metavar="PIXELS",
         help="side of the network's input, a multiple of 16 (the model's own); at another than its own torch runs it",
     )
     parser.add_argument("--classes", metavar="A,B", help="look only for these: names or ids, with commas between")
     parser.add_argument(
-        "--max-detections", type=_positive, default=200, metavar="N", help="most objects a picture (%(default)s)"
+        "--max-detections", type=positive_int, default=200, metavar="N", help="most objects a picture (%(default)s)"
     )
     parser.add_argument(
-        "--every", type=_positive, default=1, metavar="N", help="look only at every Nth frame (%(default)s)"
+        "--every", type=positive_int, default=1, metavar="N", help="look only at every Nth frame (%(default)s)"
     )
     parser.add_argument(
         "--retry",
-        type=_whole,
+        type=non_negative_int,
         default=30,
         metavar="N",
         help="tries to connect again, in a row, to a stream that was lost, up to 2 s apart (%(default)s)",
@@ -107,7 +106,10 @@ def build_parser() -> argparse.ArgumentParser:
     out = parser.add_argument_group("outputs")
     out.add_argument("--output", type=Path, metavar="DIR", help="write annotated copies: .jpg and .mp4")
     out.add_argument(
-        "--snapshot-every", type=_seconds, metavar="SECONDS", help="with --output: a picture of each video that often"
+        "--snapshot-every",
+        type=positive_float,
+        metavar="SECONDS",
+        help="with --output: a picture of each video that often",
     )
     out.add_argument("--json", metavar="FILE", help="write JSON Lines; - for stdout, the table then goes to stderr")
     out.add_argument("--show", action="store_true", help="show results in a window")
@@ -288,42 +290,6 @@ def _place(text: str) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _seconds(text: str) -> float:
-    """Parse a time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return value
-
-
-def _whole(text: str) -> int:
-    """Parse a whole number from 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    """Parse a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    """Parse a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

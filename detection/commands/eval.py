@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.atomic_files import atomic_path
-from data.command_line import first_few, run
+from data.command_line import first_few, new_parser, run
 from data.errors import SettingsError
 from pelee.commands.options import add_runtime_options
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-eval",
         description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
     )

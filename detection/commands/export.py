@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command_line import run
+from data.command_line import new_parser, run
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-export",
         description="Write a model for another runtime: uint8 pictures (N, S, S, 3) in; out come boxes, scores and "
         "classes of a detector, probabilities (N, C) of a classifier.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--weights", default="pelee-voc", metavar="MODEL", help="a shipped name, a folder or a file")
     parser.add_argument("--format", choices=("onnx", "openvino", "torchscript"), required=True)

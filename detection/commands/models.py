@@ -3,17 +3,17 @@
 import argparse
 from collections.abc import Sequence
 
-from data.command_line import run
+from data.command_line import new_parser, run
 
-EPILOG = (
-    "parameters are PyTorch's count; \"all biases\" counts a bias for every convolution and a batch norm's running "
-    "statistics, too, as Keras and some reports do."
-)
+EPILOG = """\
+parameters are PyTorch's count; "all biases" counts a bias for every convolution and a batch norm's running
+statistics, too, as Keras and some reports do.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-models",
         description="Print each model's parameters, multiply-adds, input and output shapes, and which have weights.",
         epilog=EPILOG,

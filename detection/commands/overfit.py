@@ -1,11 +1,10 @@
 """`python -m detection.commands.overfit`: overfit a few images as a check of the training."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command_line import run
+from data.command_line import new_parser, run
 from data.datasets.registry import open_dataset
 from data.errors import DatasetError
 from detection.training.overfit_check import overfit
@@ -13,9 +12,7 @@ from detection.training.overfit_check import overfit
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the check; exit code 1 where the mAP stays at or below 90."""
-    parser = argparse.ArgumentParser(
-        prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = new_parser(prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="voc", choices=("voc", "coco", "yolo"))
     parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--split", default="2007-trainval")

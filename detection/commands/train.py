@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command_line import first_few, run
+from data.command_line import first_few, new_parser, run
 from pelee.commands.options import add_training_options, train_command
 from pelee.training.allocator import tune_allocator
 
@@ -31,11 +31,10 @@ exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-train",
         description="Train Pelee or its peer on pictures with boxes: from scratch, from a backbone or from a detector.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="layout of the data under --root")

@@ -1,10 +1,9 @@
 """Detection options: thresholds and classes."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.errors import SettingsError
+from data.errors import SettingsError, did_you_mean
 from detection.inference.nms import CONFIDENCE, IOU, KEEP
 
 
@@ -61,7 +60,5 @@ def check_range(name: str, value: float) -> None:
 
 
 def _unknown_class(name: str, names: Sequence[str]) -> str:
-    by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"the model knows {', '.join(names)}"
+    hint = did_you_mean(name, names) or f"the model knows {', '.join(names)}"
     return f"unknown class {name!r}: {hint}"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from data.command_line import run
+from data.command_line import new_parser, positive_int, run
 from pelee.commands.options import add_runtime_options
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ ROWS = 20  # more pictures than that are told as a count a class
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-classify",
         description="Say what pictures show.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "inputs",
@@ -48,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PICTURE",
         help="a picture, a folder (with its subfolders), or a pattern such as 'photos/*.jpg'",
     )
-    parser.add_argument("--top", type=positive, default=5, metavar="K", help="classes a picture (%(default)s)")
+    parser.add_argument("--top", type=positive_int, default=5, metavar="K", help="classes a picture (%(default)s)")
     parser.add_argument(
         "--weights",
         metavar="MODEL",
@@ -161,13 +160,6 @@ def _print_report(rows: Sequence[tuple[str, Sequence[Candidate]]], to_stderr: bo
                     end_section=place == len(top) - 1,
                 )
     console.print(table)
-
-
-def positive(text: str) -> int:
-    """Parse a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.classification.layouts import LAYOUTS
-from data.command_line import first_few, run
-from pelee.commands.classify import positive
+from data.command_line import first_few, new_parser, positive_int, run
 from pelee.commands.options import add_runtime_options
 
 EPILOG = """\
@@ -26,11 +25,10 @@ exit codes:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-eval-classifier",
         description="Measure a classifier: top-1 and top-5, the worst classes, the most confident mistakes.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--weights", required=True, metavar="MODEL", help="a shipped model's name, a model's folder or file"
@@ -38,10 +36,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the data")
     parser.add_argument("--split", metavar="NAME", help="part of the data (val; test for cifar10 and cars)")
-    parser.add_argument("--size", type=positive, metavar="PX", help="side of the network's input (the model's own)")
-    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="pictures at a time (%(default)s)")
-    parser.add_argument("--workers", type=positive, default=4, metavar="N", help="threads that read (%(default)s)")
-    parser.add_argument("--worst", type=positive, default=10, metavar="N", help="classes in the table (%(default)s)")
+    parser.add_argument("--size", type=positive_int, metavar="PX", help="side of the network's input (the model's own)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=64, metavar="N", help="pictures at a time (%(default)s)"
+    )
+    parser.add_argument("--workers", type=positive_int, default=4, metavar="N", help="threads that read (%(default)s)")
+    parser.add_argument(
+        "--worst", type=positive_int, default=10, metavar="N", help="classes in the table (%(default)s)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
     parser.add_argument(
         "--output",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command_line import run
+from data.command_line import new_parser, run
 
 if TYPE_CHECKING:
     from pelee.runs.run import Run
@@ -24,11 +24,10 @@ exit codes: 0 done, 1 done, but some folders are no runs, 2 an error, told in on
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's definition."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-runs",
         description="Compare runs of pelee-train and pelee-train-classifier: what differs, how well, how fast.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the --output of a run, or a folder of runs")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw score and loss over the steps (.svg, .pdf)")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.classification.layouts import LAYOUTS
-from data.command_line import run
+from data.command_line import new_parser, positive_float, positive_int, run
 from pelee.commands.train_classifier import RECIPE_NAMES
 from pelee.training.allocator import tune_allocator
 
@@ -26,11 +26,10 @@ exit codes: 0 done, 2 an error, told in one line; 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-search",
         description="Search the PeleeNet family by a Gaussian process: the best top-1 within a budget.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data under --root")
@@ -39,12 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--max-multiply-adds", type=multiply_adds, metavar="N", help="of one picture: 300M, 1.2G")
     budget.add_argument(
-        "--max-ms", type=positive, metavar="MS", help="for one picture on this machine's CPU, the network alone"
+        "--max-ms", type=positive_float, metavar="MS", help="for one picture on this machine's CPU, the network alone"
     )
     parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file, for every trial")
-    parser.add_argument("--trials", type=whole, default=50, metavar="N", help="in all (%(default)s)")
+    parser.add_argument("--trials", type=positive_int, default=50, metavar="N", help="in all (%(default)s)")
     parser.add_argument(
-        "--random", type=whole, default=10, metavar="N", help="trials before the Gaussian process begins (%(default)s)"
+        "--random",
+        type=positive_int,
+        default=10,
+        metavar="N",
+        help="trials before the Gaussian process begins (%(default)s)",
     )
     parser.add_argument(
         "--morph",
@@ -58,25 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 def multiply_adds(text: str) -> float:
     """`300M`, `1.2G` or a plain number, as argparse takes it."""
     factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
-    return positive(text[:-1]) * factor if factor else positive(text)
-
-
-def positive(text: str) -> float:
-    """A number above 0, as argparse takes it."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
-def whole(text: str) -> int:
-    """A whole number from 1, as argparse takes it."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
+    return positive_float(text[:-1]) * factor if factor else positive_float(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

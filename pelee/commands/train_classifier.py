@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.classification.layouts import LAYOUTS
-from data.command_line import first_few, run
+from data.command_line import first_few, new_parser, run
 from pelee.commands.options import add_training_options, train_command
 from pelee.training.allocator import tune_allocator
 
@@ -34,11 +34,10 @@ exit codes: 0 done, 1 done, but pictures could not be read and were left out, 2 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-train-classifier",
         description="Train a classification network on a folder of pictures a class.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--model", default="peleenet", help="the network's name, see pelee-models (%(default)s)")

@@ -1,13 +1,12 @@
 """The classification networks by name, and how any network is counted."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
-from data.errors import SettingsError
+from data.errors import SettingsError, did_you_mean
 from pelee.models import torchvision_timm as library
 from pelee.models.cifar import AlexNet32, Cnn795K
 from pelee.models.ghostnet import ghostnet
@@ -77,7 +76,6 @@ def choose(names: Iterable[str], known: Mapping[str, object]) -> list[str]:
     names = list(names) or list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
             raise SettingsError(f"no model {name!r}; {hint}")
     return names

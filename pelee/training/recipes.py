@@ -1,7 +1,6 @@
 """Settings of a run, as both trainers have them: a typed dataclass, filled from a YAML recipe and from flags."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from data.errors import SettingsError
+from data.errors import SettingsError, did_you_mean
 
 S = TypeVar("S")
 
@@ -44,9 +43,8 @@ def check_keys(keys: Mapping[str, Any], kind: type[Any], where: str) -> None:
     known = [field.name for field in dataclasses.fields(kind)]
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"{where} has an unknown key {key!r}{hint}")
+            hint = did_you_mean(str(key), known) or f"known: {', '.join(sorted(known))}"
+            raise SettingsError(f"{where} has an unknown key {key!r}; {hint}")
 
 
 def resolve(

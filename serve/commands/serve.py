@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from data.command_line import run
+from data.command_line import new_parser, run
 
 EPILOG = """\
 Every setting is also a variable of the environment, PELEE_ and its name in capitals: PELEE_PORT=8080,
@@ -52,11 +52,10 @@ FLAGS: dict[str, tuple[type, str, str]] = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's definition; a flag that is not given leaves its setting to the environment."""
-    parser = argparse.ArgumentParser(
+    parser = new_parser(
         prog="pelee-serve",
         description="Serve detection and classification over HTTP, with a live page.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
