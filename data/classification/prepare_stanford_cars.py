@@ -16,7 +16,7 @@ from data.classification.stanford_cars import EXPECTED, SPLITS
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.image_io import write_image
 from data.images.prefetch import read_ahead
-from data.progress import progress_bar
+from data.progress_bar import progress_bar
 
 #: What each official archive unpacks to.
 ARCHIVES = {

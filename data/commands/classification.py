@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from data.classification.object_crop import View
 
 
-def add_commands(commands: Any) -> None:
-    """Add both to the subparsers of `pelee-data`."""
+def add_statistics(commands: Any) -> None:
+    """Add `statistics` to the subparsers of `pelee-data`."""
     statistics = commands.add_parser(
         "statistics",
         help="mean and standard deviation of a classification set's colours",
@@ -29,6 +29,9 @@ def add_commands(commands: Any) -> None:
     _add_view(statistics)
     statistics.set_defaults(body=_statistics)
 
+
+def add_prepare(commands: Any) -> None:
+    """Add `prepare` to the subparsers of `pelee-data`."""
     prepare = commands.add_parser(
         "prepare",
         help="turn Stanford Cars into a folder of pictures a class",
@@ -65,7 +68,7 @@ def _statistics(arguments: argparse.Namespace) -> int:
     from data.errors import ImageError, SettingsError
     from data.images.prefetch import read_ahead
     from data.images.preprocess import preprocess
-    from data.progress import progress_bar
+    from data.progress_bar import progress_bar
 
     layout = LAYOUTS[arguments.dataset]
     size = layout.picture_size if arguments.size is None else arguments.size

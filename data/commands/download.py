@@ -4,18 +4,33 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.download.sources import SOURCES
 
 if TYPE_CHECKING:
-    from data.download.progress import Progress
+    from data.download.progress import DownloadProgress
 
 
-PARTS = {"voc": ("2007-trainval", "2007-test", "2012-trainval"), "coco": ("train2017", "val2017", "annotations")}
+def add_download(commands: Any) -> None:
+    """Add `download` to the subparsers of `pelee-data`."""
+    download = commands.add_parser(
+        "download",
+        help="download VOC or COCO from the official addresses",
+        description="Download, verify and unpack a dataset. An interrupted download continues where it stopped. "
+        "Parts: " + "; ".join(f"{name}: {', '.join(source.parts)}" for name, source in SOURCES.items()) + ".",
+    )
+    download.add_argument("dataset", choices=tuple(SOURCES), help="the dataset")
+    download.add_argument("--root", type=Path, required=True, help="the folder to unpack into")
+    download.add_argument("--parts", nargs="+", metavar="PART", default=[], help="parts to download (default: all)")
+    download.add_argument("--base-url", default="", metavar="URL", help="a mirror that has the same paths")
+    download.set_defaults(body=run_download)
 
 
 def run_download(arguments: argparse.Namespace) -> int:
+    """Download the parts and print a line for each."""
     from data.download.download import download
-    from data.download.sources import SOURCES
 
     source = SOURCES[arguments.dataset]
     with _byte_bars() as progress:
@@ -28,8 +43,8 @@ def run_download(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _byte_bars() -> "Iterator[Progress]":
-    """A bar for each step of each part on a terminal's stderr, with bytes, rate and time left."""
+def _byte_bars() -> "Iterator[DownloadProgress]":
+    """Progress bars on a terminal's stderr, one a part and step, with bytes, rate and time left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,47 +1,118 @@
-"""The one place that knows the data sets by name."""
+"""Registry of the dataset formats: one descriptor each, from which every command takes its choices, defaults and help.
 
-from collections.abc import Callable
+Imports no reader, so that `--help` stays instant: a format names its reader as "module:function".
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data.datasets.coco import read_coco
-from data.datasets.records import Dataset
-from data.datasets.unlabelled import read_folder
-from data.datasets.voc import read_voc
-from data.datasets.yolo import read_yolo
 from data.errors import DatasetError, SettingsError
 
-_READERS: dict[str, Callable[[Path, str], Dataset]] = {
-    "voc": read_voc,
-    "coco": read_coco,
-    "yolo": read_yolo,
-    "folder": read_folder,
-}
-KINDS = tuple(_READERS)
-#: (trained on, measured on) where nobody names a split
-USUAL_SPLITS = {
-    "voc": ("trainval", "2007-test"),
-    "coco": ("train2017", "val2017"),
-    "yolo": ("train", "val"),
+if TYPE_CHECKING:
+    from data.datasets.records import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFormat:
+    """Descriptor of a dataset format.
+
+    Attributes:
+        name: value of `--dataset`.
+        reader: "module:function" of the reader, `(root: Path, split: str) -> Dataset`. It raises DatasetError for a
+            layout or an annotation that cannot be used.
+        help: the format in a few words, for `--help`.
+        root: the value of `--root` in a few words, for `--help`.
+        train_split: split to train on by default.
+        val_split: split to measure on by default.
+        check_split: split that `pelee-data check` checks by default; empty for the training split.
+        annotated: whether the format has boxes; one without is for `pelee-data check` only.
+    """
+
+    name: str
+    reader: str
+    help: str
+    root: str
+    train_split: str
+    val_split: str
+    check_split: str = ""
+    annotated: bool = True
+
+    def open(self, root: Path, split: str) -> "Dataset":
+        """Import the reader and read a split."""
+        module, _, function = self.reader.partition(":")
+        dataset: Dataset = getattr(import_module(module), function)(root, split)
+        return dataset
+
+
+FORMATS = {
+    entry.name: entry
+    for entry in (
+        DatasetFormat(
+            name="voc",
+            reader="data.datasets.voc:read_voc",
+            help="PASCAL VOC's XML",
+            root="VOCdevkit",
+            train_split="trainval",
+            val_split="2007-test",
+        ),
+        DatasetFormat(
+            name="coco",
+            reader="data.datasets.coco:read_coco",
+            help="COCO's JSON",
+            root="the folder of annotations/ and the images",
+            train_split="train2017",
+            val_split="val2017",
+            check_split="val2017",
+        ),
+        DatasetFormat(
+            name="yolo",
+            reader="data.datasets.yolo:read_yolo",
+            help="YOLO's text files",
+            root="the yaml file or its folder",
+            train_split="train",
+            val_split="val",
+        ),
+        DatasetFormat(
+            name="folder",
+            reader="data.datasets.unlabelled:read_folder",
+            help="images without boxes",
+            root="the folder of the images",
+            train_split="all",
+            val_split="all",
+            annotated=False,
+        ),
+    )
 }
 
 
-def open_dataset(kind: str, root: Path | str, split: str) -> Dataset:
-    """Read a split of a data set; see the readers for their layouts and splits.
+def dataset_formats(annotated: bool = True) -> tuple[str, ...]:
+    """Return the names of the formats: those with boxes, or with `annotated=False` all."""
+    return tuple(name for name, entry in FORMATS.items() if entry.annotated or not annotated)
+
+
+def find_format(name: str) -> DatasetFormat:
+    """Return a format's descriptor; SettingsError for an unknown name."""
+    if name not in FORMATS:
+        raise SettingsError(f"unknown dataset format {name!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def open_dataset(format_name: str, root: Path | str, split: str) -> "Dataset":
+    """Read a split of a dataset; see the readers for their layouts and splits.
 
     Args:
-        kind: one of `KINDS`.
-        root: the data set's folder (yolo: or its yaml file).
-        split: the data set's name of the part, such as "2007-test" (voc) or "val2017" (coco).
+        format_name: a key of `FORMATS`.
+        root: the dataset's folder (yolo: or its yaml file).
+        split: the dataset's name of the part, such as "2007-test" (voc) or "val2017" (coco).
 
     Raises:
-        SettingsError: an unknown kind.
+        SettingsError: an unknown format.
         DatasetError: a layout or an annotation that cannot be used.
     """
-    try:
-        reader = _READERS[kind]
-    except KeyError:
-        raise SettingsError(f"unknown data set kind {kind!r}; there are {', '.join(KINDS)}") from None
+    entry = find_format(format_name)
     root = Path(root)
     if not root.exists():
-        raise DatasetError(f"{root}: no such file or folder; expected the root of a {kind} data set")
-    return reader(root, split)
+        raise DatasetError(f"{root}: no such file or folder; expected the root of a {format_name} dataset")
+    return entry.open(root, split)

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.download.progress import Progress
+from data.download.progress import DownloadProgress
 from data.download.resumable_http import CHUNK, TIMEOUT, WAITS, ResumableFetch
 from data.download.sources import Part, Source
 from data.download.unpack import unpack_archive
@@ -17,7 +17,7 @@ STATE_FOLDER = ".downloads"  # in the root: archives on their way, and a mark fo
 
 
 def _silent(part: str, step: str, done: int, total: int | None) -> None:
-    """Progress for nobody."""
+    """DownloadProgress for nobody."""
 
 
 def download(
@@ -26,7 +26,7 @@ def download(
     *,
     parts: Sequence[str] = (),
     base_url: str = "",
-    progress: Progress = _silent,
+    progress: DownloadProgress = _silent,
     waits: Sequence[float] = WAITS,
     timeout: float = TIMEOUT,
 ) -> list[str]:
@@ -82,7 +82,7 @@ def download(
     return fetched
 
 
-def _check(name: str, part: Part, partial: Path, progress: Progress) -> None:
+def _check(name: str, part: Part, partial: Path, progress: DownloadProgress) -> None:
     """Compare the file's MD5; one that differs is deleted, as no resume could mend it."""
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers give; it finds damage, not malice
     done, total = 0, partial.stat().st_size

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.download.disk import check_space, name_full_disk
-from data.download.progress import Progress
+from data.download.progress import DownloadProgress
 from data.download.sources import Part
 from data.errors import DatasetError
 
@@ -35,7 +35,7 @@ class ResumableFetch:
     part: Part
     partial: Path
     root: Path
-    progress: Progress
+    progress: DownloadProgress
     timeout: float
 
     @property

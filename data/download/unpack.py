@@ -7,11 +7,11 @@ import zlib
 from pathlib import Path, PureWindowsPath
 
 from data.download.disk import name_full_disk
-from data.download.progress import Progress
+from data.download.progress import DownloadProgress
 from data.errors import DatasetError
 
 
-def unpack_archive(name: str, archive: Path, root: Path, progress: Progress) -> None:
+def unpack_archive(name: str, archive: Path, root: Path, progress: DownloadProgress) -> None:
     """Unpack a .tar or .zip below `root`; nothing of it may come to lie anywhere else."""
     total = archive.stat().st_size
     with name_full_disk(root):
@@ -31,7 +31,7 @@ def unpack_archive(name: str, archive: Path, root: Path, progress: Progress) -> 
             ) from None
 
 
-def _unpack_zip(name: str, archive: Path, root: Path, progress: Progress) -> None:
+def _unpack_zip(name: str, archive: Path, root: Path, progress: DownloadProgress) -> None:
     with zipfile.ZipFile(archive) as zipped:
         members = zipped.infolist()
         for member in members:  # all of them before the first is written

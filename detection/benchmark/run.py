@@ -73,7 +73,7 @@ def _measure_alone(
     options: argparse.Namespace, contenders: Sequence[Any], rows: dict[int, dict[str, Any]], picture: str
 ) -> None:
     """Add each runtime's memory and mAP to its rows of batch 1."""
-    from data.datasets.registry import USUAL_SPLITS
+    from data.datasets.registry import find_format
     from detection.benchmark.end_to_end import run_command
     from detection.benchmark.latency import measure_map
 
@@ -83,7 +83,7 @@ def _measure_alone(
         row = rows[id(one)]
         row["memory_mb"] = round(run_command([picture, *one.flags(), "--json", "-"])["memory_mb"], 1)
         if options.dataset is not None:
-            split = options.split or USUAL_SPLITS[options.dataset][1]
+            split = options.split or find_format(options.dataset).val_split
             row |= measure_map(one.detector, options.dataset, options.root, split)
 
 

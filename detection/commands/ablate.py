@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.command_line import new_parser, run
+from data.commands.options import add_dataset_options
 from data.errors import SettingsError
 from detection.ablation.experiment import read_comparison
 from detection.ablation.plan import is_done, plan, train
@@ -38,8 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer, recipes) or a YAML file")
-    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), default="voc", help="layout of the data (voc)")
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    add_dataset_options(parser, default="voc")
     parser.add_argument("--output", type=Path, required=True, help="a folder a run, compare.md and compare.json")
     parser.add_argument("--only", metavar="A,B", help="these variants only; the first of the file is always one")
     parser.add_argument(

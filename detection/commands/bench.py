@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data.atomic_files import atomic_path
 from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
+from data.commands.options import add_dataset_options
 from detection.benchmark.run import measure
 
 EPILOG = """\
@@ -46,8 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--against", type=word_list, default=[], metavar="A,B", help="also time: eager, torchvision")
     parser.add_argument("--video", metavar="FILE", help="also measure whole runs of pelee-detect on it")
-    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="also measure mAP: layout of the data")
-    parser.add_argument("--root", type=Path, help="the data's folder")
+    add_dataset_options(parser, required=False, purpose="also measure mAP; ")
     parser.add_argument("--split", help="of --dataset (its usual one); of --training (2007-trainval)")
     parser.add_argument("--training", action="store_true", help="also time training, on the VOCdevkit under --root")
     parser.add_argument("--steps", type=positive_int, default=12, help="training steps to time (%(default)s)")

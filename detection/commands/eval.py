@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from data.atomic_files import atomic_path
 from data.command_line import first_few, new_parser, run
+from data.commands.options import add_dataset_options, default_splits
+from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
 from pelee.commands.options import add_runtime_options
 
@@ -42,10 +44,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="pelee-eval",
         description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
     )
-    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), required=True, help="layout of the data")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data: VOCdevkit, COCO's, a YOLO yaml's")
+    add_dataset_options(parser)
     parser.add_argument(
-        "--split", help="part of the data: 2007-test for voc (or 2007-trainval,2012-trainval), val2017 for coco, val"
+        "--split",
+        help="part of the data, for voc several with commas between, such as 2007-trainval,2012-trainval "
+        f"(default: {default_splits(lambda entry: entry.val_split)})",
     )
     parser.add_argument("--weights", help="a shipped model's name, a model's folder or file (default: pelee-DATASET)")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
@@ -78,7 +81,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
-    from data.datasets.registry import USUAL_SPLITS, open_dataset
     from detection.detector import Detector
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import label_map, relabel
@@ -92,7 +94,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         size=arguments.size,
     )
-    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split or USUAL_SPLITS[arguments.dataset][1])
+    dataset = open_dataset(
+        arguments.dataset, arguments.root, arguments.split or find_format(arguments.dataset).val_split
+    )
     mapping = label_map(detector.class_names, dataset.class_names)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:

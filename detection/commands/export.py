@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser, run
+from data.datasets.registry import dataset_formats, open_dataset
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset",
         metavar="KIND",
-        help="layout of the data under --root: voc, coco, yolo; classifiers: tiny-imagenet, cifar10, cars, imagefolder",
+        help=f"format of the data under --root: {', '.join(dataset_formats())}; classifiers: {', '.join(LAYOUTS)}",
     )
     parser.add_argument("--root", type=Path, help="the data set's folder")
     parser.add_argument("--split", help="measure mAP, or top-1 and top-5, before and after on this split")
@@ -126,8 +128,6 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
 
         pictures = open_as_trained(card, options.dataset, options.root, split)
         return pictures, pictures.files
-    from data.datasets.registry import open_dataset
-
     dataset = open_dataset(options.dataset, options.root, split)
     return dataset, [record.image for record in dataset.records]
 

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from data.command_line import new_parser, run
+from data.commands.options import add_dataset_options
 from data.datasets.registry import open_dataset
 from data.errors import DatasetError
 from detection.training.overfit_check import overfit
@@ -13,8 +13,7 @@ from detection.training.overfit_check import overfit
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the check; exit code 1 where the mAP stays at or below 90."""
     parser = new_parser(prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="voc", choices=("voc", "coco", "yolo"))
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
+    add_dataset_options(parser, default="voc")
     parser.add_argument("--split", default="2007-trainval")
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--steps", type=int, default=300)

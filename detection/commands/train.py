@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command_line import first_few, new_parser, run
+from data.commands.options import add_dataset_options
 from pelee.commands.options import add_training_options, train_command
 from pelee.training.allocator import tune_allocator
 
@@ -37,8 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", choices=("voc", "coco", "yolo"), help="layout of the data under --root")
-    parser.add_argument("--root", type=Path, help="the data set's folder")
+    add_dataset_options(parser, required=False)
     parser.add_argument("--recipe", help="a shipped recipe (modern, paper-coco, paper-voc, quick) or a YAML file")
     parser.add_argument("--output", type=Path, default=Path("runs/train"), help="checkpoints, logs and the model")
     start = parser.add_mutually_exclusive_group()

@@ -14,7 +14,7 @@ from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.image_io import read_image
 from data.images.prefetch import read_ahead
-from data.progress import progress_bar
+from data.progress_bar import progress_bar
 from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.confusion_matrix import confusion_matrix
 from detection.evaluation.f1_threshold import BestF1, best_f1

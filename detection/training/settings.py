@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from data.datasets.registry import USUAL_SPLITS
+from data.datasets.registry import FORMATS
 from data.errors import SettingsError
 from detection.models.base import DetectorConfig, check_input_size
 from detection.models.pelee import PeleeConfig
@@ -75,7 +75,8 @@ class TrainSettings(OptimizationSettings, LossSettings):
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
     """The settings of a run on that layout of data; see `pelee.training.recipes.resolve`."""
-    usual = dict(zip(("train_split", "val_split"), USUAL_SPLITS.get(dataset or "", ()), strict=False))
+    entry = FORMATS.get(dataset or "")
+    usual = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
     model = resolve(TrainSettings, RECIPES, recipe, overrides, usual).model
     architecture = ARCHITECTURES[model].config
     settings = resolve(TrainSettings, RECIPES, recipe, overrides, {**usual, "input_size": architecture().input_size})

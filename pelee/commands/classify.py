@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _classify(args: argparse.Namespace) -> int:
     from data.json_lines import json_lines
-    from data.progress import progress_bar
+    from data.progress_bar import progress_bar
     from pelee.classification.classifier import Classifier
     from pelee.classification.results import to_json_line
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data.errors import DatasetError
-from data.progress import progress_bar
+from data.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from data.classification.image_folder import Pictures

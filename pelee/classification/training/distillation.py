@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from data.atomic_files import atomic_path
 from data.errors import SettingsError, WeightsError
-from data.progress import progress_bar
+from data.progress_bar import progress_bar
 from pelee.classification.training.dataset import PictureBatches
 from pelee.classification.training.sampler import in_order
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD

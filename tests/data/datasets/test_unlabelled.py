@@ -1,12 +1,12 @@
-"""A folder of pictures, and the registry of the kinds."""
+"""A folder of images without boxes."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.datasets.registry import KINDS, open_dataset
-from data.errors import DatasetError, ImageError, SettingsError
+from data.datasets.registry import open_dataset
+from data.errors import DatasetError, ImageError
 from data.images.image_io import write_image
 
 
@@ -25,11 +25,3 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path, "all")
     with pytest.raises(DatasetError, match="val: no such folder"):
         open_dataset("folder", tmp_path, "val")
-    for kind in KINDS:
-        with pytest.raises(DatasetError, match="nowhere"):
-            open_dataset(kind, tmp_path / "nowhere", "all")
-
-
-def test_an_unknown_kind_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="unknown data set kind 'imagenet'; there are voc, coco, yolo, folder"):
-        open_dataset("imagenet", tmp_path, "all")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from data.download import resumable_http as module
+from data.download import disk
 from data.download.download import download
 from data.download.sources import SOURCES, Part, Source
 from data.errors import DatasetError
@@ -296,7 +296,7 @@ def test_a_disk_that_is_too_small_is_told_before(
 ) -> None:
     source = serve(server)
     usage = type(shutil.disk_usage(tmp_path))
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 100_000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 100_000))
     with pytest.raises(DatasetError, match=r"0\.0 GB are free, set\.tar needs .* free some space"):
         fetch(source, tmp_path)
     assert not (tmp_path / ".downloads" / "set.tar.part").exists()

@@ -1,0 +1,47 @@
+"""Options for datasets that several commands share, made of the registry of dataset formats."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from data.datasets.registry import FORMATS, DatasetFormat, dataset_formats
+
+
+def add_dataset_options(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = True,
+    default: str | None = None,
+    annotated: bool = True,
+    purpose: str = "",
+) -> None:
+    """Add `--dataset` and `--root`.
+
+    Args:
+        parser: the command's parser.
+        required: whether both must be given; `--dataset` with a default never must.
+        default: the format that holds where none is given.
+        annotated: whether formats without boxes are left out.
+        purpose: first words of the help of `--dataset`, such as "also measure mAP: ".
+    """
+    names = dataset_formats(annotated)
+    ending = "" if default is None else f" ({default})"
+    parser.add_argument(
+        "--dataset",
+        choices=names,
+        required=required and default is None,
+        default=default,
+        help=f"{purpose}format of the dataset: {_each(names, lambda entry: entry.help)}{ending}",
+    )
+    parser.add_argument(
+        "--root", type=Path, required=required, help=f"the dataset's folder; {_each(names, lambda entry: entry.root)}"
+    )
+
+
+def default_splits(split: Callable[[DatasetFormat], str], annotated: bool = True) -> str:
+    """Return each format with its default split, such as "voc 2007-test, coco val2017", for the help of `--split`."""
+    return ", ".join(f"{name} {split(FORMATS[name])}" for name in dataset_formats(annotated))
+
+
+def _each(names: tuple[str, ...], text: Callable[[DatasetFormat], str]) -> str:
+    return "; ".join(f"{name}: {text(FORMATS[name])}" for name in names)
