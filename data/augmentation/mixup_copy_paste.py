@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from data.augmentation.geometry import Sample
+from data.boxes import box_areas, box_intersections
 
 ALPHA = 1.5  # of mixup's Beta(alpha, alpha): mostly near a half (Zhang et al. 2019)
 HIDDEN = 0.3  # an object may be covered by what is pasted up to this share of its box
@@ -51,7 +52,5 @@ def paste(onto: Sample, source: Sample, rng: np.random.Generator) -> Sample:
 
 def _covered(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(4,), (n, 4) xyxy -> (n,) the share of each box that lies in the window."""
-    sides = np.minimum(boxes[:, 2:], window[2:]) - np.maximum(boxes[:, :2], window[:2])
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    shared: np.ndarray = sides.clip(0, None).prod(axis=1) / np.maximum(areas, 1e-9)
+    shared: np.ndarray = box_intersections(window, boxes) / np.maximum(box_areas(boxes), 1e-9)
     return shared

@@ -9,6 +9,7 @@ import numpy as np
 
 from data.augmentation.color import ColourDistortion
 from data.augmentation.geometry import INTERPOLATIONS, Sample, Window, boxes_in_window, centres_inside, flip, render
+from data.boxes import box_iou
 
 #: Minimum IoU of a crop with some object; 0: any crop that keeps an object; None: the whole picture.
 CROP_IOUS: tuple[float | None, ...] = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
@@ -90,7 +91,7 @@ def crop(canvas: Window, boxes: np.ndarray, rng: np.random.Generator) -> Window:
             good = np.ones(len(windows), dtype=bool)
         else:
             held = centres_inside(boxes, windows)  # (trials, n)
-            good = (held & (_iou(windows, boxes) >= least)).any(axis=1)
+            good = (held & (box_iou(windows[:, None], boxes[None]) >= least)).any(axis=1)
         if good.any():
             return Window(*(int(value) for value in windows[good.argmax()]))
     raise AssertionError("unreachable: the whole canvas is among the choices")
@@ -106,13 +107,3 @@ def _crop_trials(canvas: Window, rng: np.random.Generator) -> np.ndarray:
     x0 = canvas.x0 + np.floor(rng.random(CROP_TRIALS) * (canvas.width - across + 1))
     y0 = canvas.y0 + np.floor(rng.random(CROP_TRIALS) * (canvas.height - down + 1))
     return np.stack([x0, y0, x0 + across, y0 + down], axis=1).astype(np.int64)
-
-
-def _iou(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(k, 4), (n, 4) -> (k, n) intersection over union."""
-    low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = (windows[:, 2:] - windows[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[None]
-    iou: np.ndarray = shared / (area - shared)
-    return iou

@@ -12,6 +12,7 @@ from data.errors import DatasetError
 
 
 def check_space(root: Path, needed: int, part: Part) -> None:
+    """Raise DatasetError where fewer than `needed` bytes are free for the archive and its contents."""
     free = shutil.disk_usage(root).free
     if free < needed:
         raise DatasetError(
@@ -32,4 +33,5 @@ def name_full_disk(path: Path) -> Iterator[None]:
 
 
 def raise_full_disk(path: Path) -> NoReturn:
+    """Raise the error of a full disk."""
     raise DatasetError(f"{path}: the disk is full; free some space and run the command again, it goes on from there")

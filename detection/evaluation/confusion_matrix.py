@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.boxes import box_iou
 from data.datasets.records import Record
-from detection.evaluation.matching import box_iou, check_fit
+from detection.evaluation.matching import check_fit
 
 if TYPE_CHECKING:
     from detection.inference.prediction import Prediction

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from data.boxes import box_iou
 from data.datasets.records import Record
 
 if TYPE_CHECKING:
@@ -120,15 +121,3 @@ def best_object(
         better = ious > overlap[rows]
         best[rows[better]], overlap[rows[better]] = candidate[better], ious[better]
     return best, overlap
-
-
-def box_iou(a: np.ndarray, b: np.ndarray, crowd: np.ndarray | None = None) -> np.ndarray:
-    """IoU of (..., 4) xyxy boxes that broadcast; where `crowd` is set, the share of `a` that `b` covers instead."""
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
-    area_a, area_b = (np.prod(np.clip(box[..., 2:] - box[..., :2], 0.0, None), axis=-1) for box in (a, b))
-    whole = area_a + area_b - shared
-    if crowd is not None:
-        whole = np.where(crowd, area_a, whole)
-    ious: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
-    return ious

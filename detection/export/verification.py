@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.boxes import box_iou
 from data.datasets.records import Dataset
 from data.errors import WeightsError
 from detection.detector import Detector
@@ -123,9 +124,7 @@ def _likes(ours: Prediction, theirs: Prediction, confidence: float) -> Iterator[
             yield 0.0, 0.0, 0.0
             continue
         others = theirs.boxes[same]
-        shared = np.clip(np.minimum(others[:, 2:], box[2:]) - np.maximum(others[:, :2], box[:2]), 0, None).prod(1)
-        union = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod() - shared
-        overlap = shared / union
+        overlap = box_iou(box, others)
         best = int(overlap.argmax())
         yield (
             float(overlap[best]),
