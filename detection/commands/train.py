@@ -84,7 +84,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     from detection.training.model_card import check_design, make_card
     from detection.training.train import train
     from pelee.models.pretrained import start_from
-    from pelee.runs.run import noted
+    from pelee.runs.run import record_run
     from pelee.training.provenance import current_commit
     from pelee.training.recipes import to_plain
     from pelee.training.trainer import to_tensors
@@ -111,7 +111,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     elif options.backbone:
         start, _ = start_from(network.backbone, options.backbone)
 
-    with noted(
+    with record_run(
         options.output,
         command=command,
         model=settings.model,

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from weights.store import ModelFile
 
 
-Picture = str | Path | np.ndarray
+ImageInput = str | Path | np.ndarray
 BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
 
 
-class Part(NamedTuple):
+class ClassifiedFiles(NamedTuple):
     """What `Classifier.stream` says of some of its files.
 
     Attributes:
@@ -117,12 +117,12 @@ class Classifier:
         return self.session.name
 
     @overload  # a str is a sequence of str to the checker, too
-    def __call__(self, source: Picture) -> Classification: ...  # type: ignore[overload-overlap]
+    def __call__(self, source: ImageInput) -> Classification: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, source: Sequence[Picture]) -> list[Classification]: ...
+    def __call__(self, source: Sequence[ImageInput]) -> list[Classification]: ...
 
-    def __call__(self, source: Picture | Sequence[Picture]) -> Classification | list[Classification]:
+    def __call__(self, source: ImageInput | Sequence[ImageInput]) -> Classification | list[Classification]:
         """Say what a picture shows, or each of a list of them.
 
         Args:
@@ -135,7 +135,7 @@ class Classifier:
             ImageError: a picture that cannot be read, an array of another kind.
         """
         single = isinstance(source, (str, Path, np.ndarray))
-        pictures: Sequence[Picture] = [source] if single else source  # type: ignore[assignment,list-item]
+        pictures: Sequence[ImageInput] = [source] if single else source  # type: ignore[assignment,list-item]
         results: list[Classification] = []
         for start in range(0, len(pictures), BATCH):
             squares = [self._prepare(picture)[0] for picture in pictures[start : start + BATCH]]
@@ -149,7 +149,7 @@ class Classifier:
         batch: int = BATCH,
         workers: int = 4,
         read: Callable[[int], np.ndarray] | None = None,
-    ) -> Iterator[Part]:
+    ) -> Iterator[ClassifiedFiles]:
         """Classify many files: they are read ahead in threads, and the network works meanwhile.
 
         Args:
@@ -167,9 +167,9 @@ class Classifier:
         """
         if min(batch, workers) < 1:
             raise SettingsError(f"a batch of {batch} pictures read by {workers} workers; expected at least 1 of each")
-        pending: deque[tuple[Part, Future[tuple[np.ndarray, ...]] | None]] = deque()
+        pending: deque[tuple[ClassifiedFiles, Future[tuple[np.ndarray, ...]] | None]] = deque()
         nothing = np.zeros((0, len(self.card.class_names)), np.float32)
-        part, squares = Part([], [], nothing, []), []
+        part, squares = ClassifiedFiles([], [], nothing, []), []
         prepared = read_ahead(
             range(len(files)),
             lambda index: self._prepare(read(index) if read else files[index]),
@@ -186,7 +186,7 @@ class Classifier:
                 squares.append(square)
             if len(squares) == batch or index == len(files) - 1:
                 pending.append((part, self.session.submit(np.stack(squares)) if squares else None))
-                part, squares = Part([], [], nothing, []), []
+                part, squares = ClassifiedFiles([], [], nothing, []), []
             if len(pending) > self.session.parallel:
                 yield self._finished(*pending.popleft())
         while pending:
@@ -196,14 +196,14 @@ class Classifier:
         """Probabilities (N, C) as a `Classification` for each picture."""
         return [Classification(row, self.class_names) for row in probabilities]
 
-    def _prepare(self, picture: Picture) -> tuple[np.ndarray, int, int]:
+    def _prepare(self, picture: ImageInput) -> tuple[np.ndarray, int, int]:
         """A picture as the network takes it, (S, S, 3) uint8 RGB, and its own width and height in pixels."""
         image = read_image(picture) if isinstance(picture, (str, Path)) else picture
         check_image(image)
         height, width = image.shape[:2]
         return preprocess(np.ascontiguousarray(image), self.input_size), width, height
 
-    def _finished(self, part: Part, future: Future[tuple[np.ndarray, ...]] | None) -> Part:
+    def _finished(self, part: ClassifiedFiles, future: Future[tuple[np.ndarray, ...]] | None) -> ClassifiedFiles:
         return part if future is None else part._replace(probabilities=self._checked(future.result()))
 
     def _checked(self, outputs: tuple[np.ndarray, ...]) -> np.ndarray:

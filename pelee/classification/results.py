@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from supervision import Classifications
 
 
-class Candidate(NamedTuple):
+class ClassScore(NamedTuple):
     """A class that a picture may show: its name, its id (0-based), and its probability, 0 to 1."""
 
     label: str
@@ -31,17 +31,17 @@ class Classification:
     class_names: tuple[str, ...]
 
     @property
-    def best(self) -> Candidate:
+    def best(self) -> ClassScore:
         """The most probable class."""
         return self.top(1)[0]
 
-    def top(self, k: int = 5) -> list[Candidate]:
+    def top(self, k: int = 5) -> list[ClassScore]:
         """The k most probable classes, the best first; all of them where there are no more than k.
 
         Of two with the same probability the lower id comes first.
         """
         order = np.argsort(-self.probabilities, kind="stable")[: max(k, 0)]
-        return [Candidate(self.class_names[label], int(label), float(self.probabilities[label])) for label in order]
+        return [ClassScore(self.class_names[label], int(label), float(self.probabilities[label])) for label in order]
 
     def to_supervision(self) -> "Classifications":
         """All classes as `supervision.Classifications`, in the order of their ids; its `get_top_k` sorts them."""

@@ -16,7 +16,7 @@ from pelee.commands.options import add_runtime_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pelee.classification.results import Candidate
+    from pelee.classification.results import ClassScore
 
 
 EPILOG = """\
@@ -80,7 +80,7 @@ def _classify(args: argparse.Namespace) -> int:
         args.weights, runtime=args.runtime, device=args.device, precision=args.precision, mode="throughput"
     )
     to_stdout = args.json == "-"
-    rows: list[tuple[str, list[Candidate]]] = []
+    rows: list[tuple[str, list[ClassScore]]] = []
     failed, interrupted, started = len(problems), False, time.perf_counter()
     try:
         with (
@@ -130,7 +130,7 @@ def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     return list(found.values()), problems
 
 
-def _print_report(rows: Sequence[tuple[str, Sequence[Candidate]]], to_stderr: bool) -> None:
+def _print_report(rows: Sequence[tuple[str, Sequence[ClassScore]]], to_stderr: bool) -> None:
     """Print the classes of each picture, or of many pictures how often each class came first."""
     from rich.console import Console
     from rich.table import Table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data.command_line import new_parser, run
 
 if TYPE_CHECKING:
-    from pelee.runs.run import Run
+    from pelee.runs.run import TrainingRun
 
 
 EPILOG = """\
@@ -45,11 +45,11 @@ def _main(options: argparse.Namespace) -> int:
     import json
 
     from data.errors import PeleeError, SettingsError
-    from pelee.runs.compare import named_apart
+    from pelee.runs.compare import distinguishing_names
     from pelee.runs.plot import plot_runs
     from pelee.runs.run import find_runs, open_run
 
-    runs: dict[Path, Run] = {}
+    runs: dict[Path, TrainingRun] = {}
     problems: list[str] = []
     for path in options.runs:
         try:
@@ -65,7 +65,7 @@ def _main(options: argparse.Namespace) -> int:
     if not runs:
         return 2
     found = list(runs.values())
-    names = named_apart(found)
+    names = distinguishing_names(found)
     if options.json:
         for name, one in zip(names, found, strict=True):
             print(json.dumps(as_json(name, one)))
@@ -79,32 +79,33 @@ def _main(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def as_json(name: str, run: "Run") -> dict[str, Any]:
+def as_json(name: str, run: "TrainingRun") -> dict[str, Any]:
     """A run as one line of `--json` has it: all but the curves of its loss."""
     import dataclasses
 
     values = dataclasses.asdict(run)
     del values["losses"]
+    values["pictures_per_second"] = values.pop("images_per_second")
     return {**values, "name": name, "folder": str(run.folder)}
 
 
-def print_table(names: Sequence[str], runs: "Sequence[Run]") -> None:
+def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
     """Print the runs, a row each, and the command of each below."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from pelee.runs.compare import differing, flat
+    from pelee.runs.compare import differing_settings, flatten
     from pelee.runs.run import SCORES
 
-    keys = differing(runs)
+    keys = differing_settings(runs)
     table = Table("run", "model", "dataset", "settings that differ", box=None, pad_edge=False, header_style="bold")
     for title in ("best", "epoch", "step", "of steps", "pictures/s", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in zip(names, runs, strict=True):
         settings = ", ".join(
             f"{key.removeprefix('model_settings.')} {_shown(value)}"
-            for key, value in flat(one.settings).items()
+            for key, value in flatten(one.settings).items()
             if (one.task, key) in keys
         )
         cells = (
@@ -116,7 +117,7 @@ def print_table(names: Sequence[str], runs: "Sequence[Run]") -> None:
             "" if one.best_epoch is None else str(one.best_epoch),
             "" if one.best_step is None else f"{one.best_step:,}",
             f"{one.steps:,}" if one.finished else f"{one.steps:,} …",
-            "" if one.pictures_per_second is None else f"{one.pictures_per_second:,.0f}",
+            "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
             "" if one.seconds is None else _duration(one.seconds),
         )
         table.add_row(*(Text(cell) for cell in cells))

@@ -74,32 +74,32 @@ def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     tune_allocator()  # before torch is there
     from data.classification.image_folder import open_pictures
     from pelee.classification.training.settings import resolve_settings
-    from pelee.search.budget import Costs
+    from pelee.search.budget import Budget
     from pelee.search.report import print_table, write_report
-    from pelee.search.study import Plan, Search
+    from pelee.search.study import ArchitectureSearch, SearchPlan
     from pelee.training.recipes import parse_overrides
 
     settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
     names = open_pictures(options.dataset, options.root, settings.train_split).class_names
-    costs = Costs(
+    budget = Budget(
         unit="ms" if options.max_ms else "multiply-adds",
         limit=options.max_ms or options.max_multiply_adds,
         classes=len(names),
         input_size=settings.input_size,
         given=settings.model_settings,
     )
-    plan = Plan(
+    plan = SearchPlan(
         options.output,
         settings,
         options.dataset,
         options.root,
         names,
-        costs,
+        budget,
         random=options.random,
         morph=options.morph,
         accelerator=options.accelerator,
     )
-    search = Search(plan)
+    search = ArchitectureSearch(plan)
     if done := search.attempted():
         print(f"{options.output} goes on: {done} of {options.trials} trials are done", flush=True)
     while search.attempted() < options.trials:

@@ -81,13 +81,13 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
     from data.classification.image_folder import open_pictures
     from data.classification.object_crop import View
     from pelee.classification.loading import preprocessing_of, settings_of
-    from pelee.classification.training.dataset import PictureBatches
+    from pelee.classification.training.dataset import ImageBatches
     from pelee.classification.training.distillation import teacher_logits
     from pelee.classification.training.lightning_module import train
     from pelee.classification.training.normalization import network_settings
     from pelee.models.pretrained import is_state_dict, start_from
     from pelee.models.registry import build
-    from pelee.runs.run import noted
+    from pelee.runs.run import record_run
     from pelee.training.provenance import current_commit
     from pelee.training.recipes import to_plain
     from pelee.training.trainer import check_output, to_tensors
@@ -101,7 +101,7 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
     ]
     for pictures in splits:
         print(f"{pictures.name} {pictures.split}: {len(pictures)} pictures, {len(pictures.class_names)} classes")
-    train_set, val_set = (PictureBatches(pictures, settings.picture_size) for pictures in splits)
+    train_set, val_set = (ImageBatches(pictures, settings.picture_size) for pictures in splits)
     names = list(splits[0].class_names)
 
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
@@ -114,7 +114,7 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
         device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
         kept = options.output / "teacher.safetensors"
         taught = teacher_logits(options.teacher, settings.teacher_model, train_set, settings.teacher_size, device, kept)
-    with noted(
+    with record_run(
         options.output,
         command=command,
         model=options.model,

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pelee.runs.run import Run
+from pelee.runs.run import TrainingRun
 
 SAME_RESULT = {"workers", "checkpoint_every", "compile"}  # settings that change how a run is made, not what it gives
 
 
-def named_apart(runs: Sequence[Run]) -> list[str]:
+def distinguishing_names(runs: Sequence[TrainingRun]) -> list[str]:
     """Each run's name with as many folders above it as tell it from the others."""
     parts = [run.folder.resolve().parts for run in runs]
     names = []
@@ -19,16 +19,16 @@ def named_apart(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def differing(runs: Iterable[Run]) -> set[tuple[str, str]]:
+def differing_settings(runs: Iterable[TrainingRun]) -> set[tuple[str, str]]:
     """(task, setting) of what is not the same in all runs of a task that have it."""
     values: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
-        for key, value in flat(run.settings).items():
+        for key, value in flatten(run.settings).items():
             values.setdefault((run.task, key), []).append(value)
     return {key for key, seen in values.items() if key[1] not in SAME_RESULT and any(v != seen[0] for v in seen)}
 
 
-def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the keys of settings in settings beside their own: {"a": {"b": 1}} as {"a.b": 1}."""
     values: dict[str, Any] = {}
     for key, value in settings.items():

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from pelee.runs.run import SCORES, Run
+from pelee.runs.run import SCORES, TrainingRun
 
 
-def plot_runs(runs: Sequence[Run], names: Sequence[str], path: Path | str) -> None:
+def plot_runs(runs: Sequence[TrainingRun], names: Sequence[str], path: Path | str) -> None:
     """Draw each run's score and loss over its steps, a row of panels for each task; the suffix of `path` chooses the
     format.
 

@@ -25,11 +25,11 @@ SCORES = {"classification": ("val/top1", "top-1"), "detection": ("val/mAP", "mAP
 DETECTION_ONLY = {"val/mAP", "train/localization"}  # columns
 LOSS = "train/loss"
 DEPTH = 3  # levels of folders below a folder of runs
-Curve = list[tuple[int, float]]
+MetricCurve = list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """One run.
 
     Attributes:
@@ -42,7 +42,7 @@ class Run:
             None before the first validation.
         steps: done so far, as far as the logs go.
         seconds: of wall clock over all starts; None without event files.
-        pictures_per_second: in training, the median over the log's intervals; None where the log is too short.
+        images_per_second: in training, the median over the log's intervals; None where the log is too short.
         scores, losses: (steps done, value) pairs.
     """
 
@@ -59,13 +59,13 @@ class Run:
     best_step: int | None
     steps: int
     seconds: float | None
-    pictures_per_second: float | None
-    scores: Curve
-    losses: Curve
+    images_per_second: float | None
+    scores: MetricCurve
+    losses: MetricCurve
 
 
 @contextmanager
-def noted(
+def record_run(
     folder: Path, *, command: str, model: str, dataset: str, settings: Mapping[str, Any], started_from: str | None
 ) -> Iterator[None]:
     """A training that writes down what it is as it begins, for whoever looks before its card is there.
@@ -104,7 +104,7 @@ def find_runs(path: Path) -> list[Path]:
     raise DatasetError(f"{path} is no run: it {what}; expected the --output of a training that has begun")
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path) -> TrainingRun:
     """Read a run.
 
     Raises:
@@ -135,7 +135,7 @@ def open_run(folder: Path) -> Run:
         for before, after in pairwise(start.losses)
         if after[0] > before[0] and after[1] > before[1]
     ]
-    return Run(
+    return TrainingRun(
         name=folder.resolve().name,
         folder=folder,
         task=task,
@@ -144,7 +144,7 @@ def open_run(folder: Path) -> Run:
         best_step=int(best["step"]) if best else None,
         steps=max((int(row["step"]) for row in rows if LOSS in row or row in measured), default=0),
         seconds=sum(start.end - start.begin for start in starts) if starts else None,
-        pictures_per_second=settings["batch_size"] * statistics.median(rates)
+        images_per_second=settings["batch_size"] * statistics.median(rates)
         if rates and "batch_size" in settings
         else None,
         scores=[(int(row["step"]), row[column]) for row in measured],

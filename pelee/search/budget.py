@@ -13,20 +13,20 @@ from data.errors import SettingsError
 from pelee.models.complexity import count
 from pelee.models.layers import fuse_conv_bn
 from pelee.models.registry import build
-from pelee.search.space import MODEL, SPACE, ordered, rounded, to_model_settings
+from pelee.search.space import MODEL, SPACE, nearest_value, size_names, to_model_settings
 
 Unit = Literal["multiply-adds", "ms"]
 WARM_UP, CALLS = 3, 15
 HALVINGS = 5
 
 
-def shown(cost: float, unit: str) -> str:
+def format_cost(cost: float, unit: str) -> str:
     """A cost with its unit, in few digits."""
     return f"{cost:.2f} ms" if unit == "ms" else f"{cost / 1e6:,.1f} M multiply-adds"
 
 
 @dataclass
-class Costs:
+class Budget:
     """The costs of designs, each measured once.
 
     Attributes:
@@ -41,7 +41,7 @@ class Costs:
     given: Mapping[str, Any] = field(default_factory=dict)
     _known: dict[str, float] = field(default_factory=dict)
 
-    def of(self, params: Mapping[str, Any]) -> float:
+    def cost(self, params: Mapping[str, Any]) -> float:
         """The cost of the design that a choice of `SPACE` stands for."""
         settings = {**self.given, **to_model_settings(params)}
         key = json.dumps(settings, sort_keys=True)
@@ -51,7 +51,7 @@ class Costs:
 
     def fits(self, params: Mapping[str, Any]) -> bool:
         """Whether a design is within the budget."""
-        return self.of(params) <= self.limit
+        return self.cost(params) <= self.limit
 
     def count(self, params: Mapping[str, Any]) -> tuple[int, int]:
         """Parameters and multiply-adds of a design."""
@@ -71,7 +71,7 @@ class Costs:
                     spent.append(time.perf_counter() - started)
         return 1000 * statistics.median(spent)
 
-    def within(self, params: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    def shrink_to_fit(self, params: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """A design within the budget between `floor` and `params`: down the straight way between them until it fits,
         then up again in one number after the other, where that fits, too.
 
@@ -88,7 +88,9 @@ class Costs:
         low = floor or smallest({})
         best, share, step = None, 0.0, 0.5
         for _ in range(HALVINGS):
-            between = {name: rounded(name, low[name] + share * (params[name] - low[name])) for name in ordered()}
+            between = {
+                name: nearest_value(name, low[name] + share * (params[name] - low[name])) for name in size_names()
+            }
             tried = {**params, **between}
             if self.fits(tried):
                 best, share = tried, share + step
@@ -98,8 +100,8 @@ class Costs:
                 share -= step
             step /= 2
         assert best is not None
-        for name in ordered():
-            for value in (params[name], rounded(name, best[name] + SPACE[name].step)):  # type: ignore[attr-defined]
+        for name in size_names():
+            for value in (params[name], nearest_value(name, best[name] + SPACE[name].step)):  # type: ignore[attr-defined]
                 if best[name] < value <= params[name] and self.fits(best | {name: value}):
                     best |= {name: value}
                     break
@@ -110,11 +112,11 @@ class Costs:
         words = [
             smallest({"stem": stem, "two_way": ways}) for stem in ("two-branch", "plain") for ways in (True, False)
         ]
-        least = min(self.of(params) for params in words)
+        least = min(self.cost(params) for params in words)
         if least > self.limit:
             raise SettingsError(
-                f"the budget of {shown(self.limit, self.unit)} is below the smallest design of the search, which takes "
-                f"{shown(least, self.unit)} at {self.input_size} pixels; allow more, or take a smaller --input-size"
+                f"the budget of {format_cost(self.limit, self.unit)} is below the smallest design of the search, which takes "
+                f"{format_cost(least, self.unit)} at {self.input_size} pixels; allow more, or take a smaller --input-size"
             )
 
 

@@ -11,25 +11,25 @@ from optuna.trial import FrozenTrial
 from data.atomic_files import atomic_path
 from pelee.plotting import BLUE, FAINT, INK, save
 from pelee.runs.run import open_run
-from pelee.search.sampler import front
+from pelee.search.sampler import pareto_front
 from pelee.search.space import MODEL, to_settings
-from pelee.search.study import Plan, Search, write_recipe
+from pelee.search.study import ArchitectureSearch, SearchPlan, write_recipe
 from pelee.training.recipes import to_plain
 
 RED = "#c8402f"
 
 
-def write_report(search: Search) -> dict[str, Any]:
+def write_report(search: ArchitectureSearch) -> dict[str, Any]:
     """Write search.json, best.yaml and pareto.png into the search's folder; returns what search.json holds.
 
     best.yaml is the recipe of the trial with the highest top-1, the cheapest of these.
     """
     plan, trials = search.plan, search.finished()
-    chosen = front(search.study)
+    chosen = pareto_front(search.study)
     best = max(trials, key=lambda trial: (trial.values[0], -trial.values[1]), default=None)
     found = {
         "dataset": plan.dataset,
-        "budget": {"unit": plan.costs.unit, "limit": plan.costs.limit, "input_size": plan.costs.input_size},
+        "budget": {"unit": plan.budget.unit, "limit": plan.budget.limit, "input_size": plan.budget.input_size},
         "best": best.number if best else None,
         "front": [trial.number for trial in chosen],
         "trials": [_row(plan, trial) for trial in trials],
@@ -45,14 +45,14 @@ def write_report(search: Search) -> dict[str, Any]:
     return found
 
 
-def _row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
+def _row(plan: SearchPlan, trial: FrozenTrial) -> dict[str, Any]:
     settings, attributes = to_settings(trial.params, plan.settings), trial.user_attrs
     seconds = open_run(plan.folder(trial.number)).seconds
     return {
         "number": trial.number,
         "top1": trial.values[0],
         "multiply_adds": attributes["multiply_adds"],
-        "ms": round(trial.values[1], 3) if plan.costs.unit == "ms" else None,
+        "ms": round(trial.values[1], 3) if plan.budget.unit == "ms" else None,
         "parameters": attributes["parameters"],
         "grown_from": attributes["start"] if attributes["start"] >= 0 else None,
         "lr": settings.lr,
@@ -100,11 +100,13 @@ def design(settings: dict[str, Any]) -> str:
     return f"{stem}, {layers}, {ways}, {dashed(settings['bottleneck_widths'])}, to {dashed(settings['transitions'])}"
 
 
-def plot_front(plan: Plan, trials: Sequence[FrozenTrial], chosen: Sequence[FrozenTrial], path: Path | str) -> None:
+def plot_front(
+    plan: SearchPlan, trials: Sequence[FrozenTrial], chosen: Sequence[FrozenTrial], path: Path | str
+) -> None:
     """Draw top-1 over cost: every trial, the front through those that no other beats, and the budget."""
     from matplotlib.figure import Figure
 
-    scale, label = (1.0, "ms a picture") if plan.costs.unit == "ms" else (1e6, "million multiply-adds")
+    scale, label = (1.0, "ms a picture") if plan.budget.unit == "ms" else (1e6, "million multiply-adds")
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     axes = figure.subplots()
     for grown, marker, name in ((False, "o", "trained from the start"), (True, "^", "grown from another trial")):
@@ -119,8 +121,8 @@ def plot_front(plan: Plan, trials: Sequence[FrozenTrial], chosen: Sequence[Froze
         axes.annotate(
             str(trial.number), (cost, score), (-5, 5), textcoords="offset points", fontsize=8, color=INK, ha="right"
         )
-    axes.axvline(plan.costs.limit / scale, color=RED, lw=1, ls="--", label="the budget")
-    axes.set_xlabel(f"{label}, at {plan.costs.input_size} pixels", fontsize=9, color=INK)
+    axes.axvline(plan.budget.limit / scale, color=RED, lw=1, ls="--", label="the budget")
+    axes.set_xlabel(f"{label}, at {plan.budget.input_size} pixels", fontsize=9, color=INK)
     axes.set_ylabel("top-1, %", fontsize=9, color=INK)
     axes.margins(x=0.08, y=0.12)
     axes.set_xlim(left=0)

@@ -75,14 +75,14 @@ def to_settings(params: Mapping[str, Any], base: ClassifierSettings) -> Classifi
     )
 
 
-def ordered() -> list[str]:
+def size_names() -> list[str]:
     """The names in `SPACE` of what a network has more or less of."""
     return [
         name for name, kind in SPACE.items() if not isinstance(kind, CategoricalDistribution) and name not in TRAINING
     ]
 
 
-def rounded(name: str, value: float) -> float | int:
+def nearest_value(name: str, value: float) -> float | int:
     """The value of the space that is nearest."""
     kind = SPACE[name]
     assert isinstance(kind, IntDistribution | FloatDistribution) and kind.step
@@ -90,6 +90,6 @@ def rounded(name: str, value: float) -> float | int:
     return int(value) if isinstance(kind, IntDistribution) else value
 
 
-def as_json() -> dict[str, str]:
+def space_to_json() -> dict[str, str]:
     """The space as a search keeps it, so that it goes on in the same one."""
     return {name: distribution_to_json(kind) for name, kind in SPACE.items()}

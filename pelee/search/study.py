@@ -19,10 +19,10 @@ from pelee.classification.loading import load_network, settings_of
 from pelee.classification.training.settings import ClassifierSettings
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import build
-from pelee.search.budget import Costs, shown
+from pelee.search.budget import Budget, format_cost
 from pelee.search.net2net import extends, morph
 from pelee.search.sampler import DesignSampler
-from pelee.search.space import MODEL, PAPER, SPACE, as_json, to_model_settings, to_settings
+from pelee.search.space import MODEL, PAPER, SPACE, space_to_json, to_model_settings, to_settings
 from pelee.training.optimization import RESUMABLE
 from pelee.training.recipes import to_plain
 from pelee.training.trainer import to_tensors
@@ -33,14 +33,14 @@ STUDY = "search.db"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What is searched and how.
 
     Attributes:
         output: the search's folder; trial number 7 is the run in `trials/0007`.
         settings: what every trial is trained with, but for its design, its rate and its decay.
         dataset, root, accelerator: as pelee-train-classifier takes them; class_names: of the data set.
-        costs: the budget.
+        budget: the limit of a design's cost.
         random: trials that are drawn at random at first; see `DesignSampler`.
         morph: a trial that extends a finished one starts from its weights.
     """
@@ -50,7 +50,7 @@ class Plan:
     dataset: str
     root: Path
     class_names: Sequence[str]
-    costs: Costs
+    budget: Budget
     random: int = 10
     morph: bool = False
     accelerator: str = "auto"
@@ -60,7 +60,7 @@ class Plan:
         return self.output / "trials" / f"{number:04}"
 
 
-class Search:
+class ArchitectureSearch:
     """A search that was begun, or that goes on: everything but what the running trial learned since its last
     checkpoint is in `plan.output`.
 
@@ -68,11 +68,11 @@ class Search:
         SettingsError: the budget is below every design, or the folder holds a search with other settings.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
         if clash := sorted(to_model_settings(PAPER).keys() & plan.settings.model_settings.keys()):
             raise SettingsError(f"model_settings sets {clash[0]}, which the search chooses; leave it out")
-        plan.costs.check()
+        plan.budget.check()
         plan.output.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
@@ -84,22 +84,22 @@ class Search:
         self._check_begun()
         # not the same draws again in a search that goes on
         seed = plan.settings.seed + len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = DesignSampler(plan.costs, seed=seed, random=plan.random, morph=plan.morph)
+        self.study.sampler = DesignSampler(plan.budget, seed=seed, random=plan.random, morph=plan.morph)
 
     def _check_begun(self) -> None:
         plan = self.plan
         now = {
             "dataset": plan.dataset,
             "classes": list(plan.class_names),
-            "budget": f"{plan.costs.limit:g} {plan.costs.unit}",
+            "budget": f"{plan.budget.limit:g} {plan.budget.unit}",
             "morph": plan.morph,
-            "space": as_json(),
+            "space": space_to_json(),
             **{key: value for key, value in to_plain(plan.settings).items() if key not in RESUMABLE},
         }
         begun = self.study.user_attrs.get("begun")
         if begun is None:
             self.study.set_user_attr("begun", now)
-            if first := plan.costs.within(PAPER):
+            if first := plan.budget.shrink_to_fit(PAPER):
                 self.study.enqueue_trial(first)  # PeleeNet itself, or what of it the budget allows
             return
         for key, value in now.items():
@@ -128,14 +128,14 @@ class Search:
                 return self._train(left.number, left.user_attrs)
             self.study.tell(left.number, state=TrialState.PRUNED)  # killed before it had begun: nothing is lost
         trial = self.study.ask(SPACE)
-        costs = self.plan.costs
-        cost = costs.of(trial.params)
-        parameters, multiply_adds = costs.count(trial.params)
-        trial.set_constraint("budget", cost / costs.limit - 1)
+        budget = self.plan.budget
+        cost = budget.cost(trial.params)
+        parameters, multiply_adds = budget.count(trial.params)
+        trial.set_constraint("budget", cost / budget.limit - 1)
         trial.set_user_attr("parameters", parameters)
         trial.set_user_attr("multiply_adds", multiply_adds)
         trial.set_user_attr("cost", cost)
-        if cost > costs.limit:  # by a hand other than the sampler's
+        if cost > budget.limit:  # by a hand other than the sampler's
             self.study.tell(trial, state=TrialState.PRUNED)
             return trial.number
         folder = self.plan.folder(trial.number)
@@ -217,7 +217,7 @@ class Search:
             return f"trial {number}: failed; see what its training said above"
         start = trial.user_attrs["start"]
         grown = f", grown from trial {start}" if start >= 0 else ""
-        cost = shown(trial.values[1], self.plan.costs.unit)
+        cost = format_cost(trial.values[1], self.plan.budget.unit)
         return f"trial {number}: top-1 {trial.values[0]:.2f} at {cost}{grown}"
 
 

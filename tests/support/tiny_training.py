@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from data.classification.image_folder import open_pictures
 from data.images.image_io import write_image
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.lightning_module import ClassifierTraining, train
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.lightning_module import ClassifierModule, train
 from pelee.classification.training.settings import ClassifierSettings
 from pelee.models.layers import Normalize
 
@@ -36,7 +36,7 @@ class SmallNet(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def small_sets(root: Path) -> tuple[PictureBatches, PictureBatches]:
+def small_sets(root: Path) -> tuple[ImageBatches, ImageBatches]:
     """Twelve pictures of 16×16, dark and bright ones, and four to validate with."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2)):
@@ -44,7 +44,7 @@ def small_sets(root: Path) -> tuple[PictureBatches, PictureBatches]:
             for number in range(count):
                 image = rng.integers(grey - 40, grey + 40, (16, 16, 3), dtype=np.uint8)
                 write_image(root / split / name / f"{number}.png", image)
-    train_set, val_set = (PictureBatches(open_pictures("imagefolder", root, split), 16) for split in ("train", "val"))
+    train_set, val_set = (ImageBatches(open_pictures("imagefolder", root, split), 16) for split in ("train", "val"))
     return train_set, val_set
 
 
@@ -54,12 +54,12 @@ def small_settings(**changes: Any) -> ClassifierSettings:
 
 
 def run_small(
-    sets: tuple[PictureBatches, PictureBatches],
+    sets: tuple[ImageBatches, ImageBatches],
     output: Path,
     settings: ClassifierSettings,
     network: nn.Module | None = None,
     **options: Any,
-) -> ClassifierTraining:
+) -> ClassifierModule:
     """Train from a fixed seed; returns the module, with its trainer."""
     torch.manual_seed(0)
     network = network or SmallNet()
@@ -79,10 +79,10 @@ def watch(patch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[float]:
     """The learning rate of every step to come, in a list that fills; `Stop` at the step of that number."""
     rates: list[float] = []
 
-    def look(self: ClassifierTraining, batch: Any, batch_idx: int) -> None:
+    def look(self: ClassifierModule, batch: Any, batch_idx: int) -> None:
         if batch.step == stop_at:
             raise Stop
         rates.append(self.trainer.optimizers[0].param_groups[-1]["lr"])
 
-    patch.setattr(ClassifierTraining, "on_train_batch_start", look)
+    patch.setattr(ClassifierModule, "on_train_batch_start", look)
     return rates

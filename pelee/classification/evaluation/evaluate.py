@@ -34,7 +34,7 @@ class Mistake(NamedTuple):
     label_score: float
 
 
-class Verdicts(NamedTuple):
+class TopKResult(NamedTuple):
     """What is kept of N pictures' probabilities; all are (N,).
 
     Attributes:
@@ -58,7 +58,7 @@ class ClassifierEvaluation:
         dataset, split: names of the data set and of its part.
         class_names: C names in the order of the class ids.
         labels: (N,) int64, true class ids of the pictures that were read.
-        verdicts: N each.
+        results: N each.
         files: N, the pictures.
         unreadable: a line for each picture that could not be read and counts nowhere.
         seconds: wall clock of reading and classifying.
@@ -68,7 +68,7 @@ class ClassifierEvaluation:
     split: str
     class_names: tuple[str, ...]
     labels: np.ndarray
-    verdicts: Verdicts
+    results: TopKResult
     files: Sequence[Path]
     unreadable: tuple[str, ...]
     seconds: float
@@ -76,12 +76,12 @@ class ClassifierEvaluation:
     @property
     def top1(self) -> float:
         """Share of the pictures that are right, 0 to 1."""
-        return float((self.verdicts.rank == 0).mean())
+        return float((self.results.rank == 0).mean())
 
     @property
     def top5(self) -> float:
         """Share of the pictures whose class is among the best five; NaN where there are no more than five."""
-        return float((self.verdicts.rank < 5).mean()) if len(self.class_names) > 5 else math.nan
+        return float((self.results.rank < 5).mean()) if len(self.class_names) > 5 else math.nan
 
     @property
     def counts(self) -> np.ndarray:
@@ -90,7 +90,7 @@ class ClassifierEvaluation:
 
     def top_k_by_class(self, k: int) -> np.ndarray:
         """Share of each class's pictures whose rank is below k: (C,) float64, NaN where the class has no picture."""
-        hits = np.bincount(self.labels[self.verdicts.rank < k], minlength=len(self.class_names))
+        hits = np.bincount(self.labels[self.results.rank < k], minlength=len(self.class_names))
         counts = self.counts
         return np.divide(hits, counts, out=np.full(len(counts), math.nan), where=counts > 0)
 
@@ -98,7 +98,7 @@ class ClassifierEvaluation:
     def confusion(self) -> np.ndarray:
         """Pictures by true class (rows) and by what was said (columns): (C, C) int64."""
         size = len(self.class_names)
-        return np.bincount(self.labels * size + self.verdicts.said, minlength=size * size).reshape(size, size)
+        return np.bincount(self.labels * size + self.results.said, minlength=size * size).reshape(size, size)
 
     @property
     def calibration_error(self) -> float:
@@ -106,23 +106,23 @@ class ClassifierEvaluation:
 
         Guo et al. (2017), equation 3, over `BINS` bins of equal width.
         """
-        bins = np.minimum((self.verdicts.score * BINS).astype(np.int64), BINS - 1)
-        gaps = (self.verdicts.rank == 0) - self.verdicts.score.astype(np.float64)
+        bins = np.minimum((self.results.score * BINS).astype(np.int64), BINS - 1)
+        gaps = (self.results.rank == 0) - self.results.score.astype(np.float64)
         return float(np.abs(np.bincount(bins, weights=gaps, minlength=BINS)).sum() / len(bins))
 
     @property
     def mistakes(self) -> list[Mistake]:
         """The most confident mistakes, at most `MISTAKES_KEPT`, the most confident first."""
-        verdicts = self.verdicts
-        wrong = np.flatnonzero(verdicts.rank > 0)
-        order = wrong[np.argsort(-verdicts.score[wrong], kind="stable")][:MISTAKES_KEPT]
+        results = self.results
+        wrong = np.flatnonzero(results.rank > 0)
+        order = wrong[np.argsort(-results.score[wrong], kind="stable")][:MISTAKES_KEPT]
         return [
             Mistake(
                 self.files[index],
                 int(self.labels[index]),
-                int(verdicts.said[index]),
-                float(verdicts.score[index]),
-                float(verdicts.label_score[index]),
+                int(results.said[index]),
+                float(results.score[index]),
+                float(results.label_score[index]),
             )
             for index in order
         ]
@@ -186,7 +186,7 @@ class ClassifierEvaluation:
         }
 
 
-def judge(probabilities: np.ndarray, labels: np.ndarray) -> Verdicts:
+def score(probabilities: np.ndarray, labels: np.ndarray) -> TopKResult:
     """Reduce probabilities (N, C) to what is measured, given the true class ids (N,) int64."""
     rows = np.arange(len(labels))
     said = probabilities.argmax(axis=1)
@@ -194,7 +194,7 @@ def judge(probabilities: np.ndarray, labels: np.ndarray) -> Verdicts:
     before = (probabilities > own[:, None]).sum(axis=1)
     # of two equal ones the lower id comes first, as in `Classification.top`
     ties = (probabilities == own[:, None]) & (np.arange(probabilities.shape[1]) < labels[:, None])
-    return Verdicts(said, probabilities[rows, said], before + ties.sum(axis=1), own)
+    return TopKResult(said, probabilities[rows, said], before + ties.sum(axis=1), own)
 
 
 def most_frequent(counts: np.ndarray, but: int, number: int) -> list[tuple[int, int]]:
@@ -235,13 +235,13 @@ def evaluate(
     check_classes(classifier.class_names, pictures.class_names)
     if not len(pictures.files):
         raise DatasetError(f"{pictures.name} {pictures.split} has no pictures, nothing to measure")
-    parts: list[Verdicts] = []
+    parts: list[TopKResult] = []
     read: list[int] = []
     unreadable: list[str] = []
     started = time.perf_counter()
     with progress_bar("evaluating", len(pictures.files), shown=progress) as advance:
         for part in classifier.stream(pictures.files, batch=batch, workers=workers, read=pictures.read):
-            parts.append(judge(part.probabilities, pictures.labels[part.indices]))
+            parts.append(score(part.probabilities, pictures.labels[part.indices]))
             read += part.indices
             unreadable += [str(error) for _, error in part.errors]
             advance(len(part.indices) + len(part.errors))
@@ -252,7 +252,7 @@ def evaluate(
         split=pictures.split,
         class_names=tuple(pictures.class_names),
         labels=pictures.labels[read],
-        verdicts=Verdicts(*(np.concatenate(column) for column in zip(*parts, strict=True))),
+        results=TopKResult(*(np.concatenate(column) for column in zip(*parts, strict=True))),
         files=[pictures.files[index] for index in read],
         unreadable=tuple(unreadable),
         seconds=time.perf_counter() - started,

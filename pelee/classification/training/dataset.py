@@ -17,7 +17,7 @@ from data.images.preprocess import preprocess
 MEMORY_SHARE = 0.4  # of what is free, that held pictures may take
 
 
-class Batch(NamedTuple):
+class ClassificationBatch(NamedTuple):
     """images (N, 3, S, S) uint8, channels-last in memory; labels (N,) int64; places (N,) int64 in the split's list;
     step: of the run, which random numbers go by; unreadable: what was left out, as one-line errors."""
 
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     unreadable: list[str]
 
 
-class PictureBatches(Dataset[Batch]):
+class ImageBatches(Dataset[ClassificationBatch]):
     """Batches of pictures, each warped to size×size; all of them held as uint8 (N × size² × 3 bytes) where they fit.
 
     A picture that cannot be read is left out of its batch, and named.
@@ -63,14 +63,14 @@ class PictureBatches(Dataset[Batch]):
         except (ImageError, OSError) as error:
             return str(error)
 
-    def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
+    def __getitem__(self, key: tuple[int, Sequence[int]]) -> ClassificationBatch:
         """The batch of step number `key[0]`, of the pictures at the places `key[1]`."""
         step, places = key
         if self.held is not None:
             good = [place for place in places if place not in self.errors]
             index = torch.tensor(good, dtype=torch.int64)
             errors = [self.errors[place] for place in places if place in self.errors]
-            return Batch(self.held[index], self.labels[index], index, step, errors)
+            return ClassificationBatch(self.held[index], self.labels[index], index, step, errors)
         images, good, errors = [], [], []
         for place in places:
             found = self._read(place)
@@ -81,7 +81,9 @@ class PictureBatches(Dataset[Batch]):
                 images.append(found)
         stacked = np.stack(images) if images else np.zeros((0, self.size, self.size, 3), np.uint8)
         index = torch.tensor(good, dtype=torch.int64)
-        return Batch(torch.from_numpy(stacked).permute(0, 3, 1, 2), self.labels[index], index, step, errors)
+        return ClassificationBatch(
+            torch.from_numpy(stacked).permute(0, 3, 1, 2), self.labels[index], index, step, errors
+        )
 
 
 def free_memory() -> int:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from data.atomic_files import atomic_path
 from data.errors import SettingsError, WeightsError
 from data.progress_bar import progress_bar
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.sampler import in_order
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.sampler import sequential_batches
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from pelee.models.pretrained import read_state_dict
 
@@ -49,7 +49,7 @@ def load_teacher(file: Path, architecture: str) -> nn.Module:
 
 @torch.inference_mode()
 def teach(
-    file: Path, architecture: str, batches: PictureBatches, size: int, device: torch.device
+    file: Path, architecture: str, batches: ImageBatches, size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (places (n,), logits (n, K) float16) over all readable pictures: the mean of a picture and its mirror.
 
@@ -57,7 +57,7 @@ def teach(
     """
     network = load_teacher(file, architecture).to(device).to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    for key in in_order(len(batches.pictures), BATCH):
+    for key in sequential_batches(len(batches.pictures), BATCH):
         batch = batches[key]
         images = F.interpolate(batch.images.to(device).float(), (size, size), mode="bicubic", align_corners=False)
         images = ((images.clamp(0, 255) - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -67,7 +67,7 @@ def teach(
 
 
 def teacher_logits(
-    file: Path, architecture: str, batches: PictureBatches, size: int, device: torch.device, kept: Path
+    file: Path, architecture: str, batches: ImageBatches, size: int, device: torch.device, kept: Path
 ) -> Tensor:
     """(N, K) float16, what the teacher says of every picture of the split; zeros where one cannot be read.
 

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from data.errors import DatasetError, SettingsError
 from pelee.classification.training.augmentation import Augmentation
-from pelee.classification.training.dataset import Batch, PictureBatches
+from pelee.classification.training.dataset import ClassificationBatch, ImageBatches
 from pelee.classification.training.distillation import classifier_input, distillation_loss
-from pelee.classification.training.sampler import TrainOrder, in_order
+from pelee.classification.training.sampler import ResumableBatchSampler, sequential_batches
 from pelee.classification.training.settings import ClassifierSettings
 from pelee.training.finetuning import freeze, parameter_groups, split, summary
 from pelee.training.optimization import RESUMABLE, build_optimizer
@@ -27,7 +27,7 @@ from pelee.training.trainer import build_trainer, fit
 MONITOR = "val/top1"
 
 
-class ClassifierTraining(pl.LightningModule):
+class ClassifierModule(pl.LightningModule):
     """One classifier in training: cross-entropy, a teacher's part where there is one, top-1 and top-5 on the held-out
     pictures.
 
@@ -46,8 +46,8 @@ class ClassifierTraining(pl.LightningModule):
         self,
         network: nn.Module,
         settings: ClassifierSettings,
-        train: PictureBatches,
-        val: PictureBatches,
+        train: ImageBatches,
+        val: ImageBatches,
         taught: Tensor | None = None,
         taken: Collection[str] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class ClassifierTraining(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader[Any]:
-        order = TrainOrder(
+        order = ResumableBatchSampler(
             len(self.train_set.pictures),
             self.settings.batch_size,
             self.settings.seed,
@@ -96,7 +96,7 @@ class ClassifierTraining(pl.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        share = in_order(
+        share = sequential_batches(
             len(self.val_set.pictures), 2 * self.settings.batch_size, self.trainer.global_rank, self.trainer.world_size
         )
         return DataLoader(
@@ -112,7 +112,7 @@ class ClassifierTraining(pl.LightningModule):
         if self.settings.compile:
             self.network.compile()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor | None:
         self.unreadable.update(batch.unreadable)
         if len(batch.labels) < 2:  # too few for batch norm
             return None
@@ -149,7 +149,7 @@ class ClassifierTraining(pl.LightningModule):
         self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=len(images))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         self.unreadable.update(batch.unreadable)
         if not len(batch.labels):
             return
@@ -190,8 +190,8 @@ class ClassifierTraining(pl.LightningModule):
 def train(
     network: nn.Module,
     settings: ClassifierSettings,
-    train_set: PictureBatches,
-    val_set: PictureBatches,
+    train_set: ImageBatches,
+    val_set: ImageBatches,
     output: Path,
     *,
     taught: Tensor | None = None,
@@ -200,11 +200,11 @@ def train(
     devices: int = 1,
     accelerator: str = "auto",
     progress: bool = True,
-) -> tuple[ClassifierTraining, dict[str, float]]:
+) -> tuple[ClassifierModule, dict[str, float]]:
     """Train a network; checkpoints and logs go to `output`, and what trains and what is frozen is printed.
 
     Args:
-        taught, taken: see `ClassifierTraining`.
+        taught, taken: see `ClassifierModule`.
 
     Returns:
         The module with the weights that did best on the held-out pictures, and what these reach there: "top1" and
@@ -212,7 +212,7 @@ def train(
 
     Raises:
         DatasetError: splits of other classes.
-        SettingsError: a batch too small for batch norm, a run of other settings, or what `ClassifierTraining` raises.
+        SettingsError: a batch too small for batch norm, a run of other settings, or what `ClassifierModule` raises.
         KeyboardInterrupt: ctrl-C.
     """
     names, others = train_set.pictures.class_names, val_set.pictures.class_names
@@ -228,7 +228,7 @@ def train(
             f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.pictures)} pictures leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
-    module = ClassifierTraining(network, settings, train_set, val_set, taught, taken)
+    module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
         settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
     )

@@ -3,8 +3,8 @@
 from typing import Any
 
 from data.classification.channel_statistics import ColourStatistics
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.sampler import in_order
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.sampler import sequential_batches
 from pelee.classification.training.settings import ClassifierSettings
 from weights.card import Card
 
@@ -12,7 +12,7 @@ AT_ONCE = 64  # pictures
 
 
 def network_settings(
-    settings: ClassifierSettings, train_set: PictureBatches, start: Card | None = None
+    settings: ClassifierSettings, train_set: ImageBatches, start: Card | None = None
 ) -> dict[str, Any]:
     """What `pelee.models.registry.build` is called with: the settings' `model_settings` and their `normalization`.
 
@@ -33,9 +33,9 @@ def network_settings(
     return own | ({"normalization": normalization} if normalization else {})
 
 
-def colour_statistics(batches: PictureBatches) -> ColourStatistics:
+def colour_statistics(batches: ImageBatches) -> ColourStatistics:
     """The colours of all pictures that can be read, at the size that they are held at."""
     found = ColourStatistics()
-    for key in in_order(len(batches.pictures), AT_ONCE):
+    for key in sequential_batches(len(batches.pictures), AT_ONCE):
         found.add(batches[key].images.permute(0, 2, 3, 1).numpy())
     return found

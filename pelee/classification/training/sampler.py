@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 
-class TrainOrder:
+class ResumableBatchSampler:
     """The batches that are left of the current epoch: (step, places) pairs, a function of the seed and the steps done.
 
     Args:
@@ -37,7 +37,7 @@ class TrainOrder:
             yield epoch * len(self) + number, batch[self.rank :: self.world_size].tolist()
 
 
-def in_order(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[tuple[int, list[int]]]:
+def sequential_batches(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[tuple[int, list[int]]]:
     """All places in order, in batches: what an evaluation goes through."""
     share = range(rank, count, world_size)
     return [(0, list(share[start : start + batch_size])) for start in range(0, len(share), batch_size)]

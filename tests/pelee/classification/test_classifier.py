@@ -10,7 +10,7 @@ from data.errors import ImageError, PeleeError, SettingsError, WeightsError
 from data.images.image_io import read_image, write_image
 from data.images.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
-from pelee.classification.results import Candidate, Classification, to_dict, to_json_line
+from pelee.classification.results import Classification, ClassScore, to_dict, to_json_line
 from pelee.models.peleenet import PeleeNet
 from tests.support.lookup_classifier import LookedUp, card, grey, save_toy, use
 from tests.support.paths import ROOT
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_top_is_the_best_first_and_the_lower_id_of_equals() -> None:
     result = Classification(np.array([0.1, 0.4, 0.1, 0.4], np.float32), ("a", "b", "c", "d"))
     assert [(label, class_id) for label, class_id, _ in result.top(3)] == [("b", 1), ("d", 3), ("a", 0)]
-    assert result.best == Candidate("b", 1, pytest.approx(0.4))
+    assert result.best == ClassScore("b", 1, pytest.approx(0.4))
     assert len(result.top(9)) == 4  # no more than there are
     assert result.top(0) == []
 

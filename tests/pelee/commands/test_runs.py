@@ -15,9 +15,9 @@ from tensorboard.summary.writer import event_file_writer
 
 from data.errors import SettingsError
 from pelee.commands.runs import main
-from pelee.runs.compare import differing, named_apart
+from pelee.runs.compare import differing_settings, distinguishing_names
 from pelee.runs.plot import smoothed
-from pelee.runs.run import find_runs, noted, open_run
+from pelee.runs.run import find_runs, open_run, record_run
 from weights.card import Card
 
 CLASSES = "epoch,step,train/classes,train/loss,train/lr,val/top1,val/top5\n"
@@ -82,7 +82,7 @@ def tuned(tmp_path: Path) -> Path:
 def running(tmp_path: Path) -> Path:
     folder = make_run(tmp_path / "runs" / "boxes", DETECTOR + "2,59,1.0,")
     told = {"command": "pelee-train --dataset voc", "model": "pelee", "dataset": "voc t", "settings": {"lr": 1}}
-    with noted(folder, **told, started_from="b"):  # type: ignore[arg-type]
+    with record_run(folder, **told, started_from="b"):  # type: ignore[arg-type]
         pass
     return folder
 
@@ -94,7 +94,7 @@ def test_a_finished_run_is_told_by_its_card_and_its_best_validation(classifier: 
     assert (run.best, run.best_epoch, run.best_step, run.steps) == (0.375, 2, 80, 80)
     assert run.scores == [(40, 0.25), (80, 0.375)]  # without the measurement at its end
     assert run.losses == [(20, 2.5), (40, 2.0), (60, 1.5), (80, 1.0)]
-    assert run.seconds is None and run.pictures_per_second is None
+    assert run.seconds is None and run.images_per_second is None
 
 
 def test_a_running_run_is_told_by_its_record_and_half_a_line_is_passed_over(running: Path) -> None:
@@ -106,14 +106,14 @@ def test_a_running_run_is_told_by_its_record_and_half_a_line_is_passed_over(runn
 
 def test_a_record_stays_with_the_run_that_began_and_a_refused_one_leaves_none(running: Path, tmp_path: Path) -> None:
     told: dict[str, Any] = {"command": "other", "model": "m", "dataset": "d", "settings": {}, "started_from": None}
-    with pytest.raises(SettingsError), noted(tmp_path / "refused", **told):
+    with pytest.raises(SettingsError), record_run(tmp_path / "refused", **told):
         raise SettingsError("no")
     assert not (tmp_path / "refused").exists()
-    with pytest.raises(SettingsError), noted(running, **told):
+    with pytest.raises(SettingsError), record_run(running, **told):
         raise SettingsError("in the midst")
     assert open_run(running).command == "other"
     (running / "last.ckpt").touch()
-    with noted(running, **told | {"command": "third"}):
+    with record_run(running, **told | {"command": "third"}):
         pass
     assert open_run(running).command == "other"
 
@@ -148,16 +148,16 @@ def test_time_and_rate_come_from_the_events_of_every_start(classifier: Path, mon
     write_events(classifier / "logs", 1000.0, losses, monkeypatch)
     write_events(classifier / "logs", 2000.0, [(2005.0, 79)], monkeypatch)
     run = open_run(classifier)
-    assert (run.seconds, run.pictures_per_second) == (145.0, 64.0)
+    assert (run.seconds, run.images_per_second) == (145.0, 64.0)
 
 
 def test_only_what_differs_between_runs_of_a_task_is_told(classifier: Path, tuned: Path, running: Path) -> None:
     runs = [open_run(folder) for folder in (classifier, tuned, running)]
-    assert differing(runs) == {
+    assert differing_settings(runs) == {
         ("classification", "lr"),
         ("classification", "started_from"),
     }  # the workers are no matter
-    assert differing(runs[:1]) == differing(runs[1:]) == set()
+    assert differing_settings(runs[:1]) == differing_settings(runs[1:]) == set()
 
 
 def test_runs_are_found_below_a_folder_and_told_apart_by_their_path(
@@ -166,7 +166,7 @@ def test_runs_are_found_below_a_folder_and_told_apart_by_their_path(
     assert find_runs(classifier) == [classifier]
     assert find_runs(tmp_path) == find_runs(tmp_path / "runs") == [classifier, tuned]
     other = make_run(tmp_path / "more" / "scratch", CLASSIFIER)
-    assert named_apart([open_run(one) for one in (classifier, tuned, other)]) == [
+    assert distinguishing_names([open_run(one) for one in (classifier, tuned, other)]) == [
         "runs/scratch",
         "tuned",
         "more/scratch",

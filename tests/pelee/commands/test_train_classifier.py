@@ -11,8 +11,8 @@ from data.classification.image_folder import open_pictures
 from data.errors import DatasetError, SettingsError, WeightsError
 from data.images.image_io import write_image
 from pelee.classification.training.augmentation import Augmentation, random_resized_crop
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.sampler import TrainOrder, in_order
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.sampler import ResumableBatchSampler, sequential_batches
 from pelee.classification.training.settings import RECIPES, ClassifierSettings, resolve_settings
 from pelee.commands.train_classifier import main
 from pelee.training.recipes import recipe_names
@@ -129,7 +129,7 @@ def test_tiny_imagenet_s_ids_get_their_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_pictures_are_warped_and_labelled(folders: Path, cached: bool) -> None:
-    batches = PictureBatches(open_pictures("imagefolder", folders, "train"), 16, cached)
+    batches = ImageBatches(open_pictures("imagefolder", folders, "train"), 16, cached)
     batch = batches[7, [0, 17, 40]]
     assert batch.images.shape == (3, 3, 16, 16) and batch.images.dtype == torch.uint8
     assert batch.labels.tolist() == [0, 1, 2] and batch.places.tolist() == [0, 17, 40] and batch.step == 7
@@ -141,7 +141,7 @@ def test_pictures_are_warped_and_labelled(folders: Path, cached: bool) -> None:
 def test_an_unreadable_picture_is_left_out_and_named(tmp_path: Path, cached: bool) -> None:
     make_folders(tmp_path, 3)
     (tmp_path / "train" / "blue" / "1.png").write_bytes(b"no picture")
-    batches = PictureBatches(open_pictures("imagefolder", tmp_path, "train"), 16, cached)
+    batches = ImageBatches(open_pictures("imagefolder", tmp_path, "train"), 16, cached)
     batch = batches[0, [0, 1, 5]]
     assert batch.labels.tolist() == [0, 1] and batch.places.tolist() == [0, 5]
     assert len(batch.unreadable) == 1 and "1.png" in batch.unreadable[0]
@@ -149,7 +149,7 @@ def test_an_unreadable_picture_is_left_out_and_named(tmp_path: Path, cached: boo
 
 def test_the_order_is_a_permutation_that_goes_on_where_it_was_left() -> None:
     done = 0
-    order = TrainOrder(10, 3, 1, lambda: done)
+    order = ResumableBatchSampler(10, 3, 1, lambda: done)
     first = list(order)
     assert [step for step, _ in first] == [0, 1, 2]
     assert len({place for _, places in first for place in places}) == 9
@@ -158,15 +158,15 @@ def test_the_order_is_a_permutation_that_goes_on_where_it_was_left() -> None:
     assert [step for step, _ in second] == [3, 4, 5] and second[0][1] != first[0][1]
     done = 5
     assert list(order) == second[2:]
-    halves = [list(TrainOrder(10, 4, 1, lambda: 0, rank, 2)) for rank in (0, 1)]
-    whole = list(TrainOrder(10, 4, 1, lambda: 0))
+    halves = [list(ResumableBatchSampler(10, 4, 1, lambda: 0, rank, 2)) for rank in (0, 1)]
+    whole = list(ResumableBatchSampler(10, 4, 1, lambda: 0))
     for (_, left), (_, right), (_, both) in zip(*halves, whole, strict=True):
         assert sorted(left + right) == sorted(both) and len(left) == len(right)
 
 
 def test_in_order_shares_all_places() -> None:
-    assert in_order(5, 2) == [(0, [0, 1]), (0, [2, 3]), (0, [4])]
-    places = [place for rank in (0, 1) for _, share in in_order(5, 2, rank, 2) for place in share]
+    assert sequential_batches(5, 2) == [(0, [0, 1]), (0, [2, 3]), (0, [4])]
+    places = [place for rank in (0, 1) for _, share in sequential_batches(5, 2, rank, 2) for place in share]
     assert sorted(places) == [0, 1, 2, 3, 4]
 
 
@@ -205,7 +205,7 @@ def test_an_unknown_layout_and_an_unreadable_set_are_refused(tmp_path: Path) -> 
     (tmp_path / "train" / "a").mkdir(parents=True)
     (tmp_path / "train" / "a" / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="not one picture"):
-        PictureBatches(open_pictures("imagefolder", tmp_path, "train"), 16, True)
+        ImageBatches(open_pictures("imagefolder", tmp_path, "train"), 16, True)
 
 
 # Settings
@@ -253,15 +253,15 @@ def test_a_run_that_is_resumed_ends_as_if_it_had_never_stopped(folders: Path, tr
 
     from pelee.classification.training import lightning_module as module
 
-    step = module.ClassifierTraining.training_step
+    step = module.ClassifierModule.training_step
 
-    def stopping(self: module.ClassifierTraining, batch: module.Batch, batch_idx: int) -> torch.Tensor | None:
+    def stopping(self: module.ClassifierModule, batch: module.ClassificationBatch, batch_idx: int) -> torch.Tensor | None:
         if batch.step == 22:
             raise Stop
         return step(self, batch, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(module.ClassifierTraining, "training_step", stopping)
+        patch.setattr(module.ClassifierModule, "training_step", stopping)
         run(folders, short, *words)
     assert run(folders, short, *words, "--resume") == 0
     straight = load_tensors(resolve(trained / "model"))
@@ -329,7 +329,7 @@ def test_the_teacher_s_loss_is_the_divergence_and_follows_its_mean_over_mirrors(
     from pelee.classification.training.distillation import distillation_loss, teach
     from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
-    batches = PictureBatches(open_pictures("imagefolder", folders, "val"), 32)
+    batches = ImageBatches(open_pictures("imagefolder", folders, "val"), 32)
     ((places, said),) = teach(teacher, "mobilenet_v3_small", batches, 32, torch.device("cpu"))
     assert places.tolist() == list(range(48)) and said.shape == (48, 7)
     network = torchvision.models.mobilenet_v3_small(num_classes=7).eval()

@@ -24,10 +24,10 @@ from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import build
 from pelee.runs.run import find_runs, open_run
 from pelee.search import study
-from pelee.search.budget import Costs, smallest
+from pelee.search.budget import Budget, smallest
 from pelee.search.report import write_report
-from pelee.search.sampler import DesignSampler, nearest, raised
-from pelee.search.space import PAPER, SPACE, ordered, to_model_settings, to_settings
+from pelee.search.sampler import DesignSampler, nearest_design, smallest_extension
+from pelee.search.space import PAPER, SPACE, size_names, to_model_settings, to_settings
 from weights.store import resolve
 
 BUDGET = 6e6
@@ -35,8 +35,8 @@ QUICK = ["--max-multiply-adds", "6M", "--random", "2", "--epochs", "1", "--max-s
 QUICK += ["--input-size", "32", "--picture-size", "32", "--precision", "fp32", "--accelerator", "cpu"]
 
 
-def costs(limit: float = BUDGET, unit: Any = "multiply-adds") -> Costs:
-    return Costs(unit, limit, classes=2, input_size=32)
+def costs(limit: float = BUDGET, unit: Any = "multiply-adds") -> Budget:
+    return Budget(unit, limit, classes=2, input_size=32)
 
 
 def counted(model_settings: dict[str, Any]) -> int:
@@ -69,31 +69,31 @@ def test_budgets_are_read(text: str, number: float) -> None:
     assert multiply_adds(text) == number
 
 
-# Costs
+# Budget
 
 
 def test_a_cost_is_that_of_the_network_which_is_built() -> None:
     params = {**smallest({"stem": "plain"}), "blocks3": 4, "transition": 0.875}
-    assert costs().of(params) == counted(to_model_settings(params))
+    assert costs().cost(params) == counted(to_model_settings(params))
     assert costs().count(PAPER)[0] == sum(p.numel() for p in PeleeNet(2).parameters())
 
 
 def test_milliseconds_are_measured_once_and_rise_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = Costs("ms", 1.0, 2, 64)
-    small, large = measured.of(smallest({})), measured.of({**PAPER, "blocks3": 10})
+    measured = Budget("ms", 1.0, 2, 64)
+    small, large = measured.cost(smallest({})), measured.cost({**PAPER, "blocks3": 10})
     assert 0 < small < large
     monkeypatch.setattr("pelee.search.budget.build", None)  # what is known is not measured again
-    assert measured.of(smallest({})) == small
+    assert measured.cost(smallest({})) == small
 
 
 def test_a_design_over_the_budget_shrinks_until_it_just_fits() -> None:
     known = costs()
-    fitting = known.within(PAPER)
+    fitting = known.shrink_to_fit(PAPER)
     assert fitting is not None and not known.fits(PAPER)
-    assert 0.7 * BUDGET < known.of(fitting) <= BUDGET
-    assert all(smallest({})[name] <= fitting[name] <= PAPER[name] for name in ordered())
-    assert known.within(fitting) == fitting
-    assert known.within(PAPER, floor=PAPER) is None
+    assert 0.7 * BUDGET < known.cost(fitting) <= BUDGET
+    assert all(smallest({})[name] <= fitting[name] <= PAPER[name] for name in size_names())
+    assert known.shrink_to_fit(fitting) == fitting
+    assert known.shrink_to_fit(PAPER, floor=PAPER) is None
 
 
 # Sampler
@@ -105,8 +105,8 @@ def run_trials(sampler: DesignSampler, trials: int) -> optuna.Study:
     made = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for _ in range(trials):
         trial = made.ask(SPACE)
-        cost = sampler.costs.of(trial.params)
-        trial.set_constraint("budget", cost / sampler.costs.limit - 1)
+        cost = sampler.budget.cost(trial.params)
+        trial.set_constraint("budget", cost / sampler.budget.limit - 1)
         made.tell(trial, [cost**0.3 - abs(trial.params["lr"] - 1), cost])
     return made
 
@@ -121,15 +121,15 @@ def test_no_proposal_is_over_the_budget_nor_outside_of_the_space() -> None:
     assert len({json.dumps(trial.params) for trial in trials}) == 5
     params = trials[3].params  # every second proposal of the process extends a finished one
     assert any(
-        all(params[name] >= other.params[name] for name in ordered())
+        all(params[name] >= other.params[name] for name in size_names())
         and all(params[name] == other.params[name] for name in ("stem", "two_way"))
         for other in trials[:3]
     )
 
 
 def test_random_draws_differ_with_the_seed_and_reach_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Costs, "fits", lambda self, params: True)
-    drawn = [DesignSampler(costs(), seed=seed, random=9, morph=False).draw() for seed in range(40)]
+    monkeypatch.setattr(Budget, "fits", lambda self, params: True)
+    drawn = [DesignSampler(costs(), seed=seed, random=9, morph=False).random_design() for seed in range(40)]
     for name, kind in SPACE.items():
         values = {params[name] for params in drawn}
         assert len(values) > 2 or (isinstance(kind, CategoricalDistribution) and values == set(kind.choices)), name
@@ -138,10 +138,10 @@ def test_random_draws_differ_with_the_seed_and_reach_every_word(monkeypatch: pyt
 def test_a_raised_design_extends_the_nearest() -> None:
     low, high = smallest({}), {**PAPER, "two_way": False}
     wanted = {**PAPER, "blocks1": 2, "growth_rate": 24, "lr": 2.0}
-    assert nearest(wanted, [low, high, PAPER]) == PAPER
-    child = raised(wanted, PAPER)
+    assert nearest_design(wanted, [low, high, PAPER]) == PAPER
+    child = smallest_extension(wanted, PAPER)
     assert child == {**PAPER, "lr": 2.0}
-    assert raised(wanted, low) == wanted
+    assert smallest_extension(wanted, low) == wanted
 
 
 # The command
@@ -226,7 +226,7 @@ def test_a_trial_that_extends_a_finished_one_starts_as_its_function(
     folders: Path, tmp_path: Path, trained: list[list[str]]
 ) -> None:
     plan = make_plan(folders, tmp_path / "search", morph=True)
-    begun = study.Search(plan)
+    begun = study.ArchitectureSearch(plan)
     begun.study.enqueue_trial({**smallest({}), "lr": 0.5, "weight_decay": 1.0})
     begun.study.enqueue_trial({**smallest({}), "lr": 1.0, "weight_decay": 1.0, "blocks3": 3, "growth_rate": 24})
     for waiting in begun.study.get_trials(states=(TrialState.WAITING,))[:1]:  # the paper's design, of no interest here
@@ -248,15 +248,15 @@ def test_a_trial_that_extends_a_finished_one_starts_as_its_function(
     assert write_report(begun)["trials"][1]["grown_from"] == 1
 
 
-def make_plan(folders: Path, output: Path, morph: bool = False, limit: float = BUDGET) -> study.Plan:
+def make_plan(folders: Path, output: Path, morph: bool = False, limit: float = BUDGET) -> study.SearchPlan:
     overrides = {"epochs": 1, "max_steps": 2, "batch_size": 6, "input_size": 32, "picture_size": 32}
     settings = resolve_settings(None, {**overrides, "precision": "fp32"}, "imagefolder")
     names = ["blue", "red"]
-    return study.Plan(output, settings, "imagefolder", folders, names, costs(limit), 2, morph, accelerator="cpu")
+    return study.SearchPlan(output, settings, "imagefolder", folders, names, costs(limit), 2, morph, accelerator="cpu")
 
 
 def test_a_design_over_the_budget_is_not_trained(folders: Path, tmp_path: Path, trained: list[list[str]]) -> None:
-    begun = study.Search(make_plan(folders, tmp_path / "search"))
+    begun = study.ArchitectureSearch(make_plan(folders, tmp_path / "search"))
     for waiting in begun.study.get_trials(states=(TrialState.WAITING,)):
         begun.study._storage.set_trial_state_values(waiting._trial_id, TrialState.FAIL)
     begun.study.enqueue_trial(PAPER)

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from data.errors import SettingsError
 from data.images.image_io import write_image
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.lightning_module import ClassifierTraining
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.lightning_module import ClassifierModule
 from pelee.commands.train_classifier import main
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.training.finetuning import freeze, parameter_groups, split, summary, tensors_in_order
 from tests.support.tiny_training import SmallNet, all_but_head, run_small, small_sets, small_settings
 from weights.store import load_tensors, resolve
 
-Sets = tuple[PictureBatches, PictureBatches]
+Sets = tuple[ImageBatches, ImageBatches]
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +168,13 @@ class AuxiliaryNet(nn.Module):
 
 def test_the_auxiliary_loss_has_its_weight(sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: dict[str, float] = {}
-    log = ClassifierTraining.log
+    log = ClassifierModule.log
 
-    def keep(self: ClassifierTraining, name: str, value: Any, **options: Any) -> None:
+    def keep(self: ClassifierModule, name: str, value: Any, **options: Any) -> None:
         logged[name] = float(value)
         log(self, name, value, **options)
 
-    monkeypatch.setattr(ClassifierTraining, "log", keep)
+    monkeypatch.setattr(ClassifierModule, "log", keep)
     settings = small_settings(batch_size=12, epochs=1, label_smoothing=0.0, auxiliary_weight=0.25)
     run_small(sets, tmp_path, settings, AuxiliaryNet())
     # Six pictures of each class: the mean of being right and wrong, log(1 + e^-d) and that + d, d the logits' distance.

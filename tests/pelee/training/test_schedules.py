@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from data.errors import SettingsError
-from pelee.classification.training.dataset import PictureBatches
-from pelee.classification.training.lightning_module import MONITOR, ClassifierTraining
+from pelee.classification.training.dataset import ImageBatches
+from pelee.classification.training.lightning_module import MONITOR, ClassifierModule
 from pelee.classification.training.settings import RECIPES, resolve_settings
 from pelee.commands.train_classifier import RECIPE_NAMES
 from pelee.training.optimization import Cycles, OptimizationSettings, build_optimizer
@@ -18,7 +18,7 @@ from pelee.training.recipes import recipe_names
 from pelee.training.schedules import lr_factor, triangular2
 from tests.support.tiny_training import STEPS, Stop, run_small, small_sets, small_settings, watch
 
-Sets = tuple[PictureBatches, PictureBatches]
+Sets = tuple[ImageBatches, ImageBatches]
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +158,11 @@ def test_a_run_s_rates(
 def constant_scores(patch: pytest.MonkeyPatch) -> None:
     """Every validation finds the same."""
 
-    def half(self: ClassifierTraining, batch: Any, batch_idx: int) -> None:
+    def half(self: ClassifierModule, batch: Any, batch_idx: int) -> None:
         for name in (MONITOR, "val/top5"):
             self.log(name, 0.5, batch_size=1)
 
-    patch.setattr(ClassifierTraining, "validation_step", half)
+    patch.setattr(ClassifierModule, "validation_step", half)
 
 
 @pytest.mark.parametrize("stop_at", [2 * STEPS, 2 * STEPS + 2], ids=["after a validation", "within an epoch"])

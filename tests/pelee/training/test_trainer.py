@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pelee.classification.training.dataset import Batch
-from pelee.classification.training.lightning_module import ClassifierTraining
+from pelee.classification.training.dataset import ClassificationBatch
+from pelee.classification.training.lightning_module import ClassifierModule
 from pelee.training.callbacks import AtomicCheckpoints
 from pelee.training.ema import average
 from pelee.training.loggers import keep_metrics
@@ -159,12 +159,12 @@ def test_what_is_measured_last_is_what_a_run_ends_with(tmp_path: Path, monkeypat
     scores = iter([0.25, 0.75, 0.5, 0.7])
     seen: list[torch.Tensor] = []
 
-    def validation_step(self: ClassifierTraining, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self: ClassifierModule, batch: ClassificationBatch, batch_idx: int) -> None:
         seen.append(self.network.get_parameter("head.weight").detach().clone())
         self.log("val/top1", next(scores), batch_size=4)
         self.log("val/top5", 1.0, batch_size=4)
 
-    monkeypatch.setattr(ClassifierTraining, "validation_step", validation_step)
+    monkeypatch.setattr(ClassifierModule, "validation_step", validation_step)
     module = run_small(small_sets(tmp_path / "data"), tmp_path / "run", small_settings(epochs=3, ema_decay=0.5))
     first, best, last, measured = seen
     assert not any(torch.equal(best, other) for other in (first, last))

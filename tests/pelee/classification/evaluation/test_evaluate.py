@@ -12,11 +12,11 @@ from data.errors import DatasetError
 from pelee.classification.classifier import Classifier
 from pelee.classification.evaluation.evaluate import (
     ClassifierEvaluation,
-    Verdicts,
+    TopKResult,
     check_classes,
     evaluate,
-    judge,
     most_frequent,
+    score,
 )
 from pelee.classification.evaluation.report import report
 from tests.support.lookup_classifier import LookedUp, card, grey
@@ -39,7 +39,7 @@ LABELS = np.array([0, 0, 1, 1, 2, 2, 2])
 
 def measured(rows: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> ClassifierEvaluation:
     files = [Path(f"{number}.png") for number in range(len(labels))]
-    return ClassifierEvaluation("toys", "val", names, labels, judge(rows, labels), files, (), 1.0)
+    return ClassifierEvaluation("toys", "val", names, labels, score(rows, labels), files, (), 1.0)
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_the_accuracies_by_hand(by_hand: ClassifierEvaluation) -> None:
 
 def test_ranks_by_hand(by_hand: ClassifierEvaluation) -> None:
     # the sixth: 0.0 against 0, 1, 0: behind the bee and, equal, behind the ant; the seventh the same
-    assert by_hand.verdicts.rank.tolist() == [0, 1, 0, 1, 0, 2, 2]
-    assert by_hand.verdicts.said.tolist() == [0, 1, 1, 0, 2, 1, 1]
+    assert by_hand.results.rank.tolist() == [0, 1, 0, 1, 0, 2, 2]
+    assert by_hand.results.said.tolist() == [0, 1, 1, 0, 2, 1, 1]
 
 
 def test_the_confusion_by_hand(by_hand: ClassifierEvaluation) -> None:
@@ -190,5 +190,5 @@ def test_top5_is_told_of_more_than_five_classes() -> None:
 
 
 def test_verdicts_are_plain_columns() -> None:
-    found = judge(ROWS.astype(np.float32), LABELS)
-    assert isinstance(found, Verdicts) and {len(column) for column in found} == {7}
+    found = score(ROWS.astype(np.float32), LABELS)
+    assert isinstance(found, TopKResult) and {len(column) for column in found} == {7}

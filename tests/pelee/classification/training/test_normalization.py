@@ -14,7 +14,7 @@ from data.images.preprocess import MEAN, SCALE
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, export_classifier
 from pelee.classification.loading import load_network, preprocessing_of, settings_of
-from pelee.classification.training.dataset import PictureBatches
+from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.normalization import colour_statistics
 from pelee.classification.training.settings import resolve_settings
 from pelee.models.layers import Normalize
@@ -113,7 +113,7 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained: Path) -> None:
     card = resolve(trained / "model").card
-    batches = PictureBatches(open_pictures("imagefolder", folders, "train"), 32)
+    batches = ImageBatches(open_pictures("imagefolder", folders, "train"), 32)
     assert batches.held is not None
     pixels = batches.held.permute(0, 2, 3, 1).numpy() @ np.array([0.299, 0.587, 0.114])
     found = card.architecture_settings["normalization"]
@@ -180,15 +180,15 @@ def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: P
     class Stop(Exception):
         pass
 
-    step = module.ClassifierTraining.training_step
+    step = module.ClassifierModule.training_step
 
-    def stopping(self: module.ClassifierTraining, batch: module.Batch, batch_idx: int) -> torch.Tensor | None:
+    def stopping(self: module.ClassifierModule, batch: module.Batch, batch_idx: int) -> torch.Tensor | None:
         if batch.step == 3:
             raise Stop
         return step(self, batch, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(module.ClassifierTraining, "training_step", stopping)
+        patch.setattr(module.ClassifierModule, "training_step", stopping)
         run(folders, tmp_path / "cut", *words)
     assert run(folders, tmp_path / "cut", *words, "--resume") == 0
     straight = load_tensors(resolve(tmp_path / "straight" / "model"))
