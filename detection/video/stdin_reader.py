@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from data.errors import ImageError
+from data.images import jpeg
 from data.images.image_io import read_image
 from detection.video.frames import Frame
 
-SOI, EOI = b"\xff\xd8", 0xD9
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST0 to RST7, SOI
 MOST_BYTES = 256 * 2**20  # of one picture
 POLL = 0.1  # seconds between two looks at whether the run has ended
 
@@ -61,8 +60,13 @@ class PictureStream:
             if self._buffer and not self._closed.is_set():
                 raise ImageError(f"stdin: ends inside picture {index}")
             return None
-        if self._buffer.startswith(SOI):
-            size = self._jpeg_size(index)
+        if self._buffer.startswith(jpeg.START):
+            try:
+                size = jpeg.jpeg_length(self._buffer, lambda size: self._need(size, index))
+            except ValueError:
+                raise ImageError(
+                    f"stdin: picture {index} is a damaged JPEG, and where it ends cannot be told"
+                ) from None
         else:
             self._need(4, index)
             size = 4 + int.from_bytes(self._buffer[:4], "big")
@@ -77,38 +81,6 @@ class PictureStream:
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
-
-    def _jpeg_size(self, index: int) -> int:
-        """Where a JPEG ends: its segments by their lengths (a thumbnail is a JPEG, too), its scans by their end."""
-        place = 2
-        while True:
-            self._need(place + 2, index)
-            if self._buffer[place] != 0xFF:
-                raise ImageError(f"stdin: picture {index} is a damaged JPEG, and where it ends cannot be told")
-            marker = self._buffer[place + 1]
-            if marker == 0xFF:  # a fill byte
-                place += 1
-            elif marker == EOI:
-                return place + 2
-            elif marker in STANDALONE:
-                place += 2
-            else:
-                self._need(place + 4, index)
-                place += 2 + int.from_bytes(self._buffer[place + 2 : place + 4], "big")
-                if marker == 0xDA:
-                    place = self._scan_end(place, index)
-
-    def _scan_end(self, place: int, index: int) -> int:
-        """The first marker after a scan's data: there, FF 00 and restarts are data."""
-        while True:
-            found = self._buffer.find(0xFF, place)
-            place = len(self._buffer) if found < 0 else found
-            self._need(place + 2, index)
-            if self._buffer[place] == 0xFF and not (
-                self._buffer[place + 1] == 0 or 0xD0 <= self._buffer[place + 1] <= 0xD7
-            ):
-                return place
-            place += 2 if self._buffer[place] == 0xFF else 0
 
     def _need(self, size: int, index: int) -> None:
         if size > MOST_BYTES:

@@ -1,13 +1,13 @@
 """What a stranger sends as a picture: judged by its content, and refused by its header before it is inflated."""
 
 import io
-import re
 
 import numpy as np
 from PIL import Image
 
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
+from data.images.jpeg import count_scans
 from serve.errors import ServiceError
 
 ACCEPTED = "JPEG, PNG, WebP, BMP"
@@ -15,8 +15,6 @@ ACCEPTED = "JPEG, PNG, WebP, BMP"
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
 JPEG_QUALITY = 92
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # within a scan: neither a stuffed byte nor a restart
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
 def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
@@ -31,7 +29,7 @@ def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
     kind = picture_format(content)
     if kind is None:
         raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the picture to one")
-    if kind == "JPEG" and count_scans(content) > MAX_SCANS:
+    if kind == "JPEG" and count_scans(content, MAX_SCANS) > MAX_SCANS:
         raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the picture anew")
     try:
         size = stored_size(content) if kind == "WebP" else None
@@ -71,18 +69,6 @@ def stored_size(webp: bytes) -> tuple[int, int] | None:
         bits = int.from_bytes(head[1:5], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     return None
-
-
-def count_scans(jpeg: bytes) -> int:
-    """Count the scans of a JPEG's first picture (ITU-T T.81, annex B), no further than one beyond `MAX_SCANS`."""
-    scans, position = 0, 2
-    while scans <= MAX_SCANS:
-        found = _MARKER.search(jpeg, position)
-        if found is None or jpeg[found.start() + 1] == _END_OF_IMAGE:
-            break
-        scans += jpeg[found.start() + 1] == _START_OF_SCAN
-        position = found.end() + max(2, int.from_bytes(jpeg[found.end() : found.end() + 2], "big"))
-    return scans
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
