@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve.errors import ServiceError
 from data.images.jpeg import count_scans
+from serve.errors import ServiceError
 from serve.inference.image_decoding import MAX_SCANS, open_picture, picture_format, stored_size
 from tests.support.fake_server import encoded, image
 from tests.support.paths import ROOT
@@ -114,8 +114,7 @@ def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
     (tmp_path / "good").write_bytes(encoded(form="PNG"))
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom data.images.jpeg import count_scans
-from serve.inference.image_decoding import open_picture\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom serve.inference.image_decoding import open_picture\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "open_picture(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
         "try: open_picture(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
