@@ -1,15 +1,15 @@
-"""Comparison of training runs: settings that differ, names that tell runs apart."""
+"""Comparison of training runs: settings that differ, shortest names that distinguish the runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pelee.runs.run import TrainingRun
 
-SAME_RESULT = {"workers", "checkpoint_every", "compile"}  # settings that change how a run is made, not what it gives
+SAME_RESULT = {"workers", "checkpoint_every", "compile"}  # settings that do not change a run's result
 
 
 def distinguishing_names(runs: Sequence[TrainingRun]) -> list[str]:
-    """Each run's name with as many folders above it as tell it from the others."""
+    """Each run's folder name, with as many parent folders as distinguish it from the others."""
     parts = [run.folder.resolve().parts for run in runs]
     names = []
     for own in parts:
@@ -20,7 +20,7 @@ def distinguishing_names(runs: Sequence[TrainingRun]) -> list[str]:
 
 
 def differing_settings(runs: Iterable[TrainingRun]) -> set[tuple[str, str]]:
-    """(task, setting) of what is not the same in all runs of a task that have it."""
+    """(task, setting) pairs whose values differ between the runs of that task that have the setting."""
     values: dict[tuple[str, str], list[Any]] = {}
     for run in runs:
         for key, value in flatten(run.settings).items():
@@ -29,7 +29,7 @@ def differing_settings(runs: Iterable[TrainingRun]) -> set[tuple[str, str]]:
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the keys of settings in settings beside their own: {"a": {"b": 1}} as {"a.b": 1}."""
+    """Settings with nested keys joined by dots: {"a": {"b": 1}} -> {"a.b": 1}."""
     values: dict[str, Any] = {}
     for key, value in settings.items():
         values |= {f"{key}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {key: value}

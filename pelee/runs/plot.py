@@ -1,75 +1,97 @@
-"""Plots of training runs."""
+"""Plot of training runs: validation score and training loss over steps."""
+
+from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pelee.plotting import FAINT, INK, save, short
 from pelee.runs.run import SCORES, TrainingRun
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+FEW_POINTS = 40  # a curve with fewer scores marks each of them
 
 
 def plot_runs(runs: Sequence[TrainingRun], names: Sequence[str], path: Path | str) -> None:
-    """Draw each run's score and loss over its steps, a row of panels for each task; the suffix of `path` chooses the
-    format.
+    """Draw the score and the loss of each run over its steps, one row of panels for each task.
 
-    A loss is drawn faintly as it was logged, and strongly as the mean of what lies around each point.
+    Args:
+        names: one for each run, for the legend.
+        path: its suffix (.png, .svg, .pdf) chooses the format.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    from pelee.plotting import FAINT, INK, save, short
 
     palette = [*colormaps["tab10"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined, unused-ignore]
-    groups: dict[str, list[int]] = {}
-    for place, run in enumerate(runs):
-        groups.setdefault(run.task, []).append(place)
+    by_task: dict[str, list[int]] = {}
+    for index, run in enumerate(runs):
+        by_task.setdefault(run.task, []).append(index)
     legend = 0.2 * -(-len(runs) // 3) + 0.1
-    height = 3.2 * len(groups) + legend
+    height = 3.2 * len(by_task) + legend
     figure = Figure(figsize=(10, height))
-    panels = figure.subplots(len(groups), 2, squeeze=False)
+    panels = figure.subplots(len(by_task), 2, squeeze=False)
     figure.subplots_adjust(
         left=0.07, right=0.98, top=1 - 0.35 / height, bottom=(legend + 0.4) / height, wspace=0.16, hspace=0.35
     )
-    lines = {}
-    for (task, places), (score, loss) in zip(groups.items(), panels, strict=True):
-        highest = 0.0
-        for place in places:
-            run, colour = runs[place], palette[place % len(palette)]
-            marker = "." if len(run.scores) < 40 else None
-            percents = [100 * value for _, value in run.scores]
-            (lines[place],) = score.plot(
-                [step for step, _ in run.scores], percents, color=colour, marker=marker, lw=1.4
-            )
-            if run.best is not None:
-                score.plot(run.best_step, 100 * run.best, "o", color=colour, ms=6, mfc="white", mew=1.4)
-            steps = [step for step, _ in run.losses]
-            values = [value for _, value in run.losses]
-            loss.plot(steps, values, color=colour, lw=0.7, alpha=0.25)
-            even = smoothed(values)
-            loss.plot(steps, even, color=colour, marker="." if len(even) < 5 else None, lw=1.4)
-            highest = max([highest, *even])
+    lines: dict[int, Line2D] = {}
+    for (task, indices), (score_panel, loss_panel) in zip(by_task.items(), panels, strict=True):
+        colors = {index: palette[index % len(palette)] for index in indices}
+        lines |= {index: _draw_scores(score_panel, runs[index], color) for index, color in colors.items()}
+        highest = max(_draw_losses(loss_panel, runs[index], color) for index, color in colors.items())
         if highest:
-            loss.set_ylim(top=1.05 * highest)  # the first steps' losses would flatten the rest
-        if not any(runs[place].scores for place in places):
-            score.text(0.5, 0.5, "no validation yet", fontsize=9, color=FAINT, ha="center", transform=score.transAxes)
-        score.set_title(f"{SCORES[task][1]}, %", loc="left", fontsize=9, color=INK)
-        loss.set_title("training loss", loc="left", fontsize=9, color=INK)
-        for panel in (score, loss):
-            panel.set_xlabel("steps", fontsize=8, color=INK)
-            panel.set_xlim(left=0)
-            panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            panel.tick_params(labelsize=8, length=2, color=FAINT, labelcolor=INK)
-            panel.grid(color="#e6e6e6", linewidth=0.6)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.spines[["left", "bottom"]].set_color(FAINT)
-    labels = [short(names[place], 40).replace("$", r"\$") for place in sorted(lines)]
+            loss_panel.set_ylim(top=1.05 * highest)  # the first steps' losses would flatten the rest
+        if not any(runs[index].scores for index in indices):
+            score_panel.text(
+                0.5, 0.5, "no validation yet", fontsize=9, color=FAINT, ha="center", transform=score_panel.transAxes
+            )
+        _style(score_panel, f"{SCORES[task][1]}, %")
+        _style(loss_panel, "training loss")
+    labels = [short(names[index], 40).replace("$", r"\$") for index in sorted(lines)]
     figure.legend(
-        [lines[place] for place in sorted(lines)], labels, loc="lower center", ncols=3, fontsize=8, frameon=False
+        [lines[index] for index in sorted(lines)], labels, loc="lower center", ncols=3, fontsize=8, frameon=False
     )
     save(figure, path)
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """The mean of each value and its neighbours, a twentieth of all on either side."""
+def _draw_scores(panel: Axes, run: TrainingRun, color: str) -> Line2D:
+    """Draw a run's validation scores in percent, the best one as a ring; returns the line."""
+    marker = "." if len(run.scores) < FEW_POINTS else None
+    percents = [100 * value for _, value in run.scores]
+    (line,) = panel.plot([step for step, _ in run.scores], percents, color=color, marker=marker, lw=1.4)
+    if run.best is not None and run.best_step is not None:
+        panel.plot(run.best_step, 100 * run.best, "o", color=color, ms=6, mfc="white", mew=1.4)
+    return line
+
+
+def _draw_losses(panel: Axes, run: TrainingRun, color: str) -> float:
+    """Draw a run's loss: faint as logged, strong as the moving average; returns the average's maximum."""
+    steps = [step for step, _ in run.losses]
+    values = [value for _, value in run.losses]
+    panel.plot(steps, values, color=color, lw=0.7, alpha=0.25)
+    averages = moving_average(values)
+    panel.plot(steps, averages, color=color, marker="." if len(averages) < 5 else None, lw=1.4)
+    return max(averages, default=0.0)
+
+
+def _style(panel: Axes, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_title(title, loc="left", fontsize=9, color=INK)
+    panel.set_xlabel("steps", fontsize=8, color=INK)
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.tick_params(labelsize=8, length=2, color=FAINT, labelcolor=INK)
+    panel.grid(color="#e6e6e6", linewidth=0.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(FAINT)
+
+
+def moving_average(values: Sequence[float]) -> list[float]:
+    """Mean of each value and its neighbors, a twentieth of the series on either side; as many values as given."""
     reach = len(values) // 20
     return [statistics.fmean(values[max(0, place - reach) : place + reach + 1]) for place in range(len(values))]
