@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-class ColourDistortion:
+class ColorDistortion:
     """SSD's photometric distortion, put together of albumentations' transforms.
 
     `RandomBrightnessContrast` is SSD's additive brightness and multiplicative contrast as it stands; of `ColorJitter`

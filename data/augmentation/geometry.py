@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data.augmentation.color import ColourDistortion
+from data.augmentation.color import ColorDistortion
 from data.images.preprocess import MEAN
 
 #: The colour around an expanded picture: the mean that the network subtracts, rounded.
-MEAN_COLOUR = tuple(round(value) for value in MEAN)
+MEAN_COLOR = tuple(round(value) for value in MEAN)
 #: A box narrower or lower than this in the result is dropped: what is left of it cannot be seen.
 SMALLEST = 1.0
 INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_AREA)
@@ -18,7 +18,7 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CropWindow:
     """A rectangle in whole pixels of a picture, which it may stick out of. x1 and y1 are exclusive."""
 
     x0: int
@@ -41,11 +41,11 @@ class Window:
 class Placement:
     """What `render` did: the part `source` of the picture went to the part `target` of the result."""
 
-    source: Window
-    target: Window
+    source: CropWindow
+    target: CropWindow
 
 
-def centres_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+def centers_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """(n, 4) boxes, (k, 4) windows -> (k, n) bool: whose centre lies in which window."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     window = windows[:, None, :]
@@ -55,10 +55,10 @@ def centres_inside(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 def render(
     image: np.ndarray,
-    window: Window,
+    window: CropWindow,
     result: np.ndarray,
     interpolation: int,
-    colours: ColourDistortion,
+    colours: ColorDistortion,
     rng: np.random.Generator,
 ) -> Placement | None:
     """Fill `result` (h, w, 3) with what `window` shows of the picture, and with the mean colour around it.
@@ -69,14 +69,14 @@ def render(
     """
     height, width = image.shape[:2]
     down, across = result.shape[:2]
-    source = Window(
+    source = CropWindow(
         min(max(window.x0, 0), width),
         min(max(window.y0, 0), height),
         max(min(window.x1, width), 0),
         max(min(window.y1, height), 0),
     )
     if source.width <= 0 or source.height <= 0:
-        result[:] = MEAN_COLOUR
+        result[:] = MEAN_COLOR
         return None
     left, right = _whole(source.x0, source.x1, window.x0, window.x1, across)
     top, bottom = _whole(source.y0, source.y1, window.y0, window.y1, down)
@@ -87,13 +87,13 @@ def render(
     )
     part = colours(part, rng)
     if part.shape != result.shape:
-        result[:] = MEAN_COLOUR
+        result[:] = MEAN_COLOR
     result[top:bottom, left:right] = part
-    return Placement(source, Window(left, top, right, bottom))
+    return Placement(source, CropWindow(left, top, right, bottom))
 
 
 def boxes_in_window(
-    boxes: np.ndarray, labels: np.ndarray, window: Window, placement: Placement | None, across: int, down: int
+    boxes: np.ndarray, labels: np.ndarray, window: CropWindow, placement: Placement | None, across: int, down: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The boxes whose centre lies in the window, in pixels of the rendered result, clipped to it.
 
@@ -110,7 +110,7 @@ def boxes_in_window(
     labels = np.asarray(labels)
     if placement is None or not len(boxes):
         return np.zeros((0, 4), dtype=np.float32), labels[:0]
-    kept = centres_inside(boxes, np.array([[window.x0, window.y0, window.x1, window.y1]]))[0]
+    kept = centers_inside(boxes, np.array([[window.x0, window.y0, window.x1, window.y1]]))[0]
     source, target = placement.source, placement.target
     scale = np.array([target.width / source.width, target.height / source.height] * 2, dtype=np.float32)
     offset = np.array([source.x0, source.y0] * 2, dtype=np.float32)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.augmentation.color import ColourDistortion
-from data.augmentation.geometry import INTERPOLATIONS, Sample, Window, boxes_in_window, flip, render
+from data.augmentation.color import ColorDistortion
+from data.augmentation.geometry import INTERPOLATIONS, CropWindow, Sample, boxes_in_window, flip, render
 
 
 class Mosaic:
@@ -20,7 +20,7 @@ class Mosaic:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._colours = ColourDistortion()
+        self._colours = ColorDistortion()
 
     def __call__(
         self, samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator
@@ -56,11 +56,11 @@ class Mosaic:
         return result, np.concatenate(all_boxes).clip(0, 1), np.concatenate(all_labels)
 
 
-def _mosaic_window(image: np.ndarray, across: float, down: float, rng: np.random.Generator) -> Window:
+def _mosaic_window(image: np.ndarray, across: float, down: float, rng: np.random.Generator) -> CropWindow:
     """A window of the picture for a quarter with these shares (0..1) of the result's sides."""
     height, width = image.shape[:2]
     scale = rng.uniform(max(across, down), 1.0)
     w = min(max(round(width * across / scale), 1), width)
     h = min(max(round(height * down / scale), 1), height)
     x0, y0 = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-    return Window(x0, y0, x0 + w, y0 + h)
+    return CropWindow(x0, y0, x0 + w, y0 + h)

@@ -7,8 +7,8 @@ result. The colours are distorted on that small part, the mean colour around it 
 
 import numpy as np
 
-from data.augmentation.color import ColourDistortion
-from data.augmentation.geometry import INTERPOLATIONS, Sample, Window, boxes_in_window, centres_inside, flip, render
+from data.augmentation.color import ColorDistortion
+from data.augmentation.geometry import INTERPOLATIONS, CropWindow, Sample, boxes_in_window, centers_inside, flip, render
 from data.boxes import box_iou
 
 #: Minimum IoU of a crop with some object; 0: any crop that keeps an object; None: the whole picture.
@@ -34,7 +34,7 @@ class SSDAugmentation:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._colours = ColourDistortion()
+        self._colours = ColorDistortion()
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Sample:
         """Augment one picture.
@@ -50,7 +50,7 @@ class SSDAugmentation:
         """
         height, width = image.shape[:2]
         boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
-        canvas = expansion(width, height, rng) if rng.random() < 0.5 else Window(0, 0, width, height)
+        canvas = expansion(width, height, rng) if rng.random() < 0.5 else CropWindow(0, 0, width, height)
         window = crop(canvas, boxes, rng)
         interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
         result = np.empty((self.size, self.size, 3), dtype=np.uint8)
@@ -62,15 +62,15 @@ class SSDAugmentation:
         return result, relative, labels
 
 
-def expansion(width: int, height: int, rng: np.random.Generator) -> Window:
+def expansion(width: int, height: int, rng: np.random.Generator) -> CropWindow:
     """A window of 1 to 4 times the sides of a picture, with the picture at a random place in it."""
     factor = rng.uniform(1.0, EXPAND_LIMIT)
     across, down = int(width * factor), int(height * factor)
     left, top = int(rng.integers(0, across - width + 1)), int(rng.integers(0, down - height + 1))
-    return Window(-left, -top, across - left, down - top)
+    return CropWindow(-left, -top, across - left, down - top)
 
 
-def crop(canvas: Window, boxes: np.ndarray, rng: np.random.Generator) -> Window:
+def crop(canvas: CropWindow, boxes: np.ndarray, rng: np.random.Generator) -> CropWindow:
     """One of SSD's crops of the canvas, in the same coordinates.
 
     Each entry of `CROP_IOUS` has 50 trials to find a window of scale 0.3 to 1 and ratio 1/2 to 2 that holds some
@@ -90,14 +90,14 @@ def crop(canvas: Window, boxes: np.ndarray, rng: np.random.Generator) -> Window:
         if not len(boxes):
             good = np.ones(len(windows), dtype=bool)
         else:
-            held = centres_inside(boxes, windows)  # (trials, n)
+            held = centers_inside(boxes, windows)  # (trials, n)
             good = (held & (box_iou(windows[:, None], boxes[None]) >= least)).any(axis=1)
         if good.any():
-            return Window(*(int(value) for value in windows[good.argmax()]))
+            return CropWindow(*(int(value) for value in windows[good.argmax()]))
     raise AssertionError("unreachable: the whole canvas is among the choices")
 
 
-def _crop_trials(canvas: Window, rng: np.random.Generator) -> np.ndarray:
+def _crop_trials(canvas: CropWindow, rng: np.random.Generator) -> np.ndarray:
     """(CROP_TRIALS, 4) int64 windows of random scale, ratio and place, as SSD's sampler draws them."""
     scale = rng.uniform(*CROP_SCALE, CROP_TRIALS)
     # A window of this scale and ratio must fit into the canvas: scale * sqrt(ratio) <= 1 and scale / sqrt(ratio) <= 1.

@@ -8,7 +8,7 @@ from data.errors import DatasetError
 from data.images.preprocess import LUMA
 
 
-class ColourStatistics:
+class ChannelStatistics:
     """Sums over pictures that mean and standard deviation follow from.
 
     Pixels are whole numbers, so the sums are exact below 2^53: more than 10^11 pixels, a million of 300×300.

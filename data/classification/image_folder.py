@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from data.classification.layouts import LAYOUTS
-from data.classification.object_crop import WHOLE, View
+from data.classification.object_crop import WHOLE_IMAGE, ObjectCrop
 from data.classification.stanford_cars import read_cars
 from data.errors import DatasetError, SettingsError
-from data.images.image_io import PICTURE_SUFFIXES, read_image
+from data.images.image_io import IMAGE_SUFFIXES, read_image
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ImageFolderDataset:
     """A split of a classification set: `labels[i]`, 0-based, is the class of `files[i]`.
 
     Attributes:
@@ -29,7 +29,7 @@ class Pictures:
     files: list[Path]
     labels: np.ndarray  # (N,) int64
     boxes: np.ndarray | None = None  # (N, 4) float32
-    view: View = WHOLE
+    view: ObjectCrop = WHOLE_IMAGE
 
     def __len__(self) -> int:
         return len(self.files)
@@ -40,7 +40,7 @@ class Pictures:
         return image if self.boxes is None else self.view(image, self.boxes[place], str(self.files[place]))
 
 
-def open_pictures(kind: str, root: Path, split: str, view: View | None = None) -> Pictures:
+def open_image_folder(kind: str, root: Path, split: str, view: ObjectCrop | None = None) -> ImageFolderDataset:
     """Find a split's pictures: `root/SPLIT/CLASS/**`, classes in the order of their folders' names.
 
     Tiny ImageNet's folders are WordNet ids; where `root/words.txt` names them (`n01443537<TAB>goldfish, ...`), the
@@ -56,10 +56,10 @@ def open_pictures(kind: str, root: Path, split: str, view: View | None = None) -
     """
     if kind not in LAYOUTS:
         raise DatasetError(f"unknown layout {kind!r}; expected one of {', '.join(LAYOUTS)}")
-    view = view or WHOLE
+    view = view or WHOLE_IMAGE
     if kind == "cars":
         names, files, labels, boxes = read_cars(root, split)
-        return Pictures(root.resolve().name, split, names, files, labels, boxes, view)
+        return ImageFolderDataset(root.resolve().name, split, names, files, labels, boxes, view)
     if view.needs_box:
         asked = "crop_to_box" if view.crop_to_box else "erase_background"
         raise SettingsError(f"{asked} needs boxes, and {kind} has none; it is for cars, or leave it out")
@@ -74,7 +74,7 @@ def open_pictures(kind: str, root: Path, split: str, view: View | None = None) -
     places: list[Path] = []
     numbers: list[int] = []
     for label, path in enumerate(classes):
-        found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not found_here:
             raise DatasetError(f"class folder {path} has no picture in it; fill it or remove it")
         places += found_here
@@ -82,7 +82,7 @@ def open_pictures(kind: str, root: Path, split: str, view: View | None = None) -
     words = [path.name for path in classes]
     if kind == "tiny-imagenet" and (file := root / "words.txt").is_file():
         words = _in_words(words, file)
-    return Pictures(root.resolve().name, split, tuple(words), places, np.array(numbers, np.int64))
+    return ImageFolderDataset(root.resolve().name, split, tuple(words), places, np.array(numbers, np.int64))
 
 
 def _in_words(ids: Sequence[str], file: Path) -> list[str]:

@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from data.augmentation.geometry import MEAN_COLOUR
+from data.augmentation.geometry import MEAN_COLOR
 from data.errors import ImageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class ObjectCrop:
     """How a picture is read where it comes with a box; the default is the whole picture.
 
     Attributes:
@@ -65,7 +65,7 @@ class View:
         if self.erase_background:
             kept = image[top:bottom, left:right]
             image = np.empty_like(image)
-            image[:] = MEAN_COLOUR
+            image[:] = MEAN_COLOR
             image[top:bottom, left:right] = kept
         if self.crop_to_box:
             more = self.box_margin * np.array([right - left, bottom - top])
@@ -75,7 +75,7 @@ class View:
         return image
 
 
-WHOLE = View()
+WHOLE_IMAGE = ObjectCrop()
 
 
 def _clipped(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:

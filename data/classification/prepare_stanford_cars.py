@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.atomic_files import atomic_path
-from data.classification.image_folder import Pictures, open_pictures
-from data.classification.object_crop import View
+from data.classification.image_folder import ImageFolderDataset, open_image_folder
+from data.classification.object_crop import ObjectCrop
 from data.classification.stanford_cars import EXPECTED, SPLITS
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.image_io import write_image
-from data.images.prefetch import read_ahead
+from data.images.prefetch import prefetch
 from data.progress_bar import progress_bar
 
 #: What each official archive unpacks to.
@@ -55,7 +55,9 @@ def unpack_cars(root: Path) -> list[str]:
     return done
 
 
-def prepare_cars(root: Path, output: Path, view: View, *, progress: bool = True) -> tuple[dict[str, int], list[str]]:
+def prepare_cars(
+    root: Path, output: Path, view: ObjectCrop, *, progress: bool = True
+) -> tuple[dict[str, int], list[str]]:
     """Write both splits as folders of pictures a class, each picture as the view shows it; whole ones are copied.
 
     The work goes on in `OUT.part`, which is renamed at the end: a call that was cut is taken up by the next with the
@@ -78,7 +80,7 @@ def prepare_cars(root: Path, output: Path, view: View, *, progress: bool = True)
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; expected {EXPECTED} in it, or their archives")
     unpack_cars(root)
-    splits = [open_pictures("cars", root, split, view) for split in SPLITS]
+    splits = [open_image_folder("cars", root, split, view) for split in SPLITS]
     part = output.with_name(output.name + ".part")
     begun = {"root": str(root.resolve()), **asdict(view)}
     if part.exists() and _begun(part) != begun:
@@ -95,7 +97,7 @@ def prepare_cars(root: Path, output: Path, view: View, *, progress: bool = True)
     left = [job for job in jobs if not job.path.is_file()]
     errors: dict[Path, str] = {}
     with progress_bar("writing", len(left), shown=progress) as advance:
-        for job, found in read_ahead(left, _Job.write):
+        for job, found in prefetch(left, _Job.write):
             if isinstance(found, ImageError):
                 errors[job.path] = str(found)
             advance(1)
@@ -108,7 +110,7 @@ def prepare_cars(root: Path, output: Path, view: View, *, progress: bool = True)
 class _Job(NamedTuple):
     """One picture on its way to its file."""
 
-    pictures: Pictures
+    pictures: ImageFolderDataset
     place: int
     path: Path
 
@@ -122,7 +124,7 @@ class _Job(NamedTuple):
                 shutil.copyfile(self.pictures.files[self.place], aside)
 
 
-def _folder(pictures: Pictures, place: int) -> str:
+def _folder(pictures: ImageFolderDataset, place: int) -> str:
     name = pictures.class_names[pictures.labels[place]].replace("/", "-")
     if name.startswith(".") or "\\" in name or "\0" in name:
         raise DatasetError(f"class {name!r} of {pictures.name} is no name for a folder; get the annotations again")

@@ -9,7 +9,7 @@ from data.classification.layouts import LAYOUTS
 from data.command_line import first_few
 
 if TYPE_CHECKING:
-    from data.classification.object_crop import View
+    from data.classification.object_crop import ObjectCrop
 
 
 def add_statistics(commands: Any) -> None:
@@ -53,20 +53,20 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--erase-background", action="store_true", help="paint the mean colour around the box")
 
 
-def _view(arguments: argparse.Namespace) -> "View":
-    from data.classification.object_crop import View
+def _view(arguments: argparse.Namespace) -> "ObjectCrop":
+    from data.classification.object_crop import ObjectCrop
     from data.errors import SettingsError
 
     if not 0 <= arguments.box_margin < float("inf"):
         raise SettingsError(f"--box-margin is {arguments.box_margin}; expected a share of the box's sides from 0")
-    return View.of(vars(arguments))
+    return ObjectCrop.of(vars(arguments))
 
 
 def _statistics(arguments: argparse.Namespace) -> int:
-    from data.classification.channel_statistics import ColourStatistics
-    from data.classification.image_folder import open_pictures
+    from data.classification.channel_statistics import ChannelStatistics
+    from data.classification.image_folder import open_image_folder
     from data.errors import ImageError, SettingsError
-    from data.images.prefetch import read_ahead
+    from data.images.prefetch import prefetch
     from data.images.preprocess import preprocess
     from data.progress_bar import progress_bar
 
@@ -74,10 +74,12 @@ def _statistics(arguments: argparse.Namespace) -> int:
     size = layout.picture_size if arguments.size is None else arguments.size
     if size < 1:
         raise SettingsError(f"--size is {size}; expected a side in pixels from 1")
-    pictures = open_pictures(arguments.dataset, arguments.root, arguments.split or layout.train_split, _view(arguments))
-    found, errors = ColourStatistics(), []
+    pictures = open_image_folder(
+        arguments.dataset, arguments.root, arguments.split or layout.train_split, _view(arguments)
+    )
+    found, errors = ChannelStatistics(), []
     with progress_bar("reading", len(pictures)) as advance:
-        for _, image in read_ahead(range(len(pictures)), lambda place: preprocess(pictures.read(place), size)):
+        for _, image in prefetch(range(len(pictures)), lambda place: preprocess(pictures.read(place), size)):
             if isinstance(image, ImageError):
                 errors.append(str(image))
             else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from data.datasets.record_builder import build_record
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.images.image_io import find_pictures, read_size
+from data.images.image_io import find_images, read_size
 
 
 def read_folder(root: Path, split: str) -> Dataset:
@@ -28,6 +28,6 @@ def read_folder(root: Path, split: str) -> Dataset:
         build_record(
             path, path.relative_to(root).as_posix(), [], [], size=read_size(path), where=str(path), warnings=warnings
         )
-        for path in find_pictures([folder])
+        for path in find_images([folder])
     ]
     return Dataset("folder", split or "all", (), records, warnings)

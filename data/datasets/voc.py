@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from data.datasets.record_builder import build_record, file_names
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, nearest_name
-from data.images.image_io import PICTURE_SUFFIXES, read_size
+from data.images.image_io import IMAGE_SUFFIXES, read_size
 
 #: The 20 classes in the alphabetical order that results are numbered in.
 CLASS_NAMES = (
@@ -195,7 +195,7 @@ def _picture(
     named = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
     if named in pictures:
         return named
-    for suffix in (".jpg", *sorted(PICTURE_SUFFIXES)):
+    for suffix in (".jpg", *sorted(IMAGE_SUFFIXES)):
         for name in (image_id + suffix, image_id + suffix.upper()):
             if name in pictures:
                 if Path(named).stem != image_id:  # only the suffix missing or different is no news

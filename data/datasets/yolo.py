@@ -9,7 +9,7 @@ import numpy as np
 from data.datasets.record_builder import build_record
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.images.image_io import find_pictures, read_size
+from data.images.image_io import find_images, read_size
 
 
 def read_yolo(root: Path, split: str) -> Dataset:
@@ -93,7 +93,7 @@ def _part(folder: Path, part: object, file: Path) -> list[Path]:
     if not place.exists():  # Roboflow writes ../train/images for a folder beside the yaml
         place = folder / str(part).removeprefix("../")
     if place.is_dir():
-        return find_pictures([place])
+        return find_images([place])
     if place.suffix == ".txt" and place.is_file():
         lines = [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines()]
         return [_listed(line, place.parent, folder) for line in lines if line]

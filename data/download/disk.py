@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from data.download.sources import Part
+from data.download.sources import DownloadPart
 from data.errors import DatasetError
 
 
-def check_space(root: Path, needed: int, part: Part) -> None:
+def check_space(root: Path, needed: int, part: DownloadPart) -> None:
     """Raise DatasetError where fewer than `needed` bytes are free for the archive and its contents."""
     free = shutil.disk_usage(root).free
     if free < needed:

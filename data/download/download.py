@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.download.progress import DownloadProgress
 from data.download.resumable_http import CHUNK, TIMEOUT, WAITS, ResumableFetch
-from data.download.sources import Part, Source
+from data.download.sources import DownloadPart, DownloadSource
 from data.download.unpack import unpack_archive
 from data.errors import DatasetError
 
@@ -21,7 +21,7 @@ def _silent(part: str, step: str, done: int, total: int | None) -> None:
 
 
 def download(
-    source: Source,
+    source: DownloadSource,
     root: Path | str,
     *,
     parts: Sequence[str] = (),
@@ -82,7 +82,7 @@ def download(
     return fetched
 
 
-def _check(name: str, part: Part, partial: Path, progress: DownloadProgress) -> None:
+def _check(name: str, part: DownloadPart, partial: Path, progress: DownloadProgress) -> None:
     """Compare the file's MD5; one that differs is deleted, as no resume could mend it."""
     digest = hashlib.md5(usedforsecurity=False)  # what the publishers give; it finds damage, not malice
     done, total = 0, partial.stat().st_size

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.download.disk import check_space, name_full_disk
 from data.download.progress import DownloadProgress
-from data.download.sources import Part
+from data.download.sources import DownloadPart
 from data.errors import DatasetError
 
 CHUNK = 1 << 18  # bytes read at a time
@@ -32,7 +32,7 @@ class ResumableFetch:
 
     name: str
     url: str
-    part: Part
+    part: DownloadPart
     partial: Path
     root: Path
     progress: DownloadProgress

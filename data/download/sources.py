@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DownloadPart:
     """One archive of a data set.
 
     Attributes:
@@ -28,40 +28,40 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DownloadSource:
     """A data set's address and its parts by name."""
 
     base_url: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, DownloadPart]
 
 
 SOURCES = {
-    "voc": Source(
+    "voc": DownloadSource(
         "http://host.robots.ox.ac.uk/pascal/VOC/",
         {
-            "2007-trainval": Part(
+            "2007-trainval": DownloadPart(
                 "voc2007/VOCtrainval_06-Nov-2007.tar",
                 "c52e279531787c972589f7e41ab4ae64",
                 "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt",
             ),
-            "2007-test": Part(
+            "2007-test": DownloadPart(
                 "voc2007/VOCtest_06-Nov-2007.tar",
                 "b6e924de25625d8de591ea690078ad9f",
                 "VOCdevkit/VOC2007/ImageSets/Main/test.txt",
             ),
-            "2012-trainval": Part(
+            "2012-trainval": DownloadPart(
                 "voc2012/VOCtrainval_11-May-2012.tar",
                 "6cd6e144f989b92b3379bac3b3de84fd",
                 "VOCdevkit/VOC2012/ImageSets/Main/trainval.txt",
             ),
         },
     ),
-    "coco": Source(
+    "coco": DownloadSource(
         "http://images.cocodataset.org/",
         {
-            "train2017": Part("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017"),
-            "val2017": Part("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017"),
-            "annotations": Part(
+            "train2017": DownloadPart("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017"),
+            "val2017": DownloadPart("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017"),
+            "annotations": DownloadPart(
                 "annotations/annotations_trainval2017.zip",
                 "f4bbac642086de4f52a3fdda2de5fa2c",
                 "annotations/instances_val2017.json",

@@ -17,8 +17,8 @@ from data.errors import ImageError
 
 #: Pillow's decoders that are used (JPEG's takes MPO, too); the others (PSD, EPS, ...) are never tried on user's bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-#: What `find_pictures` takes from a folder, compared in lower case.
-PICTURE_SUFFIXES = frozenset(
+#: What `find_images` takes from a folder, compared in lower case.
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
 )
 #: The largest picture that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
@@ -108,7 +108,7 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
         ImageError: the suffix names no format that can be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageError(f"{path}: cannot write a picture with the suffix {path.suffix!r}; use .jpg or .png")
     image = Image.fromarray(np.ascontiguousarray(rgb))
     with atomic_path(path) as aside:
@@ -118,11 +118,11 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
             image.save(aside)
 
 
-def find_pictures(inputs: Iterable[str | Path]) -> list[Path]:
+def find_images(inputs: Iterable[str | Path]) -> list[Path]:
     """The pictures that files, folders (with their subfolders) and glob patterns name, sorted, each once.
 
     A file named outright is kept whatever its suffix; folders and patterns yield files with a suffix of
-    `PICTURE_SUFFIXES`. Hidden files and folders are skipped.
+    `IMAGE_SUFFIXES`. Hidden files and folders are skipped.
 
     Raises:
         ImageError: an input that does not exist, or inputs that hold no picture at all.
@@ -133,7 +133,7 @@ def find_pictures(inputs: Iterable[str | Path]) -> list[Path]:
         for path in _matches(item):
             found.setdefault(os.path.normpath(path.absolute()), path)
     if items and not found:
-        raise ImageError(f"{', '.join(items)}: no pictures; looked for {' '.join(sorted(PICTURE_SUFFIXES))}")
+        raise ImageError(f"{', '.join(items)}: no pictures; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found.values())
 
 
@@ -151,7 +151,7 @@ def _matches(item: str) -> Iterator[Path]:
         for match in map(Path, matches):
             if match.is_dir():
                 yield from _walk(match)
-            elif match.suffix.lower() in PICTURE_SUFFIXES:
+            elif match.suffix.lower() in IMAGE_SUFFIXES:
                 yield match
 
 
@@ -160,7 +160,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in PICTURE_SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
                 yield path
 
 

@@ -11,7 +11,7 @@ Source = TypeVar("Source")
 Result = TypeVar("Result")
 
 
-def read_ahead(
+def prefetch(
     sources: Iterable[Source], read: Callable[[Source], Result], *, workers: int = 4, ahead: int = 64
 ) -> Iterator[tuple[Source, Result | ImageError]]:
     """Yield each source, in order, with what `read` returns for it, or with the `ImageError` that it raises.

@@ -22,12 +22,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """
     import cv2
 
-    from data.images.image_io import find_pictures, read_image
+    from data.images.image_io import find_images, read_image
     from detection.benchmark import latency as bench_speed
     from detection.benchmark.report import describe_machine
 
     machine = describe_machine()  # before this run makes it busy
-    paths = find_pictures(options.pictures)
+    paths = find_images(options.pictures)
     cv2.setNumThreads(1)  # as pelee-detect has it
     images = [read_image(path) for path in paths[:64]]  # what is in memory at once
     contenders, absent = bench_speed.our_contenders(

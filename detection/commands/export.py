@@ -133,11 +133,11 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
 
 
 def _pictures(options: argparse.Namespace) -> list[Path]:
-    from data.images.image_io import find_pictures
+    from data.images.image_io import find_images
 
     if options.pictures is None and not SAMPLES.is_dir():
         raise SettingsError("no pictures to verify the export on; name some with --pictures DIR")
-    return find_pictures([options.pictures or SAMPLES])
+    return find_images([options.pictures or SAMPLES])
 
 
 def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:

@@ -13,7 +13,7 @@ import numpy as np
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.image_io import read_image
-from data.images.prefetch import read_ahead
+from data.images.prefetch import prefetch
 from data.progress_bar import progress_bar
 from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.confusion_matrix import confusion_matrix
@@ -215,7 +215,7 @@ def _batches(records: Sequence[Record], batch: int, workers: int) -> Iterator[tu
     """Yield the records in parts with their pictures: while one is in work, another is read in threads."""
     part: list[Record] = []
     images: list[np.ndarray] = []
-    read = read_ahead(records, lambda record: read_image(record.image), workers=workers, ahead=batch)
+    read = prefetch(records, lambda record: read_image(record.image), workers=workers, ahead=batch)
     for record, found in read:
         if isinstance(found, ImageError):
             raise DatasetError(f"{found}; a measurement leaves no picture out: mend the data set") from found

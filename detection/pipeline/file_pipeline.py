@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import ImageError
 from data.images.image_io import write_image
-from data.images.prefetch import read_ahead
+from data.images.prefetch import prefetch
 from detection.detector import Detecting
 from detection.pipeline.frame_task import Look, Summary
 from detection.pipeline.inputs import Item
@@ -202,7 +202,7 @@ class Pipeline(Outputs):
 
     def _read(self, items: Sequence[Item]) -> Generator[Look]:
         """Yield pictures, read ahead."""
-        images = read_ahead(items, lambda item: self.detector.read(item.source), workers=READERS, ahead=WAITING)
+        images = prefetch(items, lambda item: self.detector.read(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
                 yield Look(item, str(image)) if isinstance(image, ImageError) else Look(item, image=image)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import ImageError, SettingsError
-from data.images.image_io import PICTURE_SUFFIXES, find_pictures
+from data.images.image_io import IMAGE_SUFFIXES, find_images
 from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
 
 
@@ -75,12 +75,12 @@ def _items(given: str, output: Path | None, as_video: bool) -> list[Item]:
         return [Item(given, True, given, Path("stdin-000000.jpg"))]
     if as_video and (is_live(given) or is_address(given)):
         return [Item(given, True, display_name(given), _video_target(given))]
-    if as_video and Path(given).is_file() and Path(given).suffix.lower() not in PICTURE_SUFFIXES:
+    if as_video and Path(given).is_file() and Path(given).suffix.lower() not in IMAGE_SUFFIXES:
         return [Item(given, True, given, _video_target(given))]
     if not Path(given).exists():
         # glob as the shell does it: absolute patterns too, which pathlib's refuses
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
-        known = VIDEO_SUFFIXES | PICTURE_SUFFIXES
+        known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
         items = [
             replace(item, given=given)
             for match in matches
@@ -102,7 +102,7 @@ def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> li
             return [Item(path, True, path, _video_target(path))]
         return [Item(path, False, path, Path(Path(path).stem + ".jpg"))]
     try:
-        pictures = find_pictures([path])
+        pictures = find_images([path])
     except ImageError:
         if empty_allowed:
             return []

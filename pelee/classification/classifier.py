@@ -11,7 +11,7 @@ import numpy as np
 
 from data.errors import ImageError, SettingsError, WeightsError
 from data.images.image_io import read_image
-from data.images.prefetch import read_ahead
+from data.images.prefetch import prefetch
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
 from pelee.classification.results import Classification
@@ -170,7 +170,7 @@ class Classifier:
         pending: deque[tuple[ClassifiedFiles, Future[tuple[np.ndarray, ...]] | None]] = deque()
         nothing = np.zeros((0, len(self.card.class_names)), np.float32)
         part, squares = ClassifiedFiles([], [], nothing, []), []
-        prepared = read_ahead(
+        prepared = prefetch(
             range(len(files)),
             lambda index: self._prepare(read(index) if read else files[index]),
             workers=workers,

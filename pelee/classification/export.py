@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.classification.image_folder import Pictures
+from data.classification.image_folder import ImageFolderDataset
 from data.errors import WeightsError
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.evaluation.evaluate import check_classes, evaluate
@@ -39,7 +39,7 @@ class Check:
     """What an export is measured on: pictures, and a split of a data set where top-1 and top-5 are wanted."""
 
     pictures: Sequence[Path]
-    dataset: Pictures | None = None
+    dataset: ImageFolderDataset | None = None
 
 
 def export_classifier(
@@ -110,7 +110,7 @@ def compare(reference: Classifier, candidate: Classifier, paths: Sequence[Path])
     }
 
 
-def measure(reference: Classifier, candidate: Classifier, pictures: Pictures) -> dict[str, Any]:
+def measure(reference: Classifier, candidate: Classifier, pictures: ImageFolderDataset) -> dict[str, Any]:
     """Top-1 and, of more than five classes, top-5 of both on a split, in points of 100."""
     before, after = (evaluate(classifier, pictures) for classifier in (reference, candidate))
     found: dict[str, Any] = {"split": f"{pictures.name} {pictures.split}: {len(before.labels)} pictures"}

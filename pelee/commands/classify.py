@@ -117,13 +117,13 @@ def _classify(args: argparse.Namespace) -> int:
 def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Return the pictures that the inputs name, each once, and a line for each input that names none."""
     from data.errors import ImageError
-    from data.images.image_io import find_pictures
+    from data.images.image_io import find_images
 
     found: dict[str, Path] = {}
     problems: list[str] = []
     for given in inputs:
         try:
-            for path in find_pictures([given]):
+            for path in find_images([given]):
                 found.setdefault(os.path.realpath(path), path)
         except ImageError as error:
             problems.append(str(error))

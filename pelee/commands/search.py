@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     tune_allocator()  # before torch is there
-    from data.classification.image_folder import open_pictures
+    from data.classification.image_folder import open_image_folder
     from pelee.classification.training.settings import resolve_settings
     from pelee.search.budget import Budget
     from pelee.search.report import print_table, write_report
@@ -80,7 +80,7 @@ def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     from pelee.training.recipes import parse_overrides
 
     settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
-    names = open_pictures(options.dataset, options.root, settings.train_split).class_names
+    names = open_image_folder(options.dataset, options.root, settings.train_split).class_names
     budget = Budget(
         unit="ms" if options.max_ms else "multiply-adds",
         limit=options.max_ms or options.max_multiply_adds,

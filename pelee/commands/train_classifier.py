@@ -78,8 +78,8 @@ def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence
 def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
     import torch
 
-    from data.classification.image_folder import open_pictures
-    from data.classification.object_crop import View
+    from data.classification.image_folder import open_image_folder
+    from data.classification.object_crop import ObjectCrop
     from pelee.classification.loading import preprocessing_of, settings_of
     from pelee.classification.training.dataset import ImageBatches
     from pelee.classification.training.distillation import teacher_logits
@@ -96,7 +96,7 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
 
     check_output(options.output, options.resume)
     splits = [
-        open_pictures(options.dataset, options.root, split, View.of(vars(settings)))
+        open_image_folder(options.dataset, options.root, split, ObjectCrop.of(vars(settings)))
         for split in (settings.train_split, settings.val_split)
     ]
     for pictures in splits:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DatasetError
-from data.images.image_io import find_pictures, read_image
+from data.images.image_io import find_images, read_image
 from data.images.preprocess import preprocess
 
 CALIBRATION_PICTURES = 300
@@ -45,5 +45,5 @@ def calibrate_on(
         if not pictures.is_dir():
             raise DatasetError(f"{pictures}: no such folder, expected one with pictures to calibrate int8 on")
         source = source or pictures.resolve().name
-        pictures = find_pictures([pictures])
+        pictures = find_images([pictures])
     return Calibration(list(read_inputs(choose(pictures, count), size)), source)

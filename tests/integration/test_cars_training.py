@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.classification.image_folder import open_pictures
+from data.classification.image_folder import open_image_folder
 from detection.commands import export as export_cli
 from pelee.classification.training.dataset import ImageBatches
 from pelee.commands import eval_classifier as eval_cli
@@ -58,10 +58,10 @@ def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
 
 
 def test_batches_hold_the_view(root: Path) -> None:
-    from data.classification.object_crop import View
+    from data.classification.object_crop import ObjectCrop
 
-    boxes = ImageBatches(open_pictures("cars", root, "train", View(crop_to_box=True)), 16)
-    whole = ImageBatches(open_pictures("cars", root, "train"), 16)
+    boxes = ImageBatches(open_image_folder("cars", root, "train", ObjectCrop(crop_to_box=True)), 16)
+    whole = ImageBatches(open_image_folder("cars", root, "train"), 16)
     inside = boxes[0, [1]].images[0].float().mean((1, 2))
     assert np.allclose(inside, INSIDE, atol=20)  # JPEG mixes the colours at the edges
     assert whole[0, [1]].images[0, 2].float().mean() > 120, "blue around the box"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.classification.image_folder import open_pictures
+from data.classification.image_folder import open_image_folder
 from data.images.image_io import write_image
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.lightning_module import ClassifierModule, train
@@ -44,7 +44,7 @@ def small_sets(root: Path) -> tuple[ImageBatches, ImageBatches]:
             for number in range(count):
                 image = rng.integers(grey - 40, grey + 40, (16, 16, 3), dtype=np.uint8)
                 write_image(root / split / name / f"{number}.png", image)
-    train_set, val_set = (ImageBatches(open_pictures("imagefolder", root, split), 16) for split in ("train", "val"))
+    train_set, val_set = (ImageBatches(open_image_folder("imagefolder", root, split), 16) for split in ("train", "val"))
     return train_set, val_set
 
 

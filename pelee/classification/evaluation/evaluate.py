@@ -15,7 +15,7 @@ from data.errors import DatasetError
 from data.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from data.classification.image_folder import Pictures
+    from data.classification.image_folder import ImageFolderDataset
     from pelee.classification.classifier import Classifier
     from weights.card import Card
 
@@ -203,21 +203,21 @@ def most_frequent(counts: np.ndarray, but: int, number: int) -> list[tuple[int, 
     return [(index, int(counts[index])) for index in order[:number]]
 
 
-def open_as_trained(card: Card, kind: str, root: Path, split: str) -> Pictures:
+def open_as_trained(card: Card, kind: str, root: Path, split: str) -> ImageFolderDataset:
     """A split as a model's training looked at it: cars by their boxes where it did, all other pictures whole.
 
     Args:
         card: the model's.
-        kind: one of `data.classification.layouts.LAYOUTS`; root, split: see `data.classification.image_folder.open_pictures`, also for the errors.
+        kind: one of `data.classification.layouts.LAYOUTS`; root, split: see `data.classification.image_folder.open_image_folder`, also for the errors.
     """
-    from data.classification.image_folder import open_pictures
-    from data.classification.object_crop import View
+    from data.classification.image_folder import open_image_folder
+    from data.classification.object_crop import ObjectCrop
 
-    return open_pictures(kind, root, split, View.of(card.training["settings"]) if kind == "cars" else None)
+    return open_image_folder(kind, root, split, ObjectCrop.of(card.training["settings"]) if kind == "cars" else None)
 
 
 def evaluate(
-    classifier: Classifier, pictures: Pictures, *, batch: int = 64, workers: int = 4, progress: bool = True
+    classifier: Classifier, pictures: ImageFolderDataset, *, batch: int = 64, workers: int = 4, progress: bool = True
 ) -> ClassifierEvaluation:
     """Classify every picture of a split and measure; one that cannot be read is left out and named.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.classification.image_folder import Pictures
+from data.classification.image_folder import ImageFolderDataset
 from data.errors import DatasetError, ImageError
 from data.images.preprocess import preprocess
 
@@ -37,7 +37,7 @@ class ImageBatches(Dataset[ClassificationBatch]):
         cached: None decides by the memory that is free.
     """
 
-    def __init__(self, pictures: Pictures, size: int, cached: bool | None = None) -> None:
+    def __init__(self, pictures: ImageFolderDataset, size: int, cached: bool | None = None) -> None:
         self.pictures = pictures
         self.size = size
         self.labels = torch.from_numpy(pictures.labels)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from data.classification.channel_statistics import ColourStatistics
+from data.classification.channel_statistics import ChannelStatistics
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.sampler import sequential_batches
 from pelee.classification.training.settings import ClassifierSettings
@@ -33,9 +33,9 @@ def network_settings(
     return own | ({"normalization": normalization} if normalization else {})
 
 
-def colour_statistics(batches: ImageBatches) -> ColourStatistics:
+def colour_statistics(batches: ImageBatches) -> ChannelStatistics:
     """The colours of all pictures that can be read, at the size that they are held at."""
-    found = ColourStatistics()
+    found = ChannelStatistics()
     for key in sequential_batches(len(batches.pictures), AT_ONCE):
         found.add(batches[key].images.permute(0, 2, 3, 1).numpy())
     return found

@@ -59,7 +59,7 @@ class ClassifierSettings(OptimizationSettings):
         label_smoothing: share of the target that is spread over all classes.
         transforms: names of `pelee.classification.training.transforms`, in this order; each says its range there.
         transform_share: probability that a picture is changed by them; it then passes all of them.
-        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.classification.object_crop.View`.
+        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.classification.object_crop.ObjectCrop`.
         normalization: "usual" for the network's own (that of the weights it starts from, else the paper's), "data" for
             mean and standard deviation of the training pictures as they are read, or these as numbers.
         grey: the network takes every picture's grey.

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data.augmentation.ssd as augment
-from data.augmentation.color import ColourDistortion
-from data.augmentation.geometry import MEAN_COLOUR, Window, boxes_in_window, flip, render
+from data.augmentation.color import ColorDistortion
+from data.augmentation.geometry import MEAN_COLOR, CropWindow, boxes_in_window, flip, render
 from data.augmentation.mosaic import Mosaic
 from data.augmentation.ssd import CROP_IOUS, SSDAugmentation, crop, expansion
 
@@ -170,7 +170,7 @@ def test_the_whole_picture_and_each_side_of_the_coins_come_up_as_often_as_they_s
 ) -> None:
     """An object over the whole picture satisfies every constraint often, so the choice is near even: 1/7 are whole."""
     rng = np.random.default_rng(0)
-    canvas = Window(0, 0, 100, 100)
+    canvas = CropWindow(0, 0, 100, 100)
     box = np.array([[0, 0, 100, 100]], dtype=np.float32)
     whole = np.mean([crop(canvas, box, rng) == canvas for _ in range(3000)])
     assert 0.12 < whole < 0.19
@@ -200,30 +200,30 @@ def test_an_expansion_holds_the_picture_and_is_at_most_four_times_it(seed: int, 
 def test_an_expanded_picture_is_surrounded_by_the_undistorted_mean() -> None:
     image = np.zeros((50, 100, 3), dtype=np.uint8)
     result = np.empty((80, 80, 3), dtype=np.uint8)
-    window = Window(-100, -50, 300, 150)  # four times the picture, one of it to the left and above
-    placement = render(image, window, result, cv2.INTER_AREA, ColourDistortion(), np.random.default_rng(0))
-    assert placement is not None and placement.target == Window(20, 20, 40, 40)
+    window = CropWindow(-100, -50, 300, 150)  # four times the picture, one of it to the left and above
+    placement = render(image, window, result, cv2.INTER_AREA, ColorDistortion(), np.random.default_rng(0))
+    assert placement is not None and placement.target == CropWindow(20, 20, 40, 40)
     outside = np.ones((80, 80), dtype=bool)
     outside[20:40, 20:40] = False
-    assert (result[outside] == MEAN_COLOUR).all() and (result[20:40, 20:40] < 40).all()
+    assert (result[outside] == MEAN_COLOR).all() and (result[20:40, 20:40] < 40).all()
 
 
 def test_a_window_beside_the_picture_shows_the_mean_and_no_boxes() -> None:
     image = np.zeros((50, 100, 3), dtype=np.uint8)
     result = np.empty((8, 8, 3), dtype=np.uint8)
-    window = Window(100, 0, 150, 50)
-    placement = render(image, window, result, cv2.INTER_LINEAR, ColourDistortion(), np.random.default_rng(0))
-    assert placement is None and (result == MEAN_COLOUR).all()
+    window = CropWindow(100, 0, 150, 50)
+    placement = render(image, window, result, cv2.INTER_LINEAR, ColorDistortion(), np.random.default_rng(0))
+    assert placement is None and (result == MEAN_COLOR).all()
     boxes, labels = boxes_in_window(np.array([[0, 0, 9, 9]], np.float32), np.array([3]), window, placement, 8, 8)
     assert boxes.shape == (0, 4) and labels.shape == (0,)
 
 
 def test_objects_stay_by_their_centre_and_are_clipped_by_hand() -> None:
     boxes = np.array([[0, 0, 30, 20], [0, 0, 18, 20], [40, 10, 60, 30], [20, 10, 20.4, 30]], dtype=np.float32)
-    window = Window(10, 0, 60, 50)
+    window = CropWindow(10, 0, 60, 50)
     result = np.empty((100, 100, 3), dtype=np.uint8)
     image = np.zeros((50, 100, 3), dtype=np.uint8)
-    placement = render(image, window, result, cv2.INTER_LINEAR, ColourDistortion(), np.random.default_rng(0))
+    placement = render(image, window, result, cv2.INTER_LINEAR, ColorDistortion(), np.random.default_rng(0))
     kept, labels = boxes_in_window(boxes, np.array([5, 6, 7, 8]), window, placement, 100, 100)
     # Twice as large, 10 pixels to the left; the second's centre is at 9, the fourth is 0.8 pixels wide.
     np.testing.assert_allclose(kept, [[0, 0, 40, 40], [60, 20, 100, 60]])
@@ -246,7 +246,7 @@ def test_flipping_twice_changes_nothing(seed: int) -> None:
 def test_colours_stay_within_what_ssd_allows_and_grey_stays_grey() -> None:
     """Of a flat grey, saturation and hue change nothing: what is left is (grey + [-32, 32]) * [0.5, 1.5]."""
     rng = np.random.default_rng(0)
-    distort = ColourDistortion()
+    distort = ColorDistortion()
     grey = np.full((8, 8, 3), 100, dtype=np.uint8)
     seen = np.array([distort(grey, rng)[0, 0].astype(int) for _ in range(800)])
     assert (seen.max(axis=1) - seen.min(axis=1)).max() <= 1
@@ -258,7 +258,7 @@ def test_colours_stay_within_what_ssd_allows_and_grey_stays_grey() -> None:
 
 def test_hue_turns_by_at_most_18_degrees_and_saturation_changes() -> None:
     rng = np.random.default_rng(0)
-    distort = ColourDistortion()
+    distort = ColorDistortion()
     image = np.full((8, 8, 3), (160, 110, 60), dtype=np.uint8)  # hue 30 degrees
     out = np.stack([distort(image, rng)[0, 0] for _ in range(500)])[None]
     unclipped = out[:, (out.max(axis=2) < 255)[0] & (out.min(axis=2) > 0)[0]]
@@ -289,7 +289,7 @@ def test_a_mosaic_is_filled_to_its_edges_by_all_four() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         result, boxes, labels = Mosaic(100)(samples, rng)
-        assert not (result == MEAN_COLOUR).all(axis=2).any()
+        assert not (result == MEAN_COLOR).all(axis=2).any()
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         # A window whose place leaves the one object's centre out loses it, so not always all four.
         assert len(set(labels.tolist())) == len(labels) and areas.sum() <= 1 + 1e-5

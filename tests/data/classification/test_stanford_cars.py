@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from data.augmentation.geometry import MEAN_COLOUR
-from data.classification.image_folder import open_pictures
-from data.classification.object_crop import WHOLE, View
+from data.augmentation.geometry import MEAN_COLOR
+from data.classification.image_folder import open_image_folder
+from data.classification.object_crop import WHOLE_IMAGE, ObjectCrop
 from data.classification.stanford_cars import read_cars
 from data.errors import DatasetError, ImageError, SettingsError
 from data.images.image_io import write_image
@@ -117,36 +117,36 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_the_default_view_is_the_picture_itself() -> None:
     image = picture(BOXES[1])
-    assert WHOLE(image, np.array(CORNERS[1], float), "x") is image and not WHOLE.needs_box
+    assert WHOLE_IMAGE(image, np.array(CORNERS[1], float), "x") is image and not WHOLE_IMAGE.needs_box
 
 
 @pytest.mark.parametrize("box", range(4))
 def test_a_crop_shows_the_box_alone(box: int) -> None:
     left, top, right, bottom = CORNERS[box]
-    seen = View(crop_to_box=True)(picture(BOXES[box]), np.array(CORNERS[box], float), "x")
+    seen = ObjectCrop(crop_to_box=True)(picture(BOXES[box]), np.array(CORNERS[box], float), "x")
     assert seen.shape == (bottom - top, right - left, 3) and (seen == INSIDE).all()
 
 
 def test_a_margin_is_a_share_of_the_box_and_ends_at_the_picture() -> None:
     image, box = picture(BOXES[1]), np.array(CORNERS[1], float)  # 20 × 20 at (10, 5)
-    seen = View(crop_to_box=True, box_margin=0.2)(image, box, "x")
+    seen = ObjectCrop(crop_to_box=True, box_margin=0.2)(image, box, "x")
     assert np.array_equal(seen, image[1:29, 6:34])
-    assert np.array_equal(View(crop_to_box=True, box_margin=9)(image, box, "x"), image)
+    assert np.array_equal(ObjectCrop(crop_to_box=True, box_margin=9)(image, box, "x"), image)
 
 
 def test_an_erased_background_leaves_the_box() -> None:
     image, box = picture(BOXES[1]), np.array(CORNERS[1], float)
-    seen = View(erase_background=True)(image, box, "x")
+    seen = ObjectCrop(erase_background=True)(image, box, "x")
     inside = np.zeros(image.shape[:2], bool)
     inside[5:25, 10:30] = True
-    assert (seen[inside] == INSIDE).all() and (seen[~inside] == MEAN_COLOUR).all()
+    assert (seen[inside] == INSIDE).all() and (seen[~inside] == MEAN_COLOR).all()
     assert (image[~inside] == OUTSIDE).all(), "the picture itself is as it was"
-    both = View(crop_to_box=True, box_margin=0.2, erase_background=True)(image, box, "x")
+    both = ObjectCrop(crop_to_box=True, box_margin=0.2, erase_background=True)(image, box, "x")
     assert np.array_equal(both, seen[1:29, 6:34])
 
 
 def test_a_box_is_clipped_and_one_outside_is_the_picture_s_error(tmp_path: Path) -> None:
-    image, view = picture(BOXES[0]), View(crop_to_box=True)
+    image, view = picture(BOXES[0]), ObjectCrop(crop_to_box=True)
     assert view(image, np.array([30, 20, 99, 99.0]), "x").shape == (10, 10, 3)
     for box in ([40, 0, 60, 30], [0, 30, 40, 31], [-9, 0, 0, 30], [20, 5, 10, 25]):
         with pytest.raises(ImageError, match=r"^a\.jpg: the box .* has no pixel of the picture of 40×30"):
@@ -154,14 +154,14 @@ def test_a_box_is_clipped_and_one_outside_is_the_picture_s_error(tmp_path: Path)
 
 
 def test_pictures_are_read_by_their_view(tmp_path: Path) -> None:
-    pictures = open_pictures("cars", official(tmp_path), "test", View(crop_to_box=True))
+    pictures = open_image_folder("cars", official(tmp_path), "test", ObjectCrop(crop_to_box=True))
     assert pictures.split == "test" and len(pictures) == 4
     assert [pictures.read(place).shape[:2] for place in range(4)] == [(30, 40), (20, 20), (12, 16), (18, 18)]
-    assert open_pictures("cars", tmp_path, "test").read(1).shape[:2] == SIZE[::-1]
+    assert open_image_folder("cars", tmp_path, "test").read(1).shape[:2] == SIZE[::-1]
 
 
 def test_boxes_that_a_set_does_not_have_are_not_asked_for(tmp_path: Path) -> None:
     write_image(tmp_path / "train" / "a" / "1.png", picture(BOXES[0]))
-    assert open_pictures("imagefolder", tmp_path, "train", View(box_margin=0.5)).boxes is None
+    assert open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(box_margin=0.5)).boxes is None
     with pytest.raises(SettingsError, match="crop_to_box needs boxes, and imagefolder has none"):
-        open_pictures("imagefolder", tmp_path, "train", View(crop_to_box=True))
+        open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(crop_to_box=True))

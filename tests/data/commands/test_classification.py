@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 from data.classification import prepare_stanford_cars as prepare
-from data.classification.channel_statistics import ColourStatistics
-from data.classification.image_folder import open_pictures
-from data.classification.object_crop import View
+from data.classification.channel_statistics import ChannelStatistics
+from data.classification.image_folder import open_image_folder
+from data.classification.object_crop import ObjectCrop
 from data.commands import data as cli
 from data.errors import SettingsError
 from data.images.image_io import read_image, write_image
@@ -26,7 +26,7 @@ from tests.support.stanford_cars_files import NAMES, official
 
 def test_statistics_are_numpy_s_over_all_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 9, 11, 3), dtype=np.uint8)
-    found = ColourStatistics()
+    found = ChannelStatistics()
     found.add(images[:3])
     found.add(images[3:])
     assert found.pictures == 7
@@ -39,7 +39,7 @@ def test_statistics_are_numpy_s_over_all_pixels() -> None:
 
 
 def test_statistics_of_nothing_and_of_one_colour_are_refused() -> None:
-    found = ColourStatistics()
+    found = ChannelStatistics()
     with pytest.raises(Exception, match="no picture"):
         found.normalization()
     found.add(np.full((2, 4, 4, 3), 7, np.uint8))
@@ -105,7 +105,7 @@ def test_cars_become_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert files(output) == sorted(f"{split}/{name}" for split in ("train", "test") for name in wanted)
     copied = (output / "test" / ram / "00002.jpg").read_bytes()
     assert copied == (root / "cars_test" / "00002.jpg").read_bytes()
-    assert open_pictures("imagefolder", output, "train").labels.tolist() == [0, 0, 1, 2]
+    assert open_image_folder("imagefolder", output, "train").labels.tolist() == [0, 0, 1, 2]
 
 
 def test_archives_are_unpacked_and_pictures_cut(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_archives_are_unpacked_and_pictures_cut(tmp_path: Path) -> None:
         for path in (root / folder).iterdir():
             path.unlink()
         (root / folder).rmdir()
-    counts, errors = prepare.prepare_cars(root, tmp_path / "out", View(crop_to_box=True), progress=False)
+    counts, errors = prepare.prepare_cars(root, tmp_path / "out", ObjectCrop(crop_to_box=True), progress=False)
     assert counts == {"train": 4, "test": 4} and errors == []
     assert read_image(tmp_path / "out" / "train" / NAMES[2] / "00003.jpg").shape == (12, 16, 3)
     assert not [path for path in root.iterdir() if path.name.startswith(".")]
@@ -176,10 +176,10 @@ def test_a_kill_is_taken_up_where_it_was(tmp_path: Path) -> None:
     assert done and all(read_image(path).size for path in done)
     before = {path.relative_to(part): path.stat().st_mtime_ns for path in done}
     with pytest.raises(SettingsError, match="begun with other options"):
-        prepare.prepare_cars(root, output, View(), progress=False)
-    counts, errors = prepare.prepare_cars(root, output, View(crop_to_box=True), progress=False)
+        prepare.prepare_cars(root, output, ObjectCrop(), progress=False)
+    counts, errors = prepare.prepare_cars(root, output, ObjectCrop(crop_to_box=True), progress=False)
     assert counts == {"train": 60, "test": 60} and not errors and not part.exists()
     assert len(files(output)) == 120  # and nothing half-written
     assert all((output / path).stat().st_mtime_ns == mtime for path, mtime in before.items())
     with pytest.raises(SettingsError, match="exists; name a folder that does not"):
-        prepare.prepare_cars(root, output, View(), progress=False)
+        prepare.prepare_cars(root, output, ObjectCrop(), progress=False)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.commands import data as cli
 from data.download import download as download_module
-from data.download.sources import SOURCES, Source
+from data.download.sources import SOURCES, DownloadSource
 from data.errors import DatasetError
 from data.images.image_io import read_image
 
@@ -110,7 +110,7 @@ def test_download_passes_what_was_asked_for(
 ) -> None:
     calls = []
 
-    def fake(source: Source, root: Path, **options: object) -> list[str]:
+    def fake(source: DownloadSource, root: Path, **options: object) -> list[str]:
         calls.append((source, root, options["parts"], options["base_url"]))
         progress = options["progress"]
         assert callable(progress)

@@ -18,7 +18,7 @@ import pytest
 
 from data.download import disk
 from data.download.download import download
-from data.download.sources import SOURCES, Part, Source
+from data.download.sources import SOURCES, DownloadPart, DownloadSource
 from data.errors import DatasetError
 
 FILES = {"set/list.txt": b"1\n2\n", "set/picture.jpg": bytes(range(256)) * 400}
@@ -114,14 +114,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.thread.join()
 
 
-def serve(server: Server, archive: bytes | None = None, name: str = "set.tar", holds: str = "set/list.txt") -> Source:
+def serve(
+    server: Server, archive: bytes | None = None, name: str = "set.tar", holds: str = "set/list.txt"
+) -> DownloadSource:
     """Put an archive on the server; the source that describes it."""
     content = tar(FILES) if archive is None else archive
     server.content[f"/files/{name}"] = content
-    return Source(server.url, {"train": Part(f"files/{name}", hashlib.md5(content).hexdigest(), holds)})
+    return DownloadSource(server.url, {"train": DownloadPart(f"files/{name}", hashlib.md5(content).hexdigest(), holds)})
 
 
-def fetch(source: Source, root: Path, **options: Any) -> list[str]:
+def fetch(source: DownloadSource, root: Path, **options: Any) -> list[str]:
     return download(source, root, **({"waits": (0, 0), "timeout": 10} | options))
 
 
@@ -267,7 +269,7 @@ def test_a_kill_while_unpacking_unpacks_again(server: Server, tmp_path: Path, mo
 
 
 def test_not_found(server: Server, tmp_path: Path) -> None:
-    source = Source(server.url, {"train": Part("gone.tar", "0" * 32, "set")})
+    source = DownloadSource(server.url, {"train": DownloadPart("gone.tar", "0" * 32, "set")})
     with pytest.raises(DatasetError, match=r"gone\.tar: the server answered 404 .*--base-url"):
         fetch(source, tmp_path)
     assert len(server.seen) == 1, "asking again would not help"
@@ -285,7 +287,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    source = Source(f"http://127.0.0.1:{port}/", {"train": Part("a.tar", "0" * 32, "set")})
+    source = DownloadSource(f"http://127.0.0.1:{port}/", {"train": DownloadPart("a.tar", "0" * 32, "set")})
     with pytest.raises(DatasetError, match=r"a\.tar: cannot be reached .*check the network") as caught:
         fetch(source, tmp_path)
     assert "\n" not in str(caught.value)
@@ -359,7 +361,7 @@ def test_another_archive_than_expected(server: Server, tmp_path: Path) -> None:
 
 def test_parts_and_mirror(server: Server, tmp_path: Path) -> None:
     part = serve(server).parts["train"]
-    source = Source("http://host.invalid/", {"train": part, "test": Part("none.tar", "0" * 32, "none")})
+    source = DownloadSource("http://host.invalid/", {"train": part, "test": DownloadPart("none.tar", "0" * 32, "none")})
     assert fetch(source, tmp_path, parts=["train", "train"], base_url=server.url.rstrip("/")) == ["train"]
     with pytest.raises(DatasetError, match="unknown part 'val', expected some of train, test"):
         fetch(source, tmp_path, parts=["val"])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.errors import ImageError
-from data.images.image_io import find_pictures, read_image, read_size, write_image
+from data.images.image_io import find_images, read_image, read_size, write_image
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
@@ -186,7 +186,7 @@ def test_find_pictures_takes_files_folders_and_patterns_each_once(tmp_path: Path
         (tmp_path / name).touch()
 
     def found(*inputs: str) -> list[str]:
-        return [path.relative_to(tmp_path).as_posix() for path in find_pictures([tmp_path / item for item in inputs])]
+        return [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path / item for item in inputs])]
 
     everything = ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.jpeg"]
     assert found(".") == everything
@@ -195,17 +195,17 @@ def test_find_pictures_takes_files_folders_and_patterns_each_once(tmp_path: Path
     assert found("s*", "*") == everything
     assert found("**/*.jpeg") == ["sub/deep/d.jpeg"]
     assert found("notes.txt") == ["notes.txt"], "a file named outright is kept"
-    assert find_pictures([]) == []
+    assert find_images([]) == []
 
 
 def test_find_pictures_names_what_is_missing_or_empty(tmp_path: Path) -> None:
     for item in ("nothing.jpg", "no*.jpg"):
         with pytest.raises(ImageError, match="no such file or folder"):
-            find_pictures([tmp_path / item])
+            find_images([tmp_path / item])
     with pytest.raises(ImageError, match="no pictures"):
-        find_pictures([tmp_path])
+        find_images([tmp_path])
 
 
 def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "a[1].jpg").touch()
-    assert [path.name for path in find_pictures([tmp_path / "a[1].jpg"])] == ["a[1].jpg"]
+    assert [path.name for path in find_images([tmp_path / "a[1].jpg"])] == ["a[1].jpg"]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from data.errors import ImageError
-from data.images.prefetch import read_ahead
+from data.images.prefetch import prefetch
 
 
 def test_results_come_in_the_order_of_the_sources_whatever_took_longer() -> None:
@@ -14,7 +14,7 @@ def test_results_come_in_the_order_of_the_sources_whatever_took_longer() -> None
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number**2
 
-    assert list(read_ahead(range(20), read, workers=4, ahead=5)) == [(n, n**2) for n in range(20)]
+    assert list(prefetch(range(20), read, workers=4, ahead=5)) == [(n, n**2) for n in range(20)]
 
 
 def test_an_unreadable_one_is_an_item() -> None:
@@ -23,7 +23,7 @@ def test_an_unreadable_one_is_an_item() -> None:
             raise ImageError("1.png: not a picture")
         return number
 
-    (first, unread, last) = read_ahead(range(3), read)
+    (first, unread, last) = prefetch(range(3), read)
     assert (first, last) == ((0, 0), (2, 2))
     assert unread[0] == 1 and isinstance(unread[1], ImageError) and str(unread[1]) == "1.png: not a picture"
 
@@ -37,7 +37,7 @@ def test_no_more_than_asked_is_read_ahead() -> None:
             begun.append(number)
         return number
 
-    results = read_ahead(range(100), read, workers=2, ahead=6)
+    results = prefetch(range(100), read, workers=2, ahead=6)
     for taken in range(1, 4):
         next(results)
         time.sleep(0.01)
@@ -51,4 +51,4 @@ def test_any_other_error_ends_it() -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        list(read_ahead(range(3), read))
+        list(prefetch(range(3), read))

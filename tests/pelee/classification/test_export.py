@@ -12,7 +12,7 @@ import torch
 
 import pelee.classification.export
 import pelee.export.formats
-from data.classification.image_folder import open_pictures
+from data.classification.image_folder import open_image_folder
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import write_image
 from detection.commands.export import main
@@ -200,7 +200,7 @@ def test_a_loss_of_top1_fails_the_check(
     model: ModelFile, photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pelee.classification.export, "measure", lambda *_: {"top1_loss": 0.2})
-    check = Check(sorted(photos.iterdir()), open_pictures("imagefolder", root, "val"))
+    check = Check(sorted(photos.iterdir()), open_image_folder("imagefolder", root, "val"))
     with pytest.raises(WeightsError, match=r"top-1 0\.20 lower, expected at most 0\.1; nothing written"):
         export_classifier(model, tmp_path / "out", "torchscript", check)
     assert list(tmp_path.iterdir()) == []
@@ -267,7 +267,7 @@ def test_comparison_and_scores_are_those_computed_by_hand(tmp_path: Path) -> Non
         "largest_probability_difference": 0.25,
         "mean_probability_difference": 0.125,
     }
-    assert measure(ours, theirs, open_pictures("imagefolder", folder, "val")) == {
+    assert measure(ours, theirs, open_image_folder("imagefolder", folder, "val")) == {
         "split": "greys val: 3 pictures",
         "top1_reference": 100.0,
         "top1": pytest.approx(100 / 3, abs=1e-5),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.classification.image_folder import open_pictures
+from data.classification.image_folder import open_image_folder
 from data.errors import DatasetError, SettingsError, WeightsError
 from data.images.image_io import write_image
 from pelee.classification.training.augmentation import Augmentation, random_resized_crop
@@ -110,7 +110,7 @@ def test_a_policy_changes_pictures_and_keeps_their_range(policy: str) -> None:
 
 
 def test_classes_are_the_folders_in_order(folders: Path) -> None:
-    pictures = open_pictures("imagefolder", folders, "train")
+    pictures = open_image_folder("imagefolder", folders, "train")
     assert pictures.class_names == ("blue", "green", "red")
     assert len(pictures) == 48 and pictures.labels.tolist() == [0] * 16 + [1] * 16 + [2] * 16
 
@@ -119,7 +119,7 @@ def test_tiny_imagenet_s_ids_get_their_words(tmp_path: Path) -> None:
     for wnid in ("n01", "n02", "n03", "n04"):
         write_image(tmp_path / "train" / wnid / "images" / "a.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "words.txt").write_text("n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\nn99\telse\n")
-    assert open_pictures("tiny-imagenet", tmp_path, "train").class_names == (
+    assert open_image_folder("tiny-imagenet", tmp_path, "train").class_names == (
         "goldfish",
         "crane (n02)",
         "crane (n03)",
@@ -129,7 +129,7 @@ def test_tiny_imagenet_s_ids_get_their_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_pictures_are_warped_and_labelled(folders: Path, cached: bool) -> None:
-    batches = ImageBatches(open_pictures("imagefolder", folders, "train"), 16, cached)
+    batches = ImageBatches(open_image_folder("imagefolder", folders, "train"), 16, cached)
     batch = batches[7, [0, 17, 40]]
     assert batch.images.shape == (3, 3, 16, 16) and batch.images.dtype == torch.uint8
     assert batch.labels.tolist() == [0, 1, 2] and batch.places.tolist() == [0, 17, 40] and batch.step == 7
@@ -141,7 +141,7 @@ def test_pictures_are_warped_and_labelled(folders: Path, cached: bool) -> None:
 def test_an_unreadable_picture_is_left_out_and_named(tmp_path: Path, cached: bool) -> None:
     make_folders(tmp_path, 3)
     (tmp_path / "train" / "blue" / "1.png").write_bytes(b"no picture")
-    batches = ImageBatches(open_pictures("imagefolder", tmp_path, "train"), 16, cached)
+    batches = ImageBatches(open_image_folder("imagefolder", tmp_path, "train"), 16, cached)
     batch = batches[0, [0, 1, 5]]
     assert batch.labels.tolist() == [0, 1] and batch.places.tolist() == [0, 5]
     assert len(batch.unreadable) == 1 and "1.png" in batch.unreadable[0]
@@ -201,11 +201,11 @@ def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.Capt
 
 def test_an_unknown_layout_and_an_unreadable_set_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="unknown layout"):
-        open_pictures("folders", tmp_path, "train")
+        open_image_folder("folders", tmp_path, "train")
     (tmp_path / "train" / "a").mkdir(parents=True)
     (tmp_path / "train" / "a" / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="not one picture"):
-        ImageBatches(open_pictures("imagefolder", tmp_path, "train"), 16, True)
+        ImageBatches(open_image_folder("imagefolder", tmp_path, "train"), 16, True)
 
 
 # Settings
@@ -329,7 +329,7 @@ def test_the_teacher_s_loss_is_the_divergence_and_follows_its_mean_over_mirrors(
     from pelee.classification.training.distillation import distillation_loss, teach
     from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
-    batches = ImageBatches(open_pictures("imagefolder", folders, "val"), 32)
+    batches = ImageBatches(open_image_folder("imagefolder", folders, "val"), 32)
     ((places, said),) = teach(teacher, "mobilenet_v3_small", batches, 32, torch.device("cpu"))
     assert places.tolist() == list(range(48)) and said.shape == (48, 7)
     network = torchvision.models.mobilenet_v3_small(num_classes=7).eval()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.classification.image_folder import Pictures
+from data.classification.image_folder import ImageFolderDataset
 from data.errors import DatasetError
 from pelee.classification.classifier import Classifier
 from pelee.classification.evaluation.evaluate import (
@@ -139,7 +139,7 @@ def classifier(rows: np.ndarray = ROWS, names: tuple[str, ...] = NAMES) -> Class
 def test_a_split_is_measured_and_the_unreadable_left_out(batch: int, tmp_path: Path) -> None:
     files = [grey(tmp_path / f"{number}.png", number) for number in range(7)]
     files[3].write_text("no picture")
-    found = evaluate(classifier(), Pictures("toys", "val", NAMES, files, LABELS), batch=batch)
+    found = evaluate(classifier(), ImageFolderDataset("toys", "val", NAMES, files, LABELS), batch=batch)
     assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 2, 1]]
     assert found.top1 == pytest.approx(3 / 6)
     assert len(found.unreadable) == 1 and "3.png: not a picture" in found.unreadable[0]
@@ -148,11 +148,11 @@ def test_a_split_is_measured_and_the_unreadable_left_out(batch: int, tmp_path: P
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_text("no picture")
-    pictures = Pictures("toys", "val", NAMES, [tmp_path / "0.png"], np.array([0]))
+    pictures = ImageFolderDataset("toys", "val", NAMES, [tmp_path / "0.png"], np.array([0]))
     with pytest.raises(DatasetError, match=r"none of 1 pictures could be read; the first: .*0.png"):
         evaluate(classifier(), pictures)
     with pytest.raises(DatasetError, match="toys val has no pictures"):
-        evaluate(classifier(), Pictures("toys", "val", NAMES, [], np.zeros(0, np.int64)))
+        evaluate(classifier(), ImageFolderDataset("toys", "val", NAMES, [], np.zeros(0, np.int64)))
 
 
 @pytest.mark.parametrize(

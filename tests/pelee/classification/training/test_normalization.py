@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.classification.image_folder import open_pictures
+from data.classification.image_folder import open_image_folder
 from data.errors import SettingsError, WeightsError
-from data.images.image_io import find_pictures, read_image, write_image
+from data.images.image_io import find_images, read_image, write_image
 from data.images.preprocess import MEAN, SCALE
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, export_classifier
@@ -113,7 +113,7 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained: Path) -> None:
     card = resolve(trained / "model").card
-    batches = ImageBatches(open_pictures("imagefolder", folders, "train"), 32)
+    batches = ImageBatches(open_image_folder("imagefolder", folders, "train"), 32)
     assert batches.held is not None
     pixels = batches.held.permute(0, 2, 3, 1).numpy() @ np.array([0.299, 0.587, 0.114])
     found = card.architecture_settings["normalization"]
@@ -147,7 +147,7 @@ def test_a_loaded_model_says_what_the_trained_one_did(folders: Path, trained: Pa
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Path) -> None:
     source = resolve(trained / "model")
-    files = find_pictures([folders / "val"])[:6]
+    files = find_images([folders / "val"])[:6]
     # The export is verified against its source on these pictures, or it is not written.
     made = export_classifier(source, tmp_path / form, form, Check(files))
     assert made.card.preprocessing == source.card.preprocessing
