@@ -8,8 +8,6 @@ import pytest
 
 from pelee.commands.runs import main
 
-pytest_plugins = ["tests.support.training_runs"]
-
 
 def test_table_shows_model_differing_settings_and_scores(
     scratch_run: Path, tuned_run: Path, running_run: Path, capsys: pytest.CaptureFixture[str]

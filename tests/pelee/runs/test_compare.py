@@ -6,8 +6,6 @@ from pelee.runs.compare import differing_settings, distinguishing_names, flatten
 from pelee.runs.run import find_runs, open_run
 from tests.support.training_runs import CLASSIFIER, make_run
 
-pytest_plugins = ["tests.support.training_runs"]
-
 
 def test_differing_settings_are_those_that_differ_between_runs_of_a_task(
     scratch_run: Path, tuned_run: Path, running_run: Path

@@ -9,8 +9,6 @@ from data.errors import SettingsError
 from pelee.runs.run import open_run, record_run
 from tests.support.training_runs import CLASSES, SETTINGS, make_run, write_events
 
-pytest_plugins = ["tests.support.training_runs"]
-
 
 def test_open_run_of_a_finished_run_reads_its_card_and_best_validation(scratch_run: Path) -> None:
     run = open_run(scratch_run)
