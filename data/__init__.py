@@ -1,1 +1,1 @@
-"""Pictures and boxes: readers, augmentation, and the one preprocessing."""
+"""Images and boxes: readers, augmentation, and the one preprocessing."""

@@ -44,13 +44,13 @@ class Card:
         architecture_settings: what its builder is called with, over its defaults.
         class_names: in the order of the labels; 0-based, no background.
         input_size: side of the square input, pixels.
-        preprocessing: `colour_order` ("RGB"), `resize` (how a picture becomes the square input, "warp"), and what the
+        preprocessing: `colour_order` ("RGB"), `resize` (how an image becomes the square input, "warp"), and what the
             network's graph itself applies to the uint8 input x: `mean` (3 numbers, 0 to 255) and `scale` (a number, or
             3), as (x - mean) * scale; `grey`, where it is there and true, is taken first. A runtime therefore
             normalises nothing.
         default_confidence: the score, 0 to 1, from which a detection is shown where the user names none.
         training: `command`, `commit`, `settings` (all of them, resolved), `data` (what it saw), `started_from`.
-        scores: each a dict with `metric`, `value`, `split`, `command` and `pictures` (how many it was measured on).
+        scores: each a dict with `metric`, `value`, `split`, `command` and `pictures` (number of images it was measured on).
         licence: of the weights.
         file: name of the weights, in the card's folder; set by `weights.store.save_model`, as are the next two.
         sha256: of that file, 64 hexadecimal digits.
@@ -206,7 +206,7 @@ def _check_scores(scores: object) -> None:
             _expect(isinstance(score[key], str), f"{name}.{key}", score[key], "a string")
         _expect(_is_number(score["value"]), f"{name}.value", score["value"], "a finite number")
         pictures = score["pictures"]
-        _expect(_is_int(pictures) and pictures >= 0, f"{name}.pictures", pictures, "how many pictures")
+        _expect(_is_int(pictures) and pictures >= 0, f"{name}.pictures", pictures, "the number of images")
 
 
 def _is_int(value: object) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from data.augmentation.color import ColorDistortion
 from data.images.preprocess import MEAN
 
-#: The colour around an expanded picture: the mean that the network subtracts, rounded.
+#: The colour around an expanded image: the mean that the network subtracts, rounded.
 MEAN_COLOR = tuple(round(value) for value in MEAN)
 #: A box narrower or lower than this in the result is dropped: what is left of it cannot be seen.
 SMALLEST = 1.0
@@ -19,7 +19,7 @@ Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class CropWindow:
-    """A rectangle in whole pixels of a picture, which it may stick out of. x1 and y1 are exclusive."""
+    """A rectangle in whole pixels of an image, which it may stick out of. x1 and y1 are exclusive."""
 
     x0: int
     y0: int
@@ -39,7 +39,7 @@ class CropWindow:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What `render` did: the part `source` of the picture went to the part `target` of the result."""
+    """What `render` did: the part `source` of the image went to the part `target` of the result."""
 
     source: CropWindow
     target: CropWindow
@@ -61,11 +61,11 @@ def render(
     colours: ColorDistortion,
     rng: np.random.Generator,
 ) -> Placement | None:
-    """Fill `result` (h, w, 3) with what `window` shows of the picture, and with the mean colour around it.
+    """Fill `result` (h, w, 3) with what `window` shows of the image, and with the mean colour around it.
 
     Returns:
-        Where the picture went, in whole pixels on both sides, so that boxes can follow it exactly; None where the
-        window shows nothing of the picture.
+        Where the image went, in whole pixels on both sides, so that boxes can follow it exactly; None where the
+        window shows nothing of the image.
     """
     height, width = image.shape[:2]
     down, across = result.shape[:2]
@@ -98,7 +98,7 @@ def boxes_in_window(
     """The boxes whose centre lies in the window, in pixels of the rendered result, clipped to it.
 
     Args:
-        boxes: (n, 4) float32 xyxy in pixels of the picture.
+        boxes: (n, 4) float32 xyxy in pixels of the image.
         labels: (n,).
         window: what was shown.
         placement: what `render` returned for it.
@@ -121,7 +121,7 @@ def boxes_in_window(
 
 
 def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror a picture (H, W, 3) and its relative xyxy boxes (n, 4) left to right."""
+    """Mirror an image (H, W, 3) and its relative xyxy boxes (n, 4) left to right."""
     return cv2.flip(image, 1), np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Two augmented training pictures in one: mixup, and objects of one pasted into the other."""
+"""Two augmented training images in one: mixup, and objects of one pasted into the other."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,11 @@ from data.boxes import box_areas, box_intersections
 
 ALPHA = 1.5  # of mixup's Beta(alpha, alpha): mostly near a half (Zhang et al. 2019)
 HIDDEN = 0.3  # an object may be covered by what is pasted up to this share of its box
-LARGEST = 0.25  # share of the picture that a pasted box covers at most: what is larger hides all else
+LARGEST = 0.25  # share of the image that a pasted box covers at most: what is larger hides all else
 
 
 def mix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
-    """The weighted mean of two pictures, with the objects of both.
+    """The weighted mean of two images, with the objects of both.
 
     Zhang et al., "Bag of Freebies for Training Object Detection Neural Networks", 2019, section 3.1: the share is drawn
     from Beta(1.5, 1.5), and every object counts in full.
@@ -23,11 +23,11 @@ def mix(first: Sample, second: Sample, rng: np.random.Generator) -> Sample:
 
 
 def paste(onto: Sample, source: Sample, rng: np.random.Generator) -> Sample:
-    """Copy the boxes of one picture's objects, each at a half chance, to random places of another.
+    """Copy the boxes of one image's objects, each at a half chance, to random places of another.
 
     After Ghiasi et al., "Simple Copy-Paste", CVPR 2021; boxes, because there are no masks, so that some of an object's
     surroundings come with it. A box that would cover more than 30 % of another object's, that is larger than a
-    quarter of the picture, or that overlaps others in its own picture (the pixels would show them, too, without their
+    quarter of the image, or that overlaps others in its own image (the pixels would show them, too, without their
     boxes) is left out. `onto` itself is not changed.
     """
     image, boxes, labels = onto[0].copy(), onto[1], onto[2]

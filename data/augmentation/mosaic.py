@@ -9,10 +9,10 @@ from data.augmentation.geometry import INTERPOLATIONS, CropWindow, Sample, boxes
 
 
 class Mosaic:
-    """Four pictures in one, each a random window of it in a quarter of random size.
+    """Four images in one, each a random window of it in a quarter of random size.
 
-    Within a quarter, a picture is shown at a random scale between just filling it with the whole picture and its
-    scale as a picture of its own, which makes it a crop, too; objects stay by their centre.
+    Within a quarter, an image is shown at a random scale between just filling it with the whole image and its
+    scale as an image of its own, which makes it a crop, too; objects stay by their centre.
 
     Args:
         size: side of the square result; may be set anew.
@@ -27,7 +27,7 @@ class Mosaic:
     ) -> Sample:
         """Join four (image, boxes in pixels, labels) as `SSDAugmentation` takes them, and return what it returns."""
         if len(samples) != 4:
-            raise ValueError(f"a mosaic joins 4 pictures, not {len(samples)}")
+            raise ValueError(f"a mosaic joins 4 images, not {len(samples)}")
         size = self.size
         split_x, split_y = (int(value) for value in rng.integers(size // 4, size - size // 4, 2, endpoint=True))
         places = [
@@ -57,7 +57,7 @@ class Mosaic:
 
 
 def _mosaic_window(image: np.ndarray, across: float, down: float, rng: np.random.Generator) -> CropWindow:
-    """A window of the picture for a quarter with these shares (0..1) of the result's sides."""
+    """A window of the image for a quarter with these shares (0..1) of the result's sides."""
     height, width = image.shape[:2]
     scale = rng.uniform(max(across, down), 1.0)
     w = min(max(round(width * across / scale), 1), width)

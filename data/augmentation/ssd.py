@@ -1,7 +1,7 @@
 """The training augmentation of SSD, which Pelee's is (SSD, arXiv 1512.02325, sections 2.2 and 3.6).
 
-The canvas of the expansion, up to 16 times the picture, is never made: expansion and crop together are a window that
-may stick out of the picture, and the part of the picture inside it is resized once, straight to its place in the
+The canvas of the expansion, up to 16 times the image, is never made: expansion and crop together are a window that
+may stick out of the image, and the part of the image inside it is resized once, straight to its place in the
 result. The colours are distorted on that small part, the mean colour around it stays as it is.
 """
 
@@ -11,7 +11,7 @@ from data.augmentation.color import ColorDistortion
 from data.augmentation.geometry import INTERPOLATIONS, CropWindow, Sample, boxes_in_window, centers_inside, flip, render
 from data.boxes import box_iou
 
-#: Minimum IoU of a crop with some object; 0: any crop that keeps an object; None: the whole picture.
+#: Minimum IoU of a crop with some object; 0: any crop that keeps an object; None: the whole image.
 CROP_IOUS: tuple[float | None, ...] = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 CROP_TRIALS = 50
 CROP_SCALE = (0.3, 1.0)
@@ -20,7 +20,7 @@ EXPAND_LIMIT = 4.0
 
 
 class SSDAugmentation:
-    """Colours, expansion, IoU-constrained crop, flip and resize of one training picture.
+    """Colours, expansion, IoU-constrained crop, flip and resize of one training image.
 
     In the order of the SSD authors' released code: brightness ±32, contrast 0.5-1.5 (before or after the next two),
     saturation 0.5-1.5, hue ±18 degrees, each at a half chance; expansion onto a canvas of up to 4 times each side at
@@ -37,7 +37,7 @@ class SSDAugmentation:
         self._colours = ColorDistortion()
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Sample:
-        """Augment one picture.
+        """Augment one image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -63,7 +63,7 @@ class SSDAugmentation:
 
 
 def expansion(width: int, height: int, rng: np.random.Generator) -> CropWindow:
-    """A window of 1 to 4 times the sides of a picture, with the picture at a random place in it."""
+    """A window of 1 to 4 times the sides of an image, with the image at a random place in it."""
     factor = rng.uniform(1.0, EXPAND_LIMIT)
     across, down = int(width * factor), int(height * factor)
     left, top = int(rng.integers(0, across - width + 1)), int(rng.integers(0, down - height + 1))

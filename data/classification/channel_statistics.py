@@ -9,41 +9,41 @@ from data.images.preprocess import LUMA
 
 
 class ChannelStatistics:
-    """Sums over pictures that mean and standard deviation follow from.
+    """Sums over images that mean and standard deviation follow from.
 
     Pixels are whole numbers, so the sums are exact below 2^53: more than 10^11 pixels, a million of 300×300.
 
     Attributes:
-        pictures: how many were added.
+        images: how many were added.
     """
 
     def __init__(self) -> None:
-        """Begin with no picture."""
-        self.pictures = 0
+        """Begin with no image."""
+        self.images = 0
         self._pixels = 0
         self._sum = np.zeros(3)
         self._products = np.zeros((3, 3))  # of two channels; the grey's variance needs all of them
 
     def add(self, images: np.ndarray) -> None:
-        """Add pictures, (N, H, W, 3) uint8 RGB."""
+        """Add images, (N, H, W, 3) uint8 RGB."""
         for image in images:  # one at a time: as floats they take eight times the memory
             pixels = image.reshape(-1, 3).astype(np.float64)
             self._sum += pixels.sum(0)
             self._products += pixels.T @ pixels
             self._pixels += len(pixels)
-        self.pictures += len(images)
+        self.images += len(images)
 
     def normalization(self, grey: bool = False) -> dict[str, Any]:
         """What `pelee.models.layers.Normalize` takes: `mean` and `std` of the channels R, G, B in 0 to 255.
 
         Args:
-            grey: of the grey picture, which every channel then is; the result says so by `grey: True`.
+            grey: of the grey image, which every channel then is; the result says so by `grey: True`.
 
         Raises:
-            DatasetError: no picture, or pictures of one colour alone.
+            DatasetError: no image, or images of one colour alone.
         """
         if not self._pixels:
-            raise DatasetError("no picture to compute a mean of")
+            raise DatasetError("no image to compute a mean of")
         mean = self._sum / self._pixels
         covariance = self._products / self._pixels - np.outer(mean, mean)
         variance = np.diag(covariance)
@@ -52,6 +52,6 @@ class ChannelStatistics:
             mean, variance = np.full(3, weights @ mean), np.full(3, weights @ covariance @ weights)
         std = np.sqrt(variance.clip(0)).round(3)
         if not std.all():
-            raise DatasetError("the pictures are all of one colour: there is no standard deviation to divide by")
+            raise DatasetError("the images are all of one colour: there is no standard deviation to divide by")
         found: dict[str, Any] = {"mean": mean.round(3).tolist(), "std": std.tolist()}
         return found | ({"grey": True} if grey else {})

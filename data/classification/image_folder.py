@@ -1,4 +1,4 @@
-"""Pictures of one class each, as a classifier learns them: folders a class, or Stanford Cars as it is published."""
+"""Images of one class each, as a classifier learns them: folders a class, or Stanford Cars as it is published."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ class ImageFolderDataset:
     """A split of a classification set: `labels[i]`, 0-based, is the class of `files[i]`.
 
     Attributes:
-        boxes: of the one object of each picture, xyxy in continuous pixels; None where the set has none.
-        view: what `read` gives of a picture that has a box.
+        boxes: of the one object of each image, xyxy in continuous pixels; None where the set has none.
+        view: what `read` gives of an image that has a box.
     """
 
     name: str
@@ -35,23 +35,23 @@ class ImageFolderDataset:
         return len(self.files)
 
     def read(self, place: int) -> np.ndarray:
-        """Picture number `place` as (H, W, 3) uint8 RGB; ImageError where it cannot be read."""
+        """Image number `place` as (H, W, 3) uint8 RGB; ImageError where it cannot be read."""
         image = read_image(self.files[place])
         return image if self.boxes is None else self.view(image, self.boxes[place], str(self.files[place]))
 
 
 def open_image_folder(kind: str, root: Path, split: str, view: ObjectCrop | None = None) -> ImageFolderDataset:
-    """Find a split's pictures: `root/SPLIT/CLASS/**`, classes in the order of their folders' names.
+    """Find a split's images: `root/SPLIT/CLASS/**`, classes in the order of their folders' names.
 
     Tiny ImageNet's folders are WordNet ids; where `root/words.txt` names them (`n01443537<TAB>goldfish, ...`), the
     class takes the first of these words, with its id where two have the same. Stanford Cars is read as it is unpacked,
     see `data.classification.stanford_cars.read_cars`.
 
     Args:
-        view: what is looked at, of sets with boxes; None for whole pictures.
+        view: what is looked at, of sets with boxes; None for whole images.
 
     Raises:
-        DatasetError: a split that is missing, a split without class folders, a class without a picture.
+        DatasetError: a split that is missing, a split without class folders, a class without an image.
         SettingsError: a view that needs boxes, of a set that has none.
     """
     if kind not in LAYOUTS:
@@ -67,16 +67,16 @@ def open_image_folder(kind: str, root: Path, split: str, view: ObjectCrop | None
     if not folder.is_dir():
         found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else None
         has = "does not exist" if found is None else f"has {', '.join(found[:5]) or 'no folders'}"
-        raise DatasetError(f"no split {split!r}: {root} {has}; expected {folder}/CLASS/PICTURE")
+        raise DatasetError(f"no split {split!r}: {root} {has}; expected {folder}/CLASS/IMAGE")
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
     if not classes:
-        raise DatasetError(f"{folder} has no folder of pictures a class; expected {folder}/CLASS/PICTURE")
+        raise DatasetError(f"{folder} has no folder of images a class; expected {folder}/CLASS/IMAGE")
     places: list[Path] = []
     numbers: list[int] = []
     for label, path in enumerate(classes):
         found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not found_here:
-            raise DatasetError(f"class folder {path} has no picture in it; fill it or remove it")
+            raise DatasetError(f"class folder {path} has no image in it; fill it or remove it")
         places += found_here
         numbers += [label] * len(found_here)
     words = [path.name for path in classes]

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 
 class Layout(NamedTuple):
-    """A data set's splits, and the sizes in pixels that suit its pictures."""
+    """A data set's splits, and the sizes in pixels that suit its images."""
 
     train_split: str
     val_split: str
-    picture_size: int
+    image_size: int
     input_size: int
 
 

@@ -1,4 +1,4 @@
-"""What of a picture is looked at, where its object has a box."""
+"""What of an image is looked at, where its object has a box."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from data.errors import ImageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectCrop:
-    """How a picture is read where it comes with a box; the default is the whole picture.
+    """How an image is read where it comes with a box; the default is the whole image.
 
     Attributes:
         crop_to_box: keep the box alone.
@@ -31,27 +31,27 @@ class ObjectCrop:
 
     @property
     def needs_box(self) -> bool:
-        """Whether it differs from the whole picture."""
+        """Whether it differs from the whole image."""
         return self.crop_to_box or self.erase_background
 
     def __str__(self) -> str:
-        """What is looked at, in words; nothing for whole pictures."""
+        """What is looked at, in words; nothing for whole images."""
         words = [f"cropped to the box (margin {self.box_margin:g})"] if self.crop_to_box else []
         return " and ".join([*words, *(["background erased"] if self.erase_background else [])])
 
     def __call__(self, image: np.ndarray, box: np.ndarray, name: str) -> np.ndarray:
-        """The view of a picture.
+        """The view of an image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            box: (4,) xyxy in continuous pixels of the picture; what sticks out of it is cut off.
-            name: of the picture, for the error.
+            box: (4,) xyxy in continuous pixels of the image; what sticks out of it is cut off.
+            name: of the image, for the error.
 
         Returns:
-            (h, w, 3) uint8 RGB; the picture itself, or an array of its own.
+            (h, w, 3) uint8 RGB; the image itself, or an array of its own.
 
         Raises:
-            ImageError: a box that covers no pixel of the picture.
+            ImageError: a box that covers no pixel of the image.
         """
         if not self.needs_box:
             return image
@@ -59,9 +59,7 @@ class ObjectCrop:
         left, top, right, bottom = _clipped(box, width, height)
         if left >= right or top >= bottom:
             shown = ", ".join(f"{side:g}" for side in box)
-            raise ImageError(
-                f"{name}: the box {shown} has no pixel of the picture of {width}×{height}; mend or drop it"
-            )
+            raise ImageError(f"{name}: the box {shown} has no pixel of the image of {width}×{height}; mend or drop it")
         if self.erase_background:
             kept = image[top:bottom, left:right]
             image = np.empty_like(image)

@@ -58,7 +58,7 @@ def unpack_cars(root: Path) -> list[str]:
 def prepare_cars(
     root: Path, output: Path, view: ObjectCrop, *, progress: bool = True
 ) -> tuple[dict[str, int], list[str]]:
-    """Write both splits as folders of pictures a class, each picture as the view shows it; whole ones are copied.
+    """Write both splits as folders of images a class, each image as the view shows it; whole ones are copied.
 
     The work goes on in `OUT.part`, which is renamed at the end: a call that was cut is taken up by the next with the
     same view. A "/" in a class name becomes "-".
@@ -69,7 +69,7 @@ def prepare_cars(
         progress: a bar on stderr, where that is a terminal.
 
     Returns:
-        Pictures of each split, and a line for every one that could not be read and is left out.
+        Images of each split, and a line for every one that could not be read and is left out.
 
     Raises:
         DatasetError: what `read_cars` raises.
@@ -90,9 +90,9 @@ def prepare_cars(
     with atomic_path(part / BEGUN) as aside:
         aside.write_text(json.dumps(begun) + "\n", encoding="utf-8")
     jobs = [
-        _Job(pictures, place, part / pictures.split / _folder(pictures, place) / pictures.files[place].name)
-        for pictures in splits
-        for place in range(len(pictures))
+        _Job(images, place, part / images.split / _folder(images, place) / images.files[place].name)
+        for images in splits
+        for place in range(len(images))
     ]
     left = [job for job in jobs if not job.path.is_file()]
     errors: dict[Path, str] = {}
@@ -103,31 +103,31 @@ def prepare_cars(
             advance(1)
     part.replace(output)
     (output / BEGUN).unlink()
-    counts = {split: sum(job.pictures.split == split and job.path not in errors for job in jobs) for split in SPLITS}
+    counts = {split: sum(job.images.split == split and job.path not in errors for job in jobs) for split in SPLITS}
     return counts, list(errors.values())
 
 
 class _Job(NamedTuple):
-    """One picture on its way to its file."""
+    """One image on its way to its file."""
 
-    pictures: ImageFolderDataset
+    images: ImageFolderDataset
     place: int
     path: Path
 
     def write(self) -> None:
-        """Write the view of the picture, whole or not at all; one that is shown as it is keeps its bytes."""
-        image = self.pictures.read(self.place)
-        if self.pictures.view.needs_box:
+        """Write the view of the image, whole or not at all; one that is shown as it is keeps its bytes."""
+        image = self.images.read(self.place)
+        if self.images.view.needs_box:
             write_image(self.path, image)
         else:
             with atomic_path(self.path) as aside:
-                shutil.copyfile(self.pictures.files[self.place], aside)
+                shutil.copyfile(self.images.files[self.place], aside)
 
 
-def _folder(pictures: ImageFolderDataset, place: int) -> str:
-    name = pictures.class_names[pictures.labels[place]].replace("/", "-")
+def _folder(images: ImageFolderDataset, place: int) -> str:
+    name = images.class_names[images.labels[place]].replace("/", "-")
     if name.startswith(".") or "\\" in name or "\0" in name:
-        raise DatasetError(f"class {name!r} of {pictures.name} is no name for a folder; get the annotations again")
+        raise DatasetError(f"class {name!r} of {images.name} is no name for a folder; get the annotations again")
     return name
 
 

@@ -21,7 +21,7 @@ _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 class Cars(NamedTuple):
-    """A split: class names, and of each picture its file, its 0-based label and its box.
+    """A split: class names, and of each image its file, its 0-based label and its box.
 
     labels: (N,) int64. boxes: (N, 4) float32 xyxy in continuous pixels, unclipped.
     """
@@ -43,7 +43,7 @@ def read_cars(root: Path, split: str) -> Cars:
 
     Raises:
         DatasetError: no such root or split, an annotation file that is missing, damaged or without the labels, a class
-            without a name, a picture that is missing.
+            without a name, an image that is missing.
     """
     if split not in SPLITS:
         raise DatasetError(f"no split {split!r} of cars; expected one of {', '.join(SPLITS)}")
@@ -63,7 +63,7 @@ def read_cars(root: Path, split: str) -> Cars:
         found = sorted(path.name for path in root.iterdir())
         raise DatasetError(f"{root} has {', '.join(found[:5]) or 'nothing'} in it; expected {EXPECTED}")
     if not len(rows):
-        raise DatasetError(f"{file} has no picture of split {split!r}; get it again")
+        raise DatasetError(f"{file} has no image of split {split!r}; get it again")
     names = _names(meta)
     labels = np.array([_number(row["class"], file) for row in rows], np.int64) - 1
     odd = np.flatnonzero((labels < 0) | (labels >= len(names)))
@@ -132,20 +132,20 @@ def _number(value: Any, file: Path) -> int:
 
 
 def _inside(path: str, file: Path) -> Path:
-    """A picture's path below the root; an annotation file is no one to send a program elsewhere."""
+    """An image's path below the root; an annotation file is no one to send a program elsewhere."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or len(pure.parts) < 2:
-        raise DatasetError(f"{file}: {path!r} is no picture's name below the root")
+        raise DatasetError(f"{file}: {path!r} is no image's name below the root")
     return Path(pure)
 
 
 def _check_files(root: Path, paths: list[Path], file: Path) -> None:
-    """Raise for pictures that are not there, by one look into each folder."""
+    """Raise for images that are not there, by one look into each folder."""
     for folder in sorted({path.parent for path in paths}):
         here = {path.name for path in (root / folder).iterdir()} if (root / folder).is_dir() else set()
         missing = [path.name for path in paths if path.parent == folder and path.name not in here]
         if missing:
             raise DatasetError(
-                f"{len(missing)} pictures of {file.name} are not in {root / folder}, the first {missing[0]}; unpack "
+                f"{len(missing)} images of {file.name} are not in {root / folder}, the first {missing[0]}; unpack "
                 "the archive again"
             )

@@ -19,13 +19,13 @@ def add_statistics(commands: Any) -> None:
         help="mean and standard deviation of a classification set's colours",
         description="Compute the mean and the standard deviation of R, G and B, 0 to 255, over a split at the size "
         "that a training reads it at, and print them as the YAML of the setting normalization. Exit code 1: some "
-        "pictures could not be read and do not count.",
+        "images could not be read and do not count.",
     )
     statistics.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="the data set's layout")
     statistics.add_argument("--root", type=Path, required=True, help="the data set's folder")
     statistics.add_argument("--split", metavar="S", help="the split (default: the one that is trained on)")
     statistics.add_argument("--size", type=int, metavar="PX", help="side to read at (default: the layout's)")
-    statistics.add_argument("--grey", action="store_true", help="of the grey pictures")
+    statistics.add_argument("--grey", action="store_true", help="of the grey images")
     _add_view(statistics)
     statistics.set_defaults(body=_statistics)
 
@@ -34,9 +34,9 @@ def add_prepare(commands: Any) -> None:
     """Add `prepare` to the subparsers of `pelee-data`."""
     prepare = commands.add_parser(
         "prepare",
-        help="turn Stanford Cars into a folder of pictures a class",
-        description="Write Stanford Cars as OUT/SPLIT/CLASS/PICTURE, from its official folders or archives. A call "
-        "that was cut is taken up by the next. Exit code 1: some pictures could not be read and are left out.",
+        help="turn Stanford Cars into a folder of images a class",
+        description="Write Stanford Cars as OUT/SPLIT/CLASS/IMAGE, from its official folders or archives. A call "
+        "that was cut is taken up by the next. Exit code 1: some images could not be read and are left out.",
     )
     prepare.add_argument("dataset", choices=("cars",), help="the data set")
     prepare.add_argument("--root", type=Path, required=True, help="folder of the official folders or archives")
@@ -71,21 +71,21 @@ def _statistics(arguments: argparse.Namespace) -> int:
     from data.progress_bar import progress_bar
 
     layout = LAYOUTS[arguments.dataset]
-    size = layout.picture_size if arguments.size is None else arguments.size
+    size = layout.image_size if arguments.size is None else arguments.size
     if size < 1:
         raise SettingsError(f"--size is {size}; expected a side in pixels from 1")
-    pictures = open_image_folder(
+    images = open_image_folder(
         arguments.dataset, arguments.root, arguments.split or layout.train_split, _view(arguments)
     )
     found, errors = ChannelStatistics(), []
-    with progress_bar("reading", len(pictures)) as advance:
-        for _, image in prefetch(range(len(pictures)), lambda place: preprocess(pictures.read(place), size)):
+    with progress_bar("reading", len(images)) as advance:
+        for _, image in prefetch(range(len(images)), lambda place: preprocess(images.read(place), size)):
             if isinstance(image, ImageError):
                 errors.append(str(image))
             else:
                 found.add(image[None])
             advance(1)
-    print(f"# {pictures.name} {pictures.split}: {found.pictures} pictures at {size}×{size}")
+    print(f"# {images.name} {images.split}: {found.images} images at {size}×{size}")
     grey = arguments.grey
     values = found.normalization(grey)
     print(f"normalization:\n  mean: {values['mean']}\n  std: {values['std']}" + ("\ngrey: true" if grey else ""))
@@ -96,14 +96,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from data.classification.prepare_stanford_cars import prepare_cars
 
     counts, errors = prepare_cars(arguments.root, arguments.output, _view(arguments))
-    print(f"{arguments.output}: {', '.join(f'{split} {count} pictures' for split, count in counts.items())}")
+    print(f"{arguments.output}: {', '.join(f'{split} {count} images' for split, count in counts.items())}")
     print(f"train on it: pelee-train-classifier --dataset imagefolder --root {arguments.output} --val-split test")
     return _tell(errors, "could not be read and are left out")
 
 
 def _tell(errors: list[str], what: str) -> int:
     if errors:
-        print(f"error: pictures that {what}: {len(errors)}", file=sys.stderr)
+        print(f"error: images that {what}: {len(errors)}", file=sys.stderr)
         for line in first_few(errors, "mend the first ones and run it again"):
             print(f"error: {line}", file=sys.stderr)
     return 1 if errors else 0

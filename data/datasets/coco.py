@@ -1,4 +1,4 @@
-"""COCO: instances JSON and the pictures it names."""
+"""COCO: instances JSON and the images it names."""
 
 import json
 from pathlib import Path
@@ -16,23 +16,23 @@ _JSON_PLACES = (
     "{split}.json",
     "{split}/_annotations.coco.json",
 )
-_PICTURE_PLACES = ("{split}", "images/{split}", "train/{split}", "images", "")
+_IMAGE_PLACES = ("{split}", "images/{split}", "train/{split}", "images", "")
 
 
 def read_coco(root: Path, split: str) -> Dataset:
     """Read a split of COCO or of a data set in its format.
 
     Labels are 0-based and contiguous in the order of the categories' ids, whatever gaps those have
-    (`category_ids` gives the way back). `image_id` is the number of the picture as text, `areas` the segments' areas.
+    (`category_ids` gives the way back). `image_id` is the number of the image as text, `areas` the segments' areas.
     Crowd boxes are read and marked.
 
     Args:
         root: the folder with `annotations/instances_SPLIT.json` (or SPLIT.json, or SPLIT/_annotations.coco.json) and
-            the pictures in `SPLIT/`, `images/SPLIT/` or `images/`.
+            the images in `SPLIT/`, `images/SPLIT/` or `images/`.
         split: for example "val2017".
 
     Raises:
-        DatasetError: no such split, damaged JSON, an annotation of an unknown picture or category, a missing picture.
+        DatasetError: no such split, damaged JSON, an annotation of an unknown image or category, a missing image.
     """
     root = Path(root)
     file = _json_file(root, split)
@@ -45,29 +45,29 @@ def read_coco(root: Path, split: str) -> Dataset:
         for item in content.get("annotations", ()):
             if int(item["image_id"]) not in objects or int(item["category_id"]) not in labels:
                 raise DatasetError(
-                    f"{file}: annotation {item.get('id', '?')} is of picture {item['image_id']} and category "
+                    f"{file}: annotation {item.get('id', '?')} is of image {item['image_id']} and category "
                     f"{item['category_id']}, which the file does not list"
                 )
             objects[int(item["image_id"])].append(item)
-        pictures = _Pictures(root, split, file)
+        finder = _ImageFinder(root, split, file)
         warnings: list[str] = []
         records = [
-            _record(image, objects[int(image["id"])], labels, pictures, file, warnings) for image in content["images"]
+            _record(image, objects[int(image["id"])], labels, finder, file, warnings) for image in content["images"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
             f"{file}: not COCO instances ({what}); expected lists images, annotations, categories"
         ) from None
-    if pictures.missing:
+    if finder.missing:
         raise DatasetError(
-            f"{root}: {len(pictures.missing)} of {len(records)} pictures of {split} are missing, the first is "
-            f"{pictures.missing[0]}; expected them in {root / split} or {root / 'images' / split}"
+            f"{root}: {len(finder.missing)} of {len(records)} images of {split} are missing, the first is "
+            f"{finder.missing[0]}; expected them in {root / split} or {root / 'images' / split}"
         )
     if not records:
-        raise DatasetError(f"{file}: the split {split!r} lists no pictures")
+        raise DatasetError(f"{file}: the split {split!r} lists no images")
     if len(objects) != len(records):
-        raise DatasetError(f"{file}: {len(records) - len(objects)} pictures share their id with another one")
+        raise DatasetError(f"{file}: {len(records) - len(objects)} images share their id with another one")
     return Dataset("coco", split, tuple(names[category] for category in ids), records, warnings)
 
 
@@ -109,12 +109,12 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-class _Pictures:
-    """Finds the pictures by listing each folder once, not by asking for each of 118,000 files."""
+class _ImageFinder:
+    """Finds image files by listing each folder once instead of a stat call for each of 118,000 files."""
 
     def __init__(self, root: Path, split: str, file: Path) -> None:
         self._folders = [file.parent] if file.name == "_annotations.coco.json" else []
-        self._folders += [root / place.format(split=split) for place in _PICTURE_PLACES]
+        self._folders += [root / place.format(split=split) for place in _IMAGE_PLACES]
         self._names: dict[Path, frozenset[str]] = {}
         self.missing: list[str] = []
 
@@ -133,7 +133,7 @@ def _record(
     image: dict[str, Any],
     objects: list[dict[str, Any]],
     labels: dict[int, int],
-    pictures: _Pictures,
+    finder: _ImageFinder,
     file: Path,
     warnings: list[str],
 ) -> Record:
@@ -142,7 +142,7 @@ def _record(
         x, y, width, height = (float(value) for value in item["bbox"])
         corners.append([x, y, x + width, y + height])
     return build_record(
-        pictures.find(str(image["file_name"])),
+        finder.find(str(image["file_name"])),
         str(int(image["id"])),
         corners,
         [labels[int(item["category_id"])] for item in objects],
@@ -152,6 +152,6 @@ def _record(
             for item in objects
         ],
         size=(int(image["width"]), int(image["height"])),
-        where=f"{file.name}: picture {image['id']}",
+        where=f"{file.name}: image {image['id']}",
         warnings=warnings,
     )

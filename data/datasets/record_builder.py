@@ -8,7 +8,7 @@ import numpy as np
 
 from data.datasets.records import Record
 
-#: A box may stick out of its picture by this much (rounding) and is clipped without a word.
+#: A box may stick out of its image by this much (rounding) and is clipped without a word.
 _TOLERANCE = 0.5
 
 
@@ -25,10 +25,10 @@ def build_record(
     crowd: Sequence[bool] | None = None,
     areas: Sequence[float] | None = None,
 ) -> Record:
-    """Clip the boxes to the picture, drop those without an area, and say so in `warnings`.
+    """Clip the boxes to the image, drop those without an area, and say so in `warnings`.
 
     Args:
-        image: path of the picture.
+        image: path of the image.
         image_id: the data set's name of it.
         boxes: n boxes, xyxy in pixels.
         labels: n labels, 0-based.
@@ -47,14 +47,14 @@ def build_record(
         limits = np.array([size[0], size[1], size[0], size[1]], dtype=np.float32)
         outside = ((box < -_TOLERANCE) | (box > limits + _TOLERANCE)).any(axis=1)
         for i in np.flatnonzero(outside):
-            warnings.append(f"{where}: box {_text(box[i])} clipped to the picture of {size[0]} × {size[1]}")
+            warnings.append(f"{where}: box {_text(box[i])} clipped to the image of {size[0]} × {size[1]}")
         box = np.clip(box, 0, limits)
     extent = box[:, 2:] - box[:, :2]
     area = extent[:, 0] * extent[:, 1] if areas is None else np.asarray(areas, dtype=np.float32).reshape(n)
     keep = (extent > 0).all(axis=1)  # False for NaN, too
     if not keep.all():
         for i in np.flatnonzero(~keep):
-            warnings.append(f"{where}: box {_text(box[i])} dropped, it covers nothing of the picture")
+            warnings.append(f"{where}: box {_text(box[i])} dropped, it covers nothing of the image")
         box, label, hard, many, area = box[keep], label[keep], hard[keep], many[keep], area[keep]
     return Record(image, image_id, box, label, hard, many, area, size)
 

@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """One picture and its annotated objects.
+    """One image and its annotated objects.
 
     Attributes:
-        image: where the picture lies.
-        image_id: the data set's own name of the picture, unique within a split.
-        boxes: (n, 4) float32, xyxy in continuous pixels of the picture as `data.images.image_io.read_image` returns it.
+        image: where the image lies.
+        image_id: the data set's own name of the image, unique within a split.
+        boxes: (n, 4) float32, xyxy in continuous pixels of the image as `data.images.image_io.read_image` returns it.
         labels: (n,) int64, 0-based; there is no background class.
         difficult: (n,) bool; VOC's flag: neither asked for nor punished by its AP.
         crowd: (n,) bool; COCO's flag: one box around many objects, not trained on.

@@ -1,4 +1,4 @@
-"""A folder of pictures without annotations."""
+"""A folder of images without annotations."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from data.images.image_io import find_images, read_size
 
 
 def read_folder(root: Path, split: str) -> Dataset:
-    """Read the pictures of a folder and its subfolders, sorted by path; their ids are the paths relative to `root`.
+    """Read the images of a folder and its subfolders, sorted by path; their ids are the paths relative to `root`.
 
     Args:
         root: the folder.
@@ -17,7 +17,7 @@ def read_folder(root: Path, split: str) -> Dataset:
 
     Raises:
         DatasetError: no such folder.
-        ImageError: no picture in it, or one that is damaged.
+        ImageError: no image in it, or one that is damaged.
     """
     root = Path(root)
     folder = root if split in ("", "all") else root / split

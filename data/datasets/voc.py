@@ -29,11 +29,11 @@ def read_voc(root: Path, split: str) -> Dataset:
         root: the VOCdevkit folder, its parent, or one folder with Annotations, ImageSets and JPEGImages in it.
             A `labels.txt` in it (one class name a line) takes the place of VOC's 20 names.
         split: a comma list of YEAR-SPLIT ("2007-trainval,2012-trainval"). A bare SPLIT means every year that has it.
-            Of a split of one class ("2007-dog_trainval"), the pictures without that class (-1) are left out.
+            Of a split of one class ("2007-dog_trainval"), the images without that class (-1) are left out.
 
     Raises:
         DatasetError: no such root or split, a class name that is not in the list, a damaged annotation, a missing
-            picture.
+            image.
     """
     root = Path(root)
     devkit, folders = _year_folders(root)
@@ -43,16 +43,16 @@ def read_voc(root: Path, split: str) -> Dataset:
     records: list[Record] = []
     seen: set[str] = set()
     for folder, name in _splits(folders, split):
-        pictures = file_names(folder / "JPEGImages")
+        images = file_names(folder / "JPEGImages")
         for image_id in _image_ids(folder, name):
-            record = _read(folder, image_id, pictures, index, warnings)
+            record = _read(folder, image_id, images, index, warnings)
             if record.image_id in seen:
                 warnings.append(f"{folder.name}: {image_id} is listed twice in {split}; the first one counts")
                 continue
             seen.add(record.image_id)
             records.append(record)
     if not records:
-        raise DatasetError(f"{root}: the split {split!r} lists no pictures; there are {_available(folders)}")
+        raise DatasetError(f"{root}: the split {split!r} lists no images; there are {_available(folders)}")
     return Dataset("voc", split, names, records, warnings)
 
 
@@ -129,7 +129,7 @@ def _image_ids(folder: Path, name: str) -> list[str]:
         if not line:
             continue
         *first, second = line.rsplit(None, 1)
-        # One's own names may hold blanks ("picture 1"), so that only a name without an annotation is two columns.
+        # One's own names may hold blanks ("image 1"), so that only a name without an annotation is two columns.
         if first and second in ("-1", "0", "1") and not (folder / "Annotations" / f"{line}.xml").is_file():
             if second == "-1":
                 continue
@@ -149,7 +149,7 @@ def _parse(file: Path) -> ElementTree.Element:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{file}: {error.strerror}; every picture of a split needs its annotation") from error
+        raise DatasetError(f"{file}: {error.strerror}; every image of a split needs its annotation") from error
     # No annotation needs a DTD, and entities are how a small XML eats the memory. Zero bytes: UTF-16, where they hide.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
         raise DatasetError(f"{file}: a document type, an entity or a zero byte; expected plain UTF-8 VOC XML")
@@ -159,10 +159,10 @@ def _parse(file: Path) -> ElementTree.Element:
         raise DatasetError(f"{file}: not XML ({error}); expected a VOC annotation") from error
 
 
-def _read(folder: Path, image_id: str, pictures: frozenset[str], index: dict[str, int], warnings: list[str]) -> Record:
+def _read(folder: Path, image_id: str, images: frozenset[str], index: dict[str, int], warnings: list[str]) -> Record:
     file = folder / "Annotations" / f"{image_id}.xml"
     root = _parse(file)
-    image = folder / "JPEGImages" / _picture(file, root, image_id, pictures, warnings)
+    image = folder / "JPEGImages" / _image(file, root, image_id, images, warnings)
     boxes: list[list[float]] = []
     labels: list[int] = []
     difficult: list[bool] = []
@@ -187,22 +187,20 @@ def _read(folder: Path, image_id: str, pictures: frozenset[str], index: dict[str
     )  # fmt: skip
 
 
-def _picture(
-    file: Path, root: ElementTree.Element, image_id: str, pictures: frozenset[str], warnings: list[str]
-) -> str:
-    """The picture's name in JPEGImages: the annotation's `filename`, else the annotation's own name."""
+def _image(file: Path, root: ElementTree.Element, image_id: str, images: frozenset[str], warnings: list[str]) -> str:
+    """The image's name in JPEGImages: the annotation's `filename`, else the annotation's own name."""
     # Labelling tools write other systems' whole paths here; only the last part can mean a file of this data set.
     named = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
-    if named in pictures:
+    if named in images:
         return named
     for suffix in (".jpg", *sorted(IMAGE_SUFFIXES)):
         for name in (image_id + suffix, image_id + suffix.upper()):
-            if name in pictures:
+            if name in images:
                 if Path(named).stem != image_id:  # only the suffix missing or different is no news
                     found = f"its filename {named!r} is not in JPEGImages" if named else "no filename"
                     warnings.append(f"{file}: {found}; {name} is used")
                 return name
-    raise DatasetError(f"{file}: its picture {named or image_id + '.jpg'!r} is not in {file.parent.parent}/JPEGImages")
+    raise DatasetError(f"{file}: its image {named or image_id + '.jpg'!r} is not in {file.parent.parent}/JPEGImages")
 
 
 def _size(root: ElementTree.Element, image: Path) -> tuple[int, int]:

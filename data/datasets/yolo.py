@@ -1,4 +1,4 @@
-"""YOLO: a yaml that names the parts and the classes, and a txt of relative boxes beside each picture's folder."""
+"""YOLO: a yaml that names the parts and the classes, and a txt of relative boxes beside each image's folder."""
 
 import math
 from pathlib import Path
@@ -16,10 +16,10 @@ def read_yolo(root: Path, split: str) -> Dataset:
     """Read a split of a YOLO data set.
 
     The yaml holds `names` (a list, or a dict by number), optionally `path` (the data set's folder, relative to the
-    yaml's), and for each split a folder of pictures, a .txt with a picture a line, or a list of these. The labels of
-    `.../images/a.jpg` are in `.../labels/a.txt`, or in `a.txt` beside a picture that is below no `images` folder: a
-    line `class cx cy w h` relative to the picture, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes the box
-    around it. A picture without a label file has no objects.
+    yaml's), and for each split a folder of images, a .txt with an image a line, or a list of these. The labels of
+    `.../images/a.jpg` are in `.../labels/a.txt`, or in `a.txt` beside an image that is below no `images` folder: a
+    line `class cx cy w h` relative to the image, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes the box
+    around it. An image without a label file has no objects.
 
     Args:
         root: the yaml, or the folder that holds it.
@@ -27,7 +27,7 @@ def read_yolo(root: Path, split: str) -> Dataset:
 
     Raises:
         DatasetError: no yaml or split, a damaged line, a class without a name.
-        ImageError: a picture that is missing or damaged.
+        ImageError: an image that is missing or damaged.
     """
     file = _yaml_file(Path(root))
     settings = _load(file)
@@ -39,13 +39,13 @@ def read_yolo(root: Path, split: str) -> Dataset:
     if not parts:
         there = [key for key in ("train", "val", "test") if settings.get(key)]
         raise DatasetError(f"{file}: no split {split!r}; there are {', '.join(there) or 'none'}")
-    pictures = [path for part in (parts if isinstance(parts, list) else [parts]) for path in _part(folder, part, file)]
-    if not pictures:
-        raise DatasetError(f"{file}: the split {split!r} lists no pictures")
+    images = [path for part in (parts if isinstance(parts, list) else [parts]) for path in _part(folder, part, file)]
+    if not images:
+        raise DatasetError(f"{file}: the split {split!r} lists no images")
     warnings: list[str] = []
-    records = [_record(path, folder, names, warnings) for path in dict.fromkeys(pictures)]
+    records = [_record(path, folder, names, warnings) for path in dict.fromkeys(images)]
     if not any(len(record.labels) for record in records):
-        warnings.append(f"{file}: no labels in the split {split!r}; looked for {_label_file(pictures[0])} and so on")
+        warnings.append(f"{file}: no labels in the split {split!r}; looked for {_label_file(images[0])} and so on")
     return Dataset("yolo", split, names, records, warnings)
 
 
@@ -88,7 +88,7 @@ def _names(settings: dict[str, Any], file: Path) -> tuple[str, ...]:
 
 
 def _part(folder: Path, part: object, file: Path) -> list[Path]:
-    """The pictures of one entry: a folder, or a .txt that lists them."""
+    """The images of one entry: a folder, or a .txt that lists them."""
     place = folder / str(part)
     if not place.exists():  # Roboflow writes ../train/images for a folder beside the yaml
         place = folder / str(part).removeprefix("../")
@@ -107,8 +107,8 @@ def _listed(line: str, beside: Path, folder: Path) -> Path:
     return path if path.exists() else second / line
 
 
-def _label_file(picture: Path) -> Path:
-    parts = list(picture.parts)
+def _label_file(image: Path) -> Path:
+    parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):  # the last folder of that name
         if parts[i] == "images":
             parts[i] = "labels"
@@ -116,9 +116,9 @@ def _label_file(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _record(picture: Path, folder: Path, names: tuple[str, ...], warnings: list[str]) -> Record:
-    width, height = read_size(picture)
-    file = _label_file(picture)
+def _record(image: Path, folder: Path, names: tuple[str, ...], warnings: list[str]) -> Record:
+    width, height = read_size(image)
+    file = _label_file(image)
     boxes: list[list[float]] = []
     labels: list[int] = []
     try:
@@ -131,9 +131,9 @@ def _record(picture: Path, folder: Path, names: tuple[str, ...], warnings: list[
             labels.append(label)
             boxes.append(box)
     pixels = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * [width, height, width, height]
-    image_id = picture.relative_to(folder) if picture.is_relative_to(folder) else picture
+    image_id = image.relative_to(folder) if image.is_relative_to(folder) else image
     return build_record(
-        picture, image_id.as_posix(), pixels, labels, size=(width, height), where=str(file), warnings=warnings
+        image, image_id.as_posix(), pixels, labels, size=(width, height), where=str(file), warnings=warnings
     )
 
 
@@ -148,7 +148,7 @@ def _object(line: str, where: str, classes: int) -> tuple[int, list[float]]:
     if not (first.is_integer() and 0 <= first < classes):
         raise DatasetError(f"{where}: class {first:g}, but the yaml has {classes} names, 0 to {classes - 1}")
     if not all(math.isfinite(value) and -1 <= value <= 2 for value in numbers):
-        raise DatasetError(f"{where}: {line.strip()[:60]!r}; expected numbers relative to the picture, 0 to 1")
+        raise DatasetError(f"{where}: {line.strip()[:60]!r}; expected numbers relative to the image, 0 to 1")
     if len(numbers) == 4:
         cx, cy, w, h = numbers
         return int(first), [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]

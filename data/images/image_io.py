@@ -1,4 +1,4 @@
-"""Reading and writing pictures: every picture of the project passes `read_image`."""
+"""Reading and writing images: every image of the project passes `read_image`."""
 
 import errno
 import glob
@@ -21,10 +21,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
 )
-#: The largest picture that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
+#: The largest image that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
 MAX_PIXELS = 89_478_485
 _ORIENTATION_TAG = 0x0112
-#: EXIF orientation -> what makes the picture upright (EXIF 2.32, table 6).
+#: EXIF orientation -> what makes the image upright (EXIF 2.32, table 6).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,11 +54,11 @@ _DECODER_ERRORS = (
 
 
 def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a picture, upright (EXIF orientation applied), the first frame where there are several.
+    """Read an image, upright (EXIF orientation applied), the first frame where there are several.
 
     Args:
         source: a path, or the bytes of a file.
-        max_pixels: a picture with more pixels is refused by its header, before it is decoded.
+        max_pixels: an image with more pixels is refused by its header, before it is decoded.
 
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit grey
@@ -76,13 +76,13 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.n
             image = _upright(image)
             return np.array(_to_rgb(image))
         except UnidentifiedImageError:
-            raise ImageError(f"{name}: not a picture; expected one of {', '.join(FORMATS)}") from None
+            raise ImageError(f"{name}: not an image; expected one of {', '.join(FORMATS)}") from None
         except _DECODER_ERRORS as error:
-            raise ImageError(f"{name}: cannot be read as a picture: {_reason(error)}") from error
+            raise ImageError(f"{name}: cannot be read as an image: {_reason(error)}") from error
 
 
 def read_size(source: Path | str | bytes) -> tuple[int, int]:
-    """(width, height) of the picture that `read_image` would return, from its header alone.
+    """(width, height) of the image that `read_image` would return, from its header alone.
 
     Raises:
         ImageError: as `read_image`.
@@ -92,13 +92,13 @@ def read_size(source: Path | str | bytes) -> tuple[int, int]:
         try:
             image = _open(file, MAX_PIXELS)
             width, height = image.size
-            # Pillow's TIFF reader gives the size of the upright picture; the others that of the stored one.
+            # Pillow's TIFF reader gives the size of the upright image; the others that of the stored one.
             turned = image.format != "TIFF" and _orientation(image) >= 5
             return (height, width) if turned else (width, height)
         except UnidentifiedImageError:
-            raise ImageError(f"{name}: not a picture; expected one of {', '.join(FORMATS)}") from None
+            raise ImageError(f"{name}: not an image; expected one of {', '.join(FORMATS)}") from None
         except _DECODER_ERRORS as error:
-            raise ImageError(f"{name}: cannot be read as a picture: {_reason(error)}") from error
+            raise ImageError(f"{name}: cannot be read as an image: {_reason(error)}") from error
 
 
 def write_image(path: Path | str, rgb: np.ndarray) -> None:
@@ -109,7 +109,7 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ImageError(f"{path}: cannot write a picture with the suffix {path.suffix!r}; use .jpg or .png")
+        raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
     image = Image.fromarray(np.ascontiguousarray(rgb))
     with atomic_path(path) as aside:
         if path.suffix.lower() in {".jpg", ".jpeg"}:
@@ -119,13 +119,13 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """The pictures that files, folders (with their subfolders) and glob patterns name, sorted, each once.
+    """The images that files, folders (with their subfolders) and glob patterns name, sorted, each once.
 
     A file named outright is kept whatever its suffix; folders and patterns yield files with a suffix of
     `IMAGE_SUFFIXES`. Hidden files and folders are skipped.
 
     Raises:
-        ImageError: an input that does not exist, or inputs that hold no picture at all.
+        ImageError: an input that does not exist, or inputs that hold no image at all.
     """
     items = [str(item) for item in inputs]
     found: dict[str, Path] = {}
@@ -133,7 +133,7 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
         for path in _matches(item):
             found.setdefault(os.path.normpath(path.absolute()), path)
     if items and not found:
-        raise ImageError(f"{', '.join(items)}: no pictures; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ImageError(f"{', '.join(items)}: no images; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found.values())
 
 
@@ -165,7 +165,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _name(source: Path | str | bytes) -> str:
-    return f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    return f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
 def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
@@ -174,7 +174,7 @@ def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):  # not the picture's fault
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # not the image's fault
             raise
         raise ImageError(f"{name}: {error.strerror or error}") from error
     except ValueError as error:  # a null byte in the path
@@ -182,7 +182,7 @@ def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
 
 
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
-    """Read the header only; ValueError where the picture is larger than `max_pixels`."""
+    """Read the header only; ValueError where the image is larger than `max_pixels`."""
     image: Image.Image = Image.open(file, formats=FORMATS)
     width, height = image.size
     if width * height > max_pixels:
@@ -197,7 +197,7 @@ def _reason(error: BaseException) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODER_ERRORS:  # damaged EXIF beside sound pixels: the picture is taken as it is stored
+    except _DECODER_ERRORS:  # damaged EXIF beside sound pixels: the image is taken as it is stored
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

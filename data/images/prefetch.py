@@ -1,4 +1,4 @@
-"""Pictures read ahead in threads, in their order; one that cannot be read is an item, too."""
+"""Images read ahead in threads, in their order; one that cannot be read is an item, too."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ def prefetch(
 
     Args:
         read: called in `workers` threads; any other error ends the whole iteration.
-        ahead: at most so many results wait in memory, so let `read` return what is small (a preprocessed picture).
+        ahead: at most so many results wait in memory, so let `read` return what is small (a preprocessed image).
     """
     waiting: deque[tuple[Source, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")

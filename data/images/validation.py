@@ -1,4 +1,4 @@
-"""What a picture in memory must be, before a network sees it."""
+"""What an image in memory must be, before a network sees it."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ def check_image(image: object) -> None:
     """Raise `ImageError` unless it is an (H, W, 3) uint8 array with pixels; the message says what to do."""
     expected = "expected (height, width, 3) uint8 RGB"
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"a {type(image).__name__} is no picture, {expected}; a PIL image goes as np.array(image)")
-    found = f"an array of shape {image.shape} {image.dtype} is no picture, {expected}"
+        raise ImageError(f"a {type(image).__name__} is no image, {expected}; a PIL image goes as np.array(image)")
+    found = f"an array of shape {image.shape} {image.dtype} is no image, {expected}"
     if image.ndim == 4:
-        raise ImageError(f"{found}; pass several pictures as a list")
+        raise ImageError(f"{found}; pass several images as a list")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        raise ImageError(f"{found}; repeat a grey picture's channel with cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)")
+        raise ImageError(f"{found}; repeat a grey image's channel with cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)")
     if image.ndim != 3 or image.shape[2] != 3:
         channels = "; drop the alpha channel with image[..., :3]" if image.ndim == 3 and image.shape[2] == 4 else ""
         raise ImageError(f"{found}{channels}")

@@ -16,13 +16,13 @@ OUTSIDE = 1.0  # pixels; a box that sticks out by less was rounded
 def inspect_split(
     dataset: Dataset, *, quick: bool = False, threads: int | None = None, progress: Callable[[], object] | None = None
 ) -> SplitReport:
-    """Look at every record and every picture of a split.
+    """Look at every record and every image of a split.
 
     Args:
         dataset: the split, as its reader returned it.
-        quick: read the pictures' headers only, which finds neither damaged nor cut-off pixels.
-        threads: that read pictures; one a core, at most 8, by default.
-        progress: called after each picture.
+        quick: read the images' headers only, which finds neither damaged nor cut-off pixels.
+        threads: that read images; one a core, at most 8, by default.
+        progress: called after each image.
     """
     findings = [Finding("annotation", "", text) for text in dataset.warnings]
     for found in in_threads(lambda record: _look(record, quick), dataset.records, threads):
@@ -33,16 +33,16 @@ def inspect_split(
     counts = np.bincount(labels, minlength=len(dataset.class_names))
     classes = dict(zip(dataset.class_names, counts.tolist(), strict=True))
     findings += [Finding("class", name, f"no object of class {name!r}") for name, count in classes.items() if not count]
-    per_picture = [len(record.labels) for record in dataset.records]
+    per_image = [len(record.labels) for record in dataset.records]
     return SplitReport(
         dataset=dataset.name,
         split=dataset.split,
-        pictures=len(dataset.records),
+        images=len(dataset.records),
         objects=len(labels),
         difficult=sum(int(record.difficult.sum()) for record in dataset.records),
         crowd=sum(int(record.crowd.sum()) for record in dataset.records),
-        without_objects=per_picture.count(0),
-        most_objects=max(per_picture, default=0),
+        without_objects=per_image.count(0),
+        most_objects=max(per_image, default=0),
         classes=classes,
         sizes=_size_shares(dataset.records),
         findings=findings,
@@ -50,7 +50,7 @@ def inspect_split(
 
 
 def _look(record: Record, quick: bool) -> list[Finding]:
-    """Everything that one picture and its boxes show."""
+    """Everything that one image and its boxes show."""
     findings = []
     if not len(record.labels):
         findings.append(Finding("empty", record.image_id, f"{record.image} has no objects"))
@@ -60,14 +60,14 @@ def _look(record: Record, quick: bool) -> list[Finding]:
         return [*findings, Finding("unreadable", record.image_id, str(error))]
     if record.size is not None and record.size != (width, height):
         annotated = f"{record.size[0]} × {record.size[1]}"
-        text = f"{record.image} is annotated as {annotated}, the picture is {width} × {height}"
+        text = f"{record.image} is annotated as {annotated}, the image is {width} × {height}"
         findings.append(Finding("size", record.image_id, text))
     for x1, y1, x2, y2 in record.boxes.tolist():
         box = f"box [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
         if not (x2 > x1 and y2 > y1):  # True for NaN, too
             findings.append(Finding("box", record.image_id, f"{record.image}: {box} has no area"))
         elif min(x1, y1) < -OUTSIDE or x2 > width + OUTSIDE or y2 > height + OUTSIDE:
-            text = f"{record.image}: {box} sticks out of the picture of {width} × {height}"
+            text = f"{record.image}: {box} sticks out of the image of {width} × {height}"
             findings.append(Finding("box", record.image_id, text))
     return findings
 

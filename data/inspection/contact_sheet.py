@@ -16,9 +16,9 @@ from data.images.image_io import read_image
 def contact_sheet(
     datasets: Sequence[Dataset], *, count: int = 24, columns: int = 6, cell: int = 256, seed: int = 0
 ) -> np.ndarray:
-    """Draw random pictures with their boxes and names on one sheet -> (H, W, 3) uint8 RGB.
+    """Draw random images with their boxes and names on one sheet -> (H, W, 3) uint8 RGB.
 
-    Each picture fits into a square of `cell` pixels under a line with its split and name. Difficult and crowd objects
+    Each image fits into a square of `cell` pixels under a line with its split and name. Difficult and crowd objects
     have thin frames.
     """
     places = [(dataset, record) for dataset in datasets for record in dataset.records]
@@ -33,20 +33,20 @@ def contact_sheet(
         caption = f"{dataset.split}  {record.image_id}" if len(datasets) > 1 else record.image_id
         draw.text((left + 4, top + 2), _shortened(draw, caption, cell - 8), (230, 230, 230), font=_font(12))
         try:
-            picture = _annotated(record, dataset.class_names, cell - 4)
+            image = _annotated(record, dataset.class_names, cell - 4)
         except ImageError:
             draw.text((left + 4, top + line + 4), "cannot be read", (255, 90, 90), font=_font(14))
             continue
-        sheet.paste(picture, (left + (cell - picture.width) // 2, top + line + (cell - picture.height) // 2))
+        sheet.paste(image, (left + (cell - image.width) // 2, top + line + (cell - image.height) // 2))
     return np.array(sheet)
 
 
 def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.Image:
-    """The picture, scaled to fit into a square of `side` pixels, with its boxes."""
+    """The image, scaled to fit into a square of `side` pixels, with its boxes."""
     image = Image.fromarray(read_image(record.image))
     scale = side / max(image.size)
-    picture = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
-    draw, font = ImageDraw.Draw(picture), _font(11)
+    image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
+    draw, font = ImageDraw.Draw(image), _font(11)
     largest_first = np.argsort(-record.areas, kind="stable")
     tags = []
     for index in largest_first:
@@ -60,10 +60,10 @@ def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.I
         tags.append((x1, y1, colour, " ".join([class_names[label], *(f"({flag})" for flag in flags)])))
     for x1, y1, colour, text in tags:  # last, so that no frame crosses a name
         wide, high = draw.textlength(text, font=font) + 4, 13
-        x, y = min(max(x1, 0), max(picture.width - wide, 0)), min(max(y1, 0), max(picture.height - high, 0))
+        x, y = min(max(x1, 0), max(image.width - wide, 0)), min(max(y1, 0), max(image.height - high, 0))
         draw.rectangle((x, y, x + wide, y + high), fill=colour)
         draw.text((x + 2, y), text, (0, 0, 0), font=font)
-    return picture
+    return image
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:

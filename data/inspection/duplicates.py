@@ -10,7 +10,7 @@ from data.inspection.findings import Finding, in_threads
 
 
 def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) -> list[Finding]:
-    """Find pictures that are in two splits, or twice in one, by their bytes: "leak" and "twice".
+    """Find images that are in two splits, or twice in one, by their bytes: "leak" and "twice".
 
     A file is hashed (SHA-256) only where another one has its length. An image_id that stands for different bytes in
     two splits is a "name": common where files are numbered, and a trap where results are joined by name.

@@ -8,15 +8,15 @@ from typing import TypeVar
 
 #: What a finding can be about. Those of `NOTES` are worth knowing and no fault: they leave the exit code alone.
 KINDS = {
-    "unreadable": "pictures that cannot be read",
-    "size": "pictures of another size than annotated",
+    "unreadable": "images that cannot be read",
+    "size": "images of another size than annotated",
     "annotation": "annotations that had to be mended",
-    "box": "boxes without an area or outside their picture",
+    "box": "boxes without an area or outside their image",
     "class": "classes without an object",
-    "twice": "pictures that are in the split twice",
-    "leak": "pictures that are in two splits",
-    "empty": "pictures without objects",
-    "name": "names that stand for different pictures in two splits",
+    "twice": "images that are in the split twice",
+    "leak": "images that are in two splits",
+    "empty": "images without objects",
+    "name": "names that stand for different images in two splits",
 }
 NOTES = frozenset({"empty", "name"})
 T = TypeVar("T")
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found: its kind (of `KINDS`), the picture or class it is about, and a line on it."""
+    """One thing that was found: its kind (of `KINDS`), the image or class it is about, and a line on it."""
 
     kind: str
     where: str
@@ -39,9 +39,9 @@ class SplitReport:
     Attributes:
         dataset: the kind of data set, such as "voc".
         split: the split's name.
-        pictures, objects, difficult, crowd: counts; difficult and crowd ones are among the objects.
-        without_objects: pictures with no object.
-        most_objects: of the picture with the most.
+        images, objects, difficult, crowd: counts; difficult and crowd ones are among the objects.
+        without_objects: images with no object.
+        most_objects: of the image with the most.
         classes: objects of each class, in the order of the labels.
         sizes: share of the objects (0 to 1; without crowds) that COCO calls small, medium and large.
         findings: faults and notes.
@@ -49,7 +49,7 @@ class SplitReport:
 
     dataset: str
     split: str
-    pictures: int
+    images: int
     objects: int
     difficult: int
     crowd: int

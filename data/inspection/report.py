@@ -10,12 +10,12 @@ from data.inspection.findings import KINDS, NOTES, Finding, SplitReport
 
 def summary(report: SplitReport, *, width: int = 32) -> str:
     """Describe a split in lines of text: counts, sizes, a bar for each class (the longest is `width` characters)."""
-    mean = report.objects / report.pictures if report.pictures else 0.0
+    mean = report.objects / report.images if report.images else 0.0
     lines = [
-        f"{report.dataset} {report.split}: {report.pictures:,} pictures, {report.objects:,} objects "
+        f"{report.dataset} {report.split}: {report.images:,} images, {report.objects:,} objects "
         f"({report.difficult:,} difficult, {report.crowd:,} crowd)",
-        f"  {mean:.2f} objects a picture, {report.most_objects} at most; "
-        f"{report.without_objects:,} pictures without objects",
+        f"  {mean:.2f} objects an image, {report.most_objects} at most; "
+        f"{report.without_objects:,} images without objects",
         "  sizes: " + ", ".join(f"{share:.1%} {name}" for name, share in report.sizes.items()) + " (COCO: 32², 96² px)",
     ]
     column = max((len(name) for name in report.classes), default=0)
@@ -48,10 +48,15 @@ def as_json(reports: Sequence[SplitReport], between: Sequence[Finding]) -> dict[
     """Return everything that was found as plain values: `splits`, `between` and the number of `faults`."""
     findings = [*between, *(finding for report in reports for finding in report.findings)]
     return {
-        "splits": [asdict(report) for report in reports],
+        "splits": [_plain(report) for report in reports],
         "between": [asdict(finding) for finding in between],
         "faults": count_faults(findings),
     }
+
+
+def _plain(report: SplitReport) -> dict[str, Any]:
+    """Return a report's values by their names in JSON, where the number of images is called "pictures"."""
+    return {"pictures" if name == "images" else name: value for name, value in asdict(report).items()}
 
 
 def count_faults(findings: Iterable[Finding]) -> int:

@@ -27,8 +27,8 @@ def test_the_body_s_code_is_returned(code: int, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("kind", [PeleeError, ImageError, DatasetError, WeightsError, SettingsError])
 def test_a_user_s_error_is_one_line_and_2(kind: type[PeleeError], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(raising(kind("a.jpg: not a picture"))) == 2
-    assert capsys.readouterr() == ("", "error: a.jpg: not a picture\n")
+    assert run(raising(kind("a.jpg: not an image"))) == 2
+    assert capsys.readouterr() == ("", "error: a.jpg: not an image\n")
 
 
 def test_an_error_of_the_file_system_names_the_file_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

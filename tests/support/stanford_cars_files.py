@@ -1,4 +1,4 @@
-"""Stanford Cars in small, in the very structure of its official files: both layouts, with made-up pictures."""
+"""Stanford Cars in small, in the very structure of its official files: both layouts, with synthetic images."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from data.images.image_io import write_image
 
 NAMES = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "smart fortwo Convertible 2012")
 SIZE = (40, 30)  # width, height
-#: 1-based, inclusive: x1, y1, x2, y2 of every picture's box
+#: 1-based, inclusive: x1, y1, x2, y2 of every image's box
 BOXES = ((1, 1, 40, 30), (11, 6, 30, 25), (5, 3, 20, 14), (21, 11, 38, 28))
 INSIDE, OUTSIDE = (200, 40, 40), (10, 120, 220)
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
-def picture(box: tuple[int, int, int, int]) -> np.ndarray:
+def make_image(box: tuple[int, int, int, int]) -> np.ndarray:
     """(H, W, 3) uint8: the box in one colour, what is around it in another."""
     image = np.full((SIZE[1], SIZE[0], 3), OUTSIDE, np.uint8)
     image[box[1] - 1 : box[3], box[0] - 1 : box[2]] = INSIDE
@@ -39,7 +39,7 @@ def names() -> np.ndarray:
 
 
 def official(root: Path, count: int = 4) -> Path:
-    """devkit, cars_train and cars_test: picture i of a split is of class i modulo 3, the test's labels are in root."""
+    """devkit, cars_train and cars_test: image i of a split is of class i modulo 3, the test's labels are in root."""
     (root / "devkit").mkdir(parents=True)
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": names()})
     for split in ("train", "test"):
@@ -47,7 +47,7 @@ def official(root: Path, count: int = 4) -> Path:
         for place in range(count):
             box = BOXES[place % len(BOXES)]
             name = f"{place + 1:05}.jpg"
-            write_image(root / f"cars_{split}" / name, picture(box))
+            write_image(root / f"cars_{split}" / name, make_image(box))
             rows.append(dict(zip(FIELDS, box, strict=True)) | {"class": place % len(NAMES) + 1, "fname": name})
         labelled = root / "cars_test_annos_withlabels.mat"
         savemat(root / "devkit/cars_train_annos.mat" if split == "train" else labelled, {"annotations": structs(rows)})
@@ -58,11 +58,11 @@ def official(root: Path, count: int = 4) -> Path:
 
 
 def older(root: Path) -> Path:
-    """cars_annos.mat and car_ims: the first two pictures train, the last two test."""
+    """cars_annos.mat and car_ims: the first two images train, the last two test."""
     rows = []
     for place, box in enumerate(BOXES):
         path = f"car_ims/{place + 1:06}.jpg"
-        write_image(root / path, picture(box))
+        write_image(root / path, make_image(box))
         label, test = np.uint8(place % len(NAMES) + 1), np.uint8(place >= 2)
         rows.append({"relative_im_path": path} | dict(zip(FIELDS, box, strict=True)) | {"class": label, "test": test})
     savemat(root / "cars_annos.mat", {"annotations": structs(rows), "class_names": names()})

@@ -231,9 +231,9 @@ def test_weights_without_their_card(tmp_path: Path, model: ModelFile) -> None:
     stranger.write_bytes(b"")
     with pytest.raises(WeightsError, match=f"the card beside it describes {model.path.name}"):
         resolve(stranger)
-    (tmp_path / "picture.jpg").write_bytes(b"")
+    (tmp_path / "image.jpg").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"is no \.safetensors file"):
-        resolve(tmp_path / "picture.jpg")
+        resolve(tmp_path / "image.jpg")
     model.path.unlink()
     with pytest.raises(WeightsError, match="no such file, expected the weights that"):
         resolve(model.path.parent)

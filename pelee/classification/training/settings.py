@@ -116,7 +116,7 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
         usual = {
             "train_split": layout.train_split,
             "val_split": layout.val_split,
-            "picture_size": layout.picture_size,
+            "picture_size": layout.image_size,
             "input_size": layout.input_size,
         }
     settings = resolve(ClassifierSettings, RECIPES, recipe, overrides, usual)

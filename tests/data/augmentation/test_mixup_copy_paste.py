@@ -1,4 +1,4 @@
-"""Two pictures in one: what is blended, what is pasted, and what is left alone."""
+"""Two images in one: what is blended, what is pasted, and what is left alone."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIDE = 64
 
 
 def sample(colour: int, *boxes: tuple[float, ...]) -> Sample:
-    """A plain picture whose objects, of labels 0, 1, ..., are brighter by 10, 20, ..."""
+    """A plain image whose objects, of labels 0, 1, ..., are brighter by 10, 20, ..."""
     image = np.full((SIDE, SIDE, 3), colour, np.uint8)
     for number, (x0, y0, x1, y1) in enumerate(boxes):
         image[int(y0 * SIDE) : int(y1 * SIDE), int(x0 * SIDE) : int(x1 * SIDE)] = colour + 10 * (number + 1)
@@ -32,7 +32,7 @@ def test_a_mix_has_the_objects_of_both_and_colours_between() -> None:
     assert np.mean(shares) == pytest.approx(0.5, abs=0.12)
 
 
-def test_a_mix_with_a_picture_without_objects() -> None:
+def test_a_mix_with_an_image_without_objects() -> None:
     _, boxes, labels = mix(sample(10), sample(20, (0.0, 0.0, 0.5, 0.5)), np.random.default_rng(0))
     assert boxes.shape == (1, 4) and labels.tolist() == [0]
 
@@ -52,7 +52,7 @@ def test_a_pasted_object_is_where_its_box_says() -> None:
     assert not onto[0].any() and len(onto[1]) == 0
 
 
-def test_what_is_large_or_overlaps_in_its_own_picture_is_not_pasted() -> None:
+def test_what_is_large_or_overlaps_in_its_own_image_is_not_pasted() -> None:
     large = sample(100, (0.0, 0.0, 0.6, 0.6))
     together = sample(100, (0.0, 0.0, 0.3, 0.3), (0.2, 0.2, 0.5, 0.5))
     for source in (large, together, sample(100)):

@@ -1,4 +1,4 @@
-"""Augmentation as properties: a marked object is under its box, whatever happened to the picture."""
+"""Augmentation as properties: a marked object is under its box, whatever happened to the image."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def marked(rng: np.random.Generator, objects: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A black picture with up to three solid objects that do not touch; an object's label is its colour."""
+    """A black image with up to three solid objects that do not touch; an object's label is its colour."""
     height, width = (int(value) for value in rng.integers(60, 200, 2))
     image = np.zeros((height, width, 3), dtype=np.uint8)
     boxes = []
@@ -53,7 +53,7 @@ def check_marked(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> in
 
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS, size=st.sampled_from([64, 128, 304]), objects=st.integers(0, 3))
-def test_boxes_stay_in_the_picture_on_their_objects_with_their_labels(seed: int, size: int, objects: int) -> None:
+def test_boxes_stay_in_the_image_on_their_objects_with_their_labels(seed: int, size: int, objects: int) -> None:
     rng = np.random.default_rng(seed)
     image, boxes, labels = marked(rng, objects)
     before = image.copy(), boxes.copy(), labels.copy()
@@ -165,10 +165,10 @@ def test_a_crop_holds_its_constraints(seed: int, choice: int) -> None:
     assert inside and max(inside) >= least - 1e-6
 
 
-def test_the_whole_picture_and_each_side_of_the_coins_come_up_as_often_as_they_should(
+def test_the_whole_image_and_each_side_of_the_coins_come_up_as_often_as_they_should(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An object over the whole picture satisfies every constraint often, so the choice is near even: 1/7 are whole."""
+    """An object over the whole image satisfies every constraint often, so the choice is near even: 1/7 are whole."""
     rng = np.random.default_rng(0)
     canvas = CropWindow(0, 0, 100, 100)
     box = np.array([[0, 0, 100, 100]], dtype=np.float32)
@@ -191,16 +191,16 @@ def test_the_whole_picture_and_each_side_of_the_coins_come_up_as_often_as_they_s
 
 
 @given(seed=SEEDS, width=st.integers(1, 300), height=st.integers(1, 300))
-def test_an_expansion_holds_the_picture_and_is_at_most_four_times_it(seed: int, width: int, height: int) -> None:
+def test_an_expansion_holds_the_image_and_is_at_most_four_times_it(seed: int, width: int, height: int) -> None:
     canvas = expansion(width, height, np.random.default_rng(seed))
     assert canvas.x0 <= 0 and canvas.y0 <= 0 and canvas.x1 >= width and canvas.y1 >= height
     assert canvas.width <= 4 * width and canvas.height <= 4 * height
 
 
-def test_an_expanded_picture_is_surrounded_by_the_undistorted_mean() -> None:
+def test_an_expanded_image_is_surrounded_by_the_undistorted_mean() -> None:
     image = np.zeros((50, 100, 3), dtype=np.uint8)
     result = np.empty((80, 80, 3), dtype=np.uint8)
-    window = CropWindow(-100, -50, 300, 150)  # four times the picture, one of it to the left and above
+    window = CropWindow(-100, -50, 300, 150)  # four times the image, one of it to the left and above
     placement = render(image, window, result, cv2.INTER_AREA, ColorDistortion(), np.random.default_rng(0))
     assert placement is not None and placement.target == CropWindow(20, 20, 40, 40)
     outside = np.ones((80, 80), dtype=bool)
@@ -208,7 +208,7 @@ def test_an_expanded_picture_is_surrounded_by_the_undistorted_mean() -> None:
     assert (result[outside] == MEAN_COLOR).all() and (result[20:40, 20:40] < 40).all()
 
 
-def test_a_window_beside_the_picture_shows_the_mean_and_no_boxes() -> None:
+def test_a_window_beside_the_image_shows_the_mean_and_no_boxes() -> None:
     image = np.zeros((50, 100, 3), dtype=np.uint8)
     result = np.empty((8, 8, 3), dtype=np.uint8)
     window = CropWindow(100, 0, 150, 50)
@@ -293,11 +293,11 @@ def test_a_mosaic_is_filled_to_its_edges_by_all_four() -> None:
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         # A window whose place leaves the one object's centre out loses it, so not always all four.
         assert len(set(labels.tolist())) == len(labels) and areas.sum() <= 1 + 1e-5
-    with pytest.raises(ValueError, match="4 pictures"):
+    with pytest.raises(ValueError, match="4 images"):
         Mosaic(100)(samples[:3], rng)
 
 
-def test_a_picture_of_one_pixel_passes() -> None:
+def test_an_image_of_one_pixel_passes() -> None:
     rng = np.random.default_rng(0)
     image = np.zeros((1, 1, 3), dtype=np.uint8)
     for _ in range(50):

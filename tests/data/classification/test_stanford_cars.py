@@ -20,10 +20,10 @@ from tests.support.stanford_cars_files import (
     NAMES,
     OUTSIDE,
     SIZE,
+    make_image,
     names,
     official,
     older,
-    picture,
     structs,
 )
 
@@ -48,7 +48,7 @@ def test_the_older_layout_splits_by_its_flag(tmp_path: Path) -> None:
     assert test.boxes.tolist() == CORNERS[2:] and train.class_names == test.class_names == NAMES
 
 
-def test_a_split_of_one_picture(tmp_path: Path) -> None:
+def test_a_split_of_one_image(tmp_path: Path) -> None:
     """MATLAB knows no scalar, SciPy's squeezing makes one."""
     cars = read_cars(official(tmp_path, count=1), "train")
     assert cars.labels.tolist() == [0] and cars.boxes.tolist() == CORNERS[:1]
@@ -86,8 +86,8 @@ def cut(root: Path) -> None:
         (lambda root: rewrite(root, bbox_y2=np.zeros((0, 0))), "expected a number"),
         (lambda root: rewrite(root, **{"class": 4}), "00001.jpg is of class 4, and cars_meta.mat names 1 to 3"),
         (lambda root: rewrite(root, **{"class": 0}), "is of class 0"),
-        (lambda root: rewrite(root, fname="../../secret.jpg"), "is no picture's name below the root"),
-        (lambda root: (root / "cars_train" / "00002.jpg").unlink(), "1 pictures of cars_train_annos.mat are not in"),
+        (lambda root: rewrite(root, fname="../../secret.jpg"), "is no image's name below the root"),
+        (lambda root: (root / "cars_train" / "00002.jpg").unlink(), "1 images of cars_train_annos.mat are not in"),
     ],
 )
 def test_what_is_damaged_is_one_line(tmp_path: Path, damage: Callable[[Path], object], words: str) -> None:
@@ -115,53 +115,53 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
 # Views
 
 
-def test_the_default_view_is_the_picture_itself() -> None:
-    image = picture(BOXES[1])
+def test_the_default_view_is_the_image_itself() -> None:
+    image = make_image(BOXES[1])
     assert WHOLE_IMAGE(image, np.array(CORNERS[1], float), "x") is image and not WHOLE_IMAGE.needs_box
 
 
 @pytest.mark.parametrize("box", range(4))
 def test_a_crop_shows_the_box_alone(box: int) -> None:
     left, top, right, bottom = CORNERS[box]
-    seen = ObjectCrop(crop_to_box=True)(picture(BOXES[box]), np.array(CORNERS[box], float), "x")
+    seen = ObjectCrop(crop_to_box=True)(make_image(BOXES[box]), np.array(CORNERS[box], float), "x")
     assert seen.shape == (bottom - top, right - left, 3) and (seen == INSIDE).all()
 
 
-def test_a_margin_is_a_share_of_the_box_and_ends_at_the_picture() -> None:
-    image, box = picture(BOXES[1]), np.array(CORNERS[1], float)  # 20 × 20 at (10, 5)
+def test_a_margin_is_a_share_of_the_box_and_ends_at_the_image() -> None:
+    image, box = make_image(BOXES[1]), np.array(CORNERS[1], float)  # 20 × 20 at (10, 5)
     seen = ObjectCrop(crop_to_box=True, box_margin=0.2)(image, box, "x")
     assert np.array_equal(seen, image[1:29, 6:34])
     assert np.array_equal(ObjectCrop(crop_to_box=True, box_margin=9)(image, box, "x"), image)
 
 
 def test_an_erased_background_leaves_the_box() -> None:
-    image, box = picture(BOXES[1]), np.array(CORNERS[1], float)
+    image, box = make_image(BOXES[1]), np.array(CORNERS[1], float)
     seen = ObjectCrop(erase_background=True)(image, box, "x")
     inside = np.zeros(image.shape[:2], bool)
     inside[5:25, 10:30] = True
     assert (seen[inside] == INSIDE).all() and (seen[~inside] == MEAN_COLOR).all()
-    assert (image[~inside] == OUTSIDE).all(), "the picture itself is as it was"
+    assert (image[~inside] == OUTSIDE).all(), "the image itself is as it was"
     both = ObjectCrop(crop_to_box=True, box_margin=0.2, erase_background=True)(image, box, "x")
     assert np.array_equal(both, seen[1:29, 6:34])
 
 
-def test_a_box_is_clipped_and_one_outside_is_the_picture_s_error(tmp_path: Path) -> None:
-    image, view = picture(BOXES[0]), ObjectCrop(crop_to_box=True)
+def test_a_box_is_clipped_and_one_outside_is_the_image_s_error(tmp_path: Path) -> None:
+    image, view = make_image(BOXES[0]), ObjectCrop(crop_to_box=True)
     assert view(image, np.array([30, 20, 99, 99.0]), "x").shape == (10, 10, 3)
     for box in ([40, 0, 60, 30], [0, 30, 40, 31], [-9, 0, 0, 30], [20, 5, 10, 25]):
-        with pytest.raises(ImageError, match=r"^a\.jpg: the box .* has no pixel of the picture of 40×30"):
+        with pytest.raises(ImageError, match=r"^a\.jpg: the box .* has no pixel of the image of 40×30"):
             view(image, np.array(box, float), "a.jpg")
 
 
-def test_pictures_are_read_by_their_view(tmp_path: Path) -> None:
-    pictures = open_image_folder("cars", official(tmp_path), "test", ObjectCrop(crop_to_box=True))
-    assert pictures.split == "test" and len(pictures) == 4
-    assert [pictures.read(place).shape[:2] for place in range(4)] == [(30, 40), (20, 20), (12, 16), (18, 18)]
+def test_images_are_read_by_their_view(tmp_path: Path) -> None:
+    images = open_image_folder("cars", official(tmp_path), "test", ObjectCrop(crop_to_box=True))
+    assert images.split == "test" and len(images) == 4
+    assert [images.read(place).shape[:2] for place in range(4)] == [(30, 40), (20, 20), (12, 16), (18, 18)]
     assert open_image_folder("cars", tmp_path, "test").read(1).shape[:2] == SIZE[::-1]
 
 
 def test_boxes_that_a_set_does_not_have_are_not_asked_for(tmp_path: Path) -> None:
-    write_image(tmp_path / "train" / "a" / "1.png", picture(BOXES[0]))
+    write_image(tmp_path / "train" / "a" / "1.png", make_image(BOXES[0]))
     assert open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(box_margin=0.5)).boxes is None
     with pytest.raises(SettingsError, match="crop_to_box needs boxes, and imagefolder has none"):
         open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(crop_to_box=True))

@@ -29,7 +29,7 @@ def test_statistics_are_numpy_s_over_all_pixels() -> None:
     found = ChannelStatistics()
     found.add(images[:3])
     found.add(images[3:])
-    assert found.pictures == 7
+    assert found.images == 7
     values = found.normalization()
     assert values["mean"] == pytest.approx(images.mean((0, 1, 2)), abs=6e-4)
     assert values["std"] == pytest.approx(images.std((0, 1, 2)), abs=6e-4)
@@ -40,7 +40,7 @@ def test_statistics_are_numpy_s_over_all_pixels() -> None:
 
 def test_statistics_of_nothing_and_of_one_colour_are_refused() -> None:
     found = ChannelStatistics()
-    with pytest.raises(Exception, match="no picture"):
+    with pytest.raises(Exception, match="no image"):
         found.normalization()
     found.add(np.full((2, 4, 4, 3), 7, np.uint8))
     with pytest.raises(Exception, match="all of one colour"):
@@ -58,12 +58,12 @@ def test_the_command_prints_what_goes_into_a_recipe(tmp_path: Path, capsys: pyte
     assert recipe["normalization"]["mean"] == pytest.approx(images.mean((0, 1, 2)), abs=6e-4)
     assert recipe["normalization"]["std"] == pytest.approx(images.std((0, 1, 2)), abs=6e-4)
 
-    (tmp_path / "train" / "a" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "a" / "0.png").write_bytes(b"no image")
     assert cli.main([*options, "--grey"]) == 1
     out, err = capsys.readouterr()
     recipe = yaml.safe_load(out)
     assert recipe["grey"] is True and len(set(recipe["normalization"]["mean"])) == 1
-    assert "3 pictures at 32×32" in out and err.count("\n") == 2 and "0.png" in err
+    assert "3 images at 32×32" in out and err.count("\n") == 2 and "0.png" in err
 
 
 def test_statistics_see_the_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def files(root: Path) -> list[str]:
 def test_cars_become_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, output = official(tmp_path / "cars"), tmp_path / "out"
     assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output)]) == 0
-    assert "train 4 pictures, test 4 pictures" in capsys.readouterr().out
+    assert "train 4 images, test 4 images" in capsys.readouterr().out
     hummer, ram, smart = (name.replace("/", "-") for name in NAMES)
     wanted = [f"{hummer}/00001.jpg", f"{hummer}/00004.jpg", f"{ram}/00002.jpg", f"{smart}/00003.jpg"]
     assert files(output) == sorted(f"{split}/{name}" for split in ("train", "test") for name in wanted)
@@ -108,7 +108,7 @@ def test_cars_become_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert open_image_folder("imagefolder", output, "train").labels.tolist() == [0, 0, 1, 2]
 
 
-def test_archives_are_unpacked_and_pictures_cut(tmp_path: Path) -> None:
+def test_archives_are_unpacked_and_images_cut(tmp_path: Path) -> None:
     root = official(tmp_path / "cars")
     for archive, folder in (("car_devkit.tgz", "devkit"), ("cars_train.tgz", "cars_train")):
         with tarfile.open(root / archive, "w:gz") as tar:
@@ -137,14 +137,14 @@ def test_an_archive_that_is_none_is_one_line(case: str, tmp_path: Path, capsys: 
     assert not (tmp_path / "devkit").exists() and not (tmp_path / "out").exists()
 
 
-def test_a_picture_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, output = official(tmp_path / "cars"), tmp_path / "out"
     Image.new("RGB", (8, 4)).save(root / "cars_train" / "00002.jpg")  # its box begins at (10, 5)
     assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output), "--crop-to-box"]) == 1
     out, err = capsys.readouterr()
-    assert "train 3 pictures, test 4 pictures" in out
-    assert err.splitlines()[0] == "error: pictures that could not be read and are left out: 1"
-    assert "00002.jpg: the box 10, 5, 30, 25 has no pixel of the picture of 8×4" in err
+    assert "train 3 images, test 4 images" in out
+    assert err.splitlines()[0] == "error: images that could not be read and are left out: 1"
+    assert "00002.jpg: the box 10, 5, 30, 25 has no pixel of the image of 8×4" in err
     assert len(files(output)) == 7
 
 

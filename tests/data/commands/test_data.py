@@ -20,7 +20,7 @@ OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
 
 
 def add(folder: Path, name: str, box: tuple[int, int, int, int], seed: int, width: int = 64) -> None:
-    """A VOC picture of 64 × 48 with a cat and a difficult dog."""
+    """A VOC image of 64 × 48 with a cat and a difficult dog."""
     noise = np.random.default_rng(seed).integers(0, 256, (48, width, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "JPEGImages" / f"{name}.jpg")
     objects = OBJECT.format(name="cat", difficult=0, box=box) + OBJECT.format(name="dog", difficult=1, box=(1, 1, 9, 9))
@@ -51,8 +51,8 @@ def check(root: Path, *options: str) -> int:
 def test_clean(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(root, "--split", "2007-train", "--split", "2007-val") == 0
     out, err = capsys.readouterr()
-    assert "voc 2007-train: 3 pictures, 6 objects (3 difficult, 0 crowd)" in out
-    assert "voc 2007-val: 1 pictures, 2 objects (1 difficult, 0 crowd)" in out
+    assert "voc 2007-train: 3 images, 6 objects (3 difficult, 0 crowd)" in out
+    assert "voc 2007-val: 1 images, 2 objects (1 difficult, 0 crowd)" in out
     assert out.endswith("no faults\n")
     assert err == "", "no bar where nobody looks"
 
@@ -64,9 +64,9 @@ def test_faults_in_text_and_json(root: Path, capsys: pytest.CaptureFixture[str])
     report = root / "out" / "report.json"
     assert check(root, "--split", "2007-train", "--split", "2007-val", "--json", str(report)) == 1
     out = capsys.readouterr().out
-    assert "annotated as 64 × 48, the picture is 70 × 48" in out
+    assert "annotated as 64 × 48, the image is 70 × 48" in out
     assert "FAULT: 1 annotations that had to be mended" in out
-    assert "FAULT: 1 pictures that are in two splits" in out
+    assert "FAULT: 1 images that are in two splits" in out
     assert out.endswith("3 faults\n")
     values = json.loads(report.read_text(encoding="utf-8"))
     assert values["faults"] == 3

@@ -27,16 +27,16 @@ def content() -> dict[str, Any]:
     }
 
 
-def lay_out(root: Path, data: object, json_place: str, pictures: str) -> Path:
+def lay_out(root: Path, data: object, json_place: str, images: str) -> Path:
     (root / json_place).parent.mkdir(parents=True, exist_ok=True)
     (root / json_place).write_text(data if isinstance(data, str) else json.dumps(data))
     for name in ("a.jpg", "b.jpg"):
-        write_image(root / pictures / name, np.zeros((50, 100, 3), dtype=np.uint8))
+        write_image(root / images / name, np.zeros((50, 100, 3), dtype=np.uint8))
     return root
 
 
 @pytest.mark.parametrize(
-    ("json_place", "pictures"),
+    ("json_place", "images"),
     [
         ("annotations/instances_val2017.json", "val2017"),
         ("annotations/instances_val2017.json", "images/val2017"),
@@ -45,8 +45,8 @@ def lay_out(root: Path, data: object, json_place: str, pictures: str) -> Path:
         ("val2017/_annotations.coco.json", "val2017"),
     ],
 )
-def test_read_by_hand_from_every_layout(tmp_path: Path, json_place: str, pictures: str) -> None:
-    root = lay_out(tmp_path, content(), json_place, pictures)
+def test_read_by_hand_from_every_layout(tmp_path: Path, json_place: str, images: str) -> None:
+    root = lay_out(tmp_path, content(), json_place, images)
     dataset = open_dataset("coco", root, "val2017")
     assert dataset.class_names == ("person", "stop sign", "toothbrush"), "in the order of the ids"
     empty, full = dataset.records
@@ -75,7 +75,7 @@ def test_boxes_are_clipped_and_dropped_with_warnings_but_rounding_is_not_news(tm
     dataset = open_dataset("coco", lay_out(tmp_path, data, "val.json", "val"), "val")
     np.testing.assert_array_equal(dataset.records[1].boxes, [[90, 40, 100, 50]])
     assert dataset.records[1].areas.tolist() == [123.5]
-    assert len(dataset.warnings) == 2 and "picture 4" in dataset.warnings[0] and "dropped" in dataset.warnings[1]
+    assert len(dataset.warnings) == 2 and "image 4" in dataset.warnings[0] and "dropped" in dataset.warnings[1]
 
 
 def test_a_missing_split_lists_those_that_exist(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_a_missing_split_lists_those_that_exist(tmp_path: Path) -> None:
         open_dataset("coco", root, "val")
 
 
-def test_missing_pictures_are_counted(tmp_path: Path) -> None:
+def test_missing_images_are_counted(tmp_path: Path) -> None:
     root = lay_out(tmp_path, content(), "val.json", "val")
     (root / "val" / "a.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"1 of 2 pictures of val are missing, the first is a\.jpg"):
+    with pytest.raises(DatasetError, match=r"1 of 2 images of val are missing, the first is a\.jpg"):
         open_dataset("coco", root, "val")
 
 
@@ -105,14 +105,14 @@ def changed(**change: object) -> dict[str, Any]:
         ("{", "not JSON"),
         ("[]", "a JSON list"),
         ("{}", "no 'categories'"),
-        (changed(image_id=77), "annotation 1 is of picture 77"),
+        (changed(image_id=77), "annotation 1 is of image 77"),
         (changed(category_id=2), "category 2"),
         (changed(bbox=[1, 2, 3]), "not COCO instances"),
         (changed(bbox=None), "not COCO instances"),
         (changed(categories=[]), "no categories"),
         (changed(categories=[{"id": 1, "name": "a"}] * 2), "two categories with one id"),
-        (changed(images=[], annotations=[]), "lists no pictures"),
-        (changed(images=content()["images"] + content()["images"][:1]), "1 pictures share their id"),
+        (changed(images=[], annotations=[]), "lists no images"),
+        (changed(images=content()["images"] + content()["images"][:1]), "1 images share their id"),
     ],
 )
 def test_damaged_files_are_one_line_that_names_them(tmp_path: Path, data: object, reason: str) -> None:

@@ -10,7 +10,7 @@ from data.errors import DatasetError, ImageError
 from data.images.image_io import write_image
 
 
-def test_pictures_without_boxes(tmp_path: Path) -> None:
+def test_images_without_boxes(tmp_path: Path) -> None:
     for name in ("b.jpg", "sub/a.png"):
         write_image(tmp_path / name, np.zeros((5, 9, 3), dtype=np.uint8))
     dataset = open_dataset("folder", tmp_path, "all")
@@ -21,7 +21,7 @@ def test_pictures_without_boxes(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="no pictures"):
+    with pytest.raises(ImageError, match="no images"):
         open_dataset("folder", tmp_path, "all")
     with pytest.raises(DatasetError, match="val: no such folder"):
         open_dataset("folder", tmp_path, "val")

@@ -21,7 +21,7 @@ def voc_object(name: str, box: tuple[object, ...], extra: str = "<difficult>0</d
 def add(
     folder: Path, image_id: str, objects: str = "", head: str | None = None, file: str | None = None, write: bool = True
 ) -> None:
-    """A picture of 100 × 50 and its annotation, with a proper head by default."""
+    """An image of 100 × 50 and its annotation, with a proper head by default."""
     head = f"<filename>{image_id}.jpg</filename>" if head is None else head
     if write:
         write_image(folder / "JPEGImages" / (file or f"{image_id}.jpg"), np.zeros((50, 100, 3), dtype=np.uint8))
@@ -88,7 +88,7 @@ def test_the_root_may_be_one_year_or_a_folder_without_one(devkit: Path) -> None:
     assert len(read_voc(own, "trainval").records) == 2
 
 
-def test_a_picture_of_two_splits_counts_once_and_is_told(devkit: Path) -> None:
+def test_an_image_of_two_splits_counts_once_and_is_told(devkit: Path) -> None:
     dataset = read_voc(devkit, "2007-trainval,2007-test")
     assert [record.image_id for record in dataset.records] == ["000001", "000002"]
     assert len(dataset.warnings) == 1 and "000002 is listed twice" in dataset.warnings[0]
@@ -109,7 +109,7 @@ def test_missing_and_foreign_roots_say_what_was_expected(tmp_path: Path) -> None
 
 def test_an_empty_split_is_an_error(devkit: Path) -> None:
     add_split(devkit / "VOC2007", "empty", "\n")
-    with pytest.raises(DatasetError, match="lists no pictures"):
+    with pytest.raises(DatasetError, match="lists no images"):
         read_voc(devkit, "2007-empty")
 
 
@@ -122,13 +122,13 @@ def one(tmp_path: Path, objects: str = "", **options: object) -> Path:
 def test_missing_optional_fields_are_tolerated(tmp_path: Path) -> None:
     root = one(tmp_path, voc_object("cat", (1, 2, 3, 4), extra=""), head="<nosize/><filename>a.jpg</filename>")
     dataset = read_voc(root, "train")
-    assert dataset.records[0].size == (100, 50), "read from the picture's header"
+    assert dataset.records[0].size == (100, 50), "read from the image's header"
     assert dataset.records[0].difficult.tolist() == [False]
     assert dataset.warnings == []
 
 
 def test_the_filename_is_honoured(tmp_path: Path) -> None:
-    root = one(tmp_path, head="<filename>C:\\pictures\\other name.png</filename>", file="other name.png")
+    root = one(tmp_path, head="<filename>C:\\images\\other name.png</filename>", file="other name.png")
     dataset = read_voc(root, "train")
     assert dataset.records[0].image.name == "other name.png" and dataset.warnings == []
 
@@ -140,9 +140,9 @@ def test_without_a_usable_filename_the_annotation_s_own_name_counts(tmp_path: Pa
     assert len(dataset.warnings) == 1 and "a.png is used" in dataset.warnings[0] and "a.xml" in dataset.warnings[0]
 
 
-def test_a_missing_picture_or_annotation_is_named(tmp_path: Path) -> None:
+def test_a_missing_image_or_annotation_is_named(tmp_path: Path) -> None:
     root = one(tmp_path, write=False)
-    with pytest.raises(DatasetError, match=r"a\.xml: its picture 'a\.jpg' is not in"):
+    with pytest.raises(DatasetError, match=r"a\.xml: its image 'a\.jpg' is not in"):
         read_voc(root, "train")
     (tmp_path / "Annotations" / "a.xml").unlink()
     with pytest.raises(DatasetError, match=r"a\.xml: No such file"):

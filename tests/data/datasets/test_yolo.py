@@ -13,10 +13,10 @@ from data.images.image_io import write_image
 YAML = "train: images/train\nval: images/val\nnames:\n  0: nut\n  1: screw\n"
 
 
-def add(root: Path, picture: str, labels: str | None) -> None:
-    write_image(root / picture, np.zeros((50, 100, 3), dtype=np.uint8))
+def add(root: Path, image: str, labels: str | None) -> None:
+    write_image(root / image, np.zeros((50, 100, 3), dtype=np.uint8))
     if labels is not None:
-        file = (root / picture.replace("images/", "labels/", 1)).with_suffix(".txt")
+        file = (root / image.replace("images/", "labels/", 1)).with_suffix(".txt")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(labels)
 
@@ -88,13 +88,13 @@ def test_where_a_split_may_lie(root: Path, text: str) -> None:
     assert [len(record.labels) for record in dataset.records] == [2, 0, 1]
 
 
-def test_labels_beside_pictures_below_no_images_folder(tmp_path: Path) -> None:
+def test_labels_beside_images_below_no_images_folder(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: part\nnames: [nut]\n")
     add(tmp_path, "part/a.png", "0 0.5 0.5 1 1")
     np.testing.assert_allclose(open_dataset("yolo", tmp_path, "train").records[0].boxes, [[0, 0, 100, 50]])
 
 
-def test_boxes_are_relative_to_the_upright_picture(tmp_path: Path) -> None:
+def test_boxes_are_relative_to_the_upright_image(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: part\nnames: [nut]\n")
     add(tmp_path, "part/a.jpg", "0 0.5 0.5 1 1")
     exif = Image.Exif()
@@ -121,8 +121,8 @@ def test_a_box_over_the_edge_is_clipped_with_a_warning(root: Path) -> None:
         ("2 0.5 0.5 0.2 0.2", "class 2, but the yaml has 2 names"),
         ("-1 0.5 0.5 0.2 0.2", "class -1"),
         ("0.5 0.5 0.5 0.2 0.2", "class 0.5"),
-        ("0 50 25 20 20", "relative to the picture"),
-        ("0 nan 0.5 0.2 0.2", "relative to the picture"),
+        ("0 50 25 20 20", "relative to the image"),
+        ("0 nan 0.5 0.2 0.2", "relative to the image"),
     ],
 )
 def test_a_damaged_line_is_named_with_its_number(root: Path, line: str, reason: str) -> None:

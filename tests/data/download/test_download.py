@@ -21,7 +21,7 @@ from data.download.download import download
 from data.download.sources import SOURCES, DownloadPart, DownloadSource
 from data.errors import DatasetError
 
-FILES = {"set/list.txt": b"1\n2\n", "set/picture.jpg": bytes(range(256)) * 400}
+FILES = {"set/list.txt": b"1\n2\n", "set/image.jpg": bytes(range(256)) * 400}
 
 
 def tar(files: dict[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Every way in which a picture can be stored, and every way in which it can be damaged."""
+"""Every way in which an image can be stored, and every way in which it can be damaged."""
 
 import io
 from pathlib import Path
@@ -17,12 +17,12 @@ def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture(height: int = 6, width: int = 8) -> np.ndarray:
+def make_image(height: int = 6, width: int = 8) -> np.ndarray:
     return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_rgb_comes_back_as_it_was_from_a_path_a_string_and_bytes(tmp_path: Path) -> None:
-    rgb = picture()
+    rgb = make_image()
     path = tmp_path / "a.png"
     write_image(path, rgb)
     for source in (path, str(path), path.read_bytes()):
@@ -33,7 +33,7 @@ def test_rgb_comes_back_as_it_was_from_a_path_a_string_and_bytes(tmp_path: Path)
 
 
 def test_grey_becomes_three_equal_channels() -> None:
-    grey = picture()[..., 0]
+    grey = make_image()[..., 0]
     read = read_image(encode(Image.fromarray(grey)))
     np.testing.assert_array_equal(read, np.repeat(grey[..., None], 3, axis=2))
 
@@ -99,7 +99,7 @@ def test_cmyk_jpeg_has_the_colours_of_its_rgb_original() -> None:
     ],
 )
 def test_exif_orientation_is_applied_and_told_by_the_header(form: str, orientation: int, upright) -> None:  # type: ignore[no-untyped-def]
-    rgb = picture()
+    rgb = make_image()
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if form == "WEBP" else {}
@@ -112,13 +112,13 @@ def test_exif_orientation_is_applied_and_told_by_the_header(form: str, orientati
 def test_an_orientation_without_meaning_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 77
-    assert read_image(encode(Image.fromarray(picture()), exif=exif)).shape == (6, 8, 3)
+    assert read_image(encode(Image.fromarray(make_image()), exif=exif)).shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_truncated_file_is_one_line_that_names_it(form: str, tmp_path: Path) -> None:
     path = tmp_path / "half.bin"
-    content = encode(Image.fromarray(picture(64, 64)), form)
+    content = encode(Image.fromarray(make_image(64, 64)), form)
     path.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(ImageError, match=r"half\.bin") as error:
         read_image(path)
@@ -128,8 +128,8 @@ def test_a_truncated_file_is_one_line_that_names_it(form: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\x89PNG\r\n\x1a\n"]
 )
-def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    with pytest.raises(ImageError, match=f"picture of {len(content)} bytes"):
+def test_what_is_no_image_is_refused(content: bytes) -> None:
+    with pytest.raises(ImageError, match=f"image of {len(content)} bytes"):
         read_image(content)
     with pytest.raises(ImageError):
         read_size(content)
@@ -138,7 +138,7 @@ def test_what_is_no_picture_is_refused(content: bytes) -> None:
 def test_random_damage_never_raises_anything_but_an_image_error() -> None:
     rng = np.random.default_rng(3)
     for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"):
-        content = encode(Image.fromarray(picture(32, 32)), form)
+        content = encode(Image.fromarray(make_image(32, 32)), form)
         for _ in range(60):
             damaged = bytearray(content)
             for position in rng.integers(0, len(content), 4):
@@ -150,7 +150,7 @@ def test_random_damage_never_raises_anything_but_an_image_error() -> None:
                 pass
 
 
-def test_a_picture_over_the_limit_is_refused_by_its_header() -> None:
+def test_an_image_over_the_limit_is_refused_by_its_header() -> None:
     content = encode(Image.new("L", (100, 101)))
     assert read_image(content, max_pixels=10_100).shape == (101, 100, 3)
     with pytest.raises(ImageError, match="100 × 101 pixels are more than the limit of 10099"):
@@ -180,7 +180,7 @@ def test_write_image_makes_folders_and_refuses_other_suffixes(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
-def test_find_pictures_takes_files_folders_and_patterns_each_once(tmp_path: Path) -> None:
+def test_find_images_takes_files_folders_and_patterns_each_once(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deep/d.jpeg", ".git/e.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -198,11 +198,11 @@ def test_find_pictures_takes_files_folders_and_patterns_each_once(tmp_path: Path
     assert find_images([]) == []
 
 
-def test_find_pictures_names_what_is_missing_or_empty(tmp_path: Path) -> None:
+def test_find_images_names_what_is_missing_or_empty(tmp_path: Path) -> None:
     for item in ("nothing.jpg", "no*.jpg"):
         with pytest.raises(ImageError, match="no such file or folder"):
             find_images([tmp_path / item])
-    with pytest.raises(ImageError, match="no pictures"):
+    with pytest.raises(ImageError, match="no images"):
         find_images([tmp_path])
 
 

@@ -20,12 +20,12 @@ def test_results_come_in_the_order_of_the_sources_whatever_took_longer() -> None
 def test_an_unreadable_one_is_an_item() -> None:
     def read(number: int) -> int:
         if number == 1:
-            raise ImageError("1.png: not a picture")
+            raise ImageError("1.png: not an image")
         return number
 
     (first, unread, last) = prefetch(range(3), read)
     assert (first, last) == ((0, 0), (2, 2))
-    assert unread[0] == 1 and isinstance(unread[1], ImageError) and str(unread[1]) == "1.png: not a picture"
+    assert unread[0] == 1 and isinstance(unread[1], ImageError) and str(unread[1]) == "1.png: not an image"
 
 
 def test_no_more_than_asked_is_read_ahead() -> None:

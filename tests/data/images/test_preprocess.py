@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data.images.preprocess import preprocess
 
 
-def test_a_picture_of_the_size_is_untouched() -> None:
+def test_an_image_of_the_size_is_untouched() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     np.testing.assert_array_equal(preprocess(image, 20), image)
 

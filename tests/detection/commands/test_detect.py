@@ -107,7 +107,7 @@ def test_a_picture_is_never_overwritten_by_its_result(photos: Path, capsys: pyte
 
 
 def test_what_cannot_be_read_is_a_line_and_the_rest_is_done(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("photos/broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    Path("photos/broken.jpg").write_bytes(b"\xff\xd8 not an image")
     Path("photos/empty.mp4").write_bytes(b"")
     assert cli.main(["photos", "gone.jpg", "photos/empty.mp4", "none/*.png", "--output", "out", "--json", "-"]) == 1
     out, err = capsys.readouterr()

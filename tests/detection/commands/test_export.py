@@ -119,12 +119,12 @@ def test_a_loss_of_map_fails_the_check(
         (["--format", "onnx", "--calibration", "."], "--calibration is for --int8 only"),
         (["--format", "onnx", "--split", "val"], "go with --dataset and --root"),
         (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),
-        (["--format", "openvino", "--int8", "--calibration", "{empty}"], "no pictures; looked for"),
+        (["--format", "openvino", "--int8", "--calibration", "{empty}"], "no images; looked for"),
         (
             ["--format", "openvino", "--int8", "--calibration", "{empty}/no"],
             "no such folder, expected one with pictures",
         ),
-        (["--format", "onnx", "--pictures", "{empty}"], "no pictures; looked for"),
+        (["--format", "onnx", "--pictures", "{empty}"], "no images; looked for"),
         (["--format", "onnx", "--output", "{photos}", "--pictures", "{photos}"], "holds other files than an export"),
         (["--format", "onnx", "--weights", "{export}", "--pictures", "{photos}"], "is an export already"),
         (

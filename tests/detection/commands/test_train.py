@@ -240,7 +240,7 @@ def remove_root(root: Path) -> None:
     [
         (break_xml, ["000003.xml", "not XML"]),
         (rename_class, ["000004.xml", "'rinq'", "the nearest is 'ring'"]),
-        (empty_split, ["'trainval' lists no pictures"]),
+        (empty_split, ["'trainval' lists no images"]),
         (split_without_objects, ["split val of voc has 1 pictures and not one object"]),
         (lose_picture, ["'000005.jpg' is not in"]),
         (remove_root, ["no such file or folder", "voc data set"]),

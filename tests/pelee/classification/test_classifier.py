@@ -89,7 +89,7 @@ def test_a_stream_says_of_each_file_what_it_is_or_why_not(batch: int, tmp_path: 
             seen[index] = (*size, float(row[1]))
     assert seen == {n: (4 + n, 6, float(ROWS[n % 2, 1])) for n in (1, 2, 4, 5)}
     assert [index for index, _ in unread] == [0, 3, 6]
-    assert all(f"{index}.png: not a picture" in str(error) for index, error in unread)
+    assert all(f"{index}.png: not an image" in str(error) for index, error in unread)
 
 
 def test_a_stream_of_no_files_is_empty(classifier: Classifier) -> None:
@@ -115,12 +115,12 @@ def test_nan_is_no_answer(tmp_path: Path) -> None:
     ("source", "words"),
     [
         ("absent.jpg", "absent.jpg: No such file"),
-        (np.zeros((5, 5), np.uint8), "repeat a grey picture's channel"),
+        (np.zeros((5, 5), np.uint8), "repeat a grey image's channel"),
         (np.zeros((5, 5, 4), np.uint8), "drop the alpha channel"),
-        (np.zeros((2, 5, 5, 3), np.uint8), "pass several pictures as a list"),
+        (np.zeros((2, 5, 5, 3), np.uint8), "pass several images as a list"),
         (np.zeros((5, 5, 3), np.float32), "scale to 0..255"),
         (np.zeros((0, 5, 3), np.uint8), "at least one pixel"),
-        ([None], "a NoneType is no picture"),
+        ([None], "a NoneType is no image"),
     ],
 )
 def test_what_is_no_picture_is_told(classifier: Classifier, source: object, words: str) -> None:

@@ -216,12 +216,12 @@ def test_a_loss_of_top1_fails_the_check(
             ["--dataset", "imagefolder", "--root", "{other}", "--split", "val"],
             "the model knows 7 classes, the data set",
         ),
-        (["--int8", "--calibration", "{empty}"], "no pictures; looked for"),
+        (["--int8", "--calibration", "{empty}"], "no images; looked for"),
         (["--int8", "--dataset", "imagefolder", "--root", "{root}", "--calibration-split", "no"], "no split 'no'"),
         (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),
         (["--weights", "{export}"], "is an export already"),
         (["--output", "{photos}"], "holds other files than an export"),
-        (["--pictures", "{empty}"], "no pictures; looked for"),
+        (["--pictures", "{empty}"], "no images; looked for"),
     ],
 )
 def test_requests_that_do_not_fit(

@@ -72,11 +72,11 @@ def test_many_pictures_are_counted_by_class(model: str, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("inputs", "code", "told"),
     [
-        (["good.png", "bad.png"], 1, ["bad.png: not a picture"]),
+        (["good.png", "bad.png"], 1, ["bad.png: not an image"]),
         (["good.png", "absent.png"], 1, ["absent.png: no such file or folder"]),
-        (["bad.png"], 2, ["bad.png: not a picture"]),
-        (["absent.png", "empty", "*.tif"], 2, ["absent.png: no such", "empty: no pictures", "*.tif: no such"]),
-        (["cut.png", "good.png", "bad.png"], 1, ["cut.png: cannot be read", "bad.png: not a picture"]),
+        (["bad.png"], 2, ["bad.png: not an image"]),
+        (["absent.png", "empty", "*.tif"], 2, ["absent.png: no such", "empty: no images", "*.tif: no such"]),
+        (["cut.png", "good.png", "bad.png"], 1, ["cut.png: cannot be read", "bad.png: not an image"]),
         (["good.png"], 0, []),
     ],
 )

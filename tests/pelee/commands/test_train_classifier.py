@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_trained_on_is_told_in_one_line(
         "absent": "does not exist",
         "no split": "has cats; expected",
         "no classes": "has no folder of pictures a class",
-        "empty class": "cat has no picture in it",
+        "empty class": "cat has no image in it",
     }
     folder = {"no split": root / "cats", "no classes": root / "train", "empty class": root / "train" / "cat"}
     if case in folder:

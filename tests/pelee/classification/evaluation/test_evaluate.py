@@ -142,7 +142,7 @@ def test_a_split_is_measured_and_the_unreadable_left_out(batch: int, tmp_path: P
     found = evaluate(classifier(), ImageFolderDataset("toys", "val", NAMES, files, LABELS), batch=batch)
     assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 2, 1]]
     assert found.top1 == pytest.approx(3 / 6)
-    assert len(found.unreadable) == 1 and "3.png: not a picture" in found.unreadable[0]
+    assert len(found.unreadable) == 1 and "3.png: not an image" in found.unreadable[0]
     assert [mistake.file.name for mistake in found.mistakes] == ["5.png", "1.png", "6.png"]
 
 
