@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data.errors import ImageError
-from data.images.image_io import read_image
 from detection.evaluation.tide import BACKGROUND, BOTH, CLASS, DUPLICATE, KINDS, LOCALISATION, MISSED, RIGHT, Diagnosis
-from pelee.plotting import FAINT, INK, save, short
+from pelee.plotting import FAINT, INK, MARGIN, image_grid, save, short, show_thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,54 +94,28 @@ def plot_pictures(
 
     `path`'s suffix chooses the format. A picture that is gone leaves its place empty.
     """
-    from matplotlib.figure import Figure
-
-    columns = max(1, min(COLUMNS, len(chosen)))
-    rows = math.ceil(len(chosen) / columns)
-    side, text = 2.6, 0.24  # inches of a picture, and of the line below it
-    width, height = max(9.0, side * columns + 0.2), (side + text) * rows + 0.7
-    figure = Figure(figsize=(width, height))
-    figure.text(0.1 / width, 1 - 0.25 / height, title, fontsize=10, color=INK)
-    place = 0.1
-    for kind, colour in COLOURS.items():
+    grid = image_grid(len(chosen), columns=COLUMNS, side=2.6, caption=0.24, header=0.65, min_width=9.0)
+    grid.text(MARGIN, 0.25, title, fontsize=10, color=INK)
+    left = MARGIN
+    for kind, color in COLOURS.items():
         name = {RIGHT: "right", MISSED: "not found (dashed)"}.get(kind) or KINDS[kind]
-        figure.text(
-            place / width, 1 - 0.5 / height, name, fontsize=8, color="black",
-            bbox={"facecolor": colour, "edgecolor": FAINT, "pad": 1.5, "linewidth": 0.5},
-        )  # fmt: skip
-        place += 0.3 + 0.075 * len(name)
-    for number, score in enumerate(chosen):
-        row, column = divmod(number, columns)
-        left, top = 0.1 + column * side, 0.65 + row * (side + text)
-        panel = figure.add_axes(
-            (left / width, 1 - (top + side - 0.1) / height, (side - 0.1) / width, (side - 0.1) / height)
-        )
-        panel.set_axis_off()
-        _draw(panel, diagnosis, records[score.number], score.number, class_names, confidence)
-        line = f"{records[score.number].image_id}: F1 {score.f1:.2f}, right {score.right}, wrong {score.wrong}, "
-        figure.text(
-            left / width, 1 - (top + side + 0.04) / height, f"{line}not found {score.unfound}",
-            fontsize=6.5, color=INK, parse_math=False,
-        )  # fmt: skip
-    save(figure, path)
+        frame = {"facecolor": color, "edgecolor": FAINT, "pad": 1.5, "linewidth": 0.5}
+        grid.text(left, 0.5, name, fontsize=8, color="black", bbox=frame)
+        left += 0.3 + 0.075 * len(name)
+    for cell, score in zip(grid.cells, chosen, strict=True):
+        record = records[score.number]
+        _draw(cell.axes, diagnosis, record, score.number, class_names, confidence)
+        caption = f"{record.image_id}: F1 {score.f1:.2f}, right {score.right}, wrong {score.wrong}, "
+        grid.text(cell.left, cell.bottom + 0.14, f"{caption}not found {score.unfound}", fontsize=6.5, color=INK)
+    save(grid.figure, path)
 
 
 def _draw(
     panel: Axes, d: Diagnosis, record: Record, number: int, class_names: Sequence[str], confidence: float
 ) -> None:
     """One picture with its boxes, in the picture's own pixels."""
-    import cv2
-
-    try:
-        image = read_image(record.image)
-    except ImageError:
+    if not show_thumbnail(panel, record.image, THUMBNAIL):
         return
-    height, width = image.shape[:2]
-    scale = min(1.0, THUMBNAIL / max(width, height))
-    small = cv2.resize(
-        image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-    )
-    panel.imshow(small, extent=(0, width, height, 0))
     unfound = ~d.objects.ignored & ~d.hit(confidence) & (d.objects.pictures == number)
     for index in np.flatnonzero(unfound):
         _box(panel, d.objects.boxes[index], COLOURS[MISSED], class_names[d.objects.labels[index]], dashed=True)

@@ -1,4 +1,4 @@
-"""Measuring a classifier on a data set: how often it is right, where it is wrong, and what its scores are worth."""
+"""Evaluation of a classifier on a dataset: top-1 and top-5 accuracy, confusions, calibration error, mistakes."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from weights.card import Card
 
 
-BINS = 15  # of the calibration error, as Guo et al., "On Calibration of Modern Neural Networks" (2017), have them
+BINS = 15  # of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (2017)
 MISTAKES_KEPT = 100
 
 
 class Mistake(NamedTuple):
-    """A picture that was taken for something else: its file, both class ids, the score (0 to 1) of each."""
+    """A misclassified image: its file, true and predicted class id, and their scores, 0 to 1."""
 
     file: Path
     label: int
-    said: int
+    predicted: int
     score: float
     label_score: float
 
 
 class TopKResult(NamedTuple):
-    """What is kept of N pictures' probabilities; all are (N,).
+    """Predictions for N images, reduced to the columns that the metrics need; all are (N,).
 
     Attributes:
-        said: int64, the most probable class; the lower id of two that are equal.
+        predicted: int64, the most probable class; the lower id of two with equal probability.
         score: float32, its probability.
-        rank: int64, how many classes come before the true one: 0 is right, less than 5 is right by top-5.
+        rank: int64, the number of classes ranked before the true one: 0 is correct, below 5 is correct by top-5.
         label_score: float32, the true class's probability.
     """
 
-    said: np.ndarray
+    predicted: np.ndarray
     score: np.ndarray
     rank: np.ndarray
     label_score: np.ndarray
@@ -52,15 +52,15 @@ class TopKResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassifierEvaluation:
-    """What was measured, and on what.
+    """Result of an evaluation.
 
     Attributes:
-        dataset, split: names of the data set and of its part.
+        dataset, split: names of the dataset and of the split.
         class_names: C names in the order of the class ids.
-        labels: (N,) int64, true class ids of the pictures that were read.
-        results: N each.
-        files: N, the pictures.
-        unreadable: a line for each picture that could not be read and counts nowhere.
+        labels: (N,) int64, true class ids of the images that were read.
+        results: columns of N values.
+        files: N, the images.
+        unreadable: one line for each image that could not be read; these count nowhere.
         seconds: wall clock of reading and classifying.
     """
 
@@ -75,34 +75,34 @@ class ClassifierEvaluation:
 
     @property
     def top1(self) -> float:
-        """Share of the pictures that are right, 0 to 1."""
+        """Top-1 accuracy, 0 to 1."""
         return float((self.results.rank == 0).mean())
 
     @property
     def top5(self) -> float:
-        """Share of the pictures whose class is among the best five; NaN where there are no more than five."""
+        """Top-5 accuracy, 0 to 1; NaN where there are no more than five classes."""
         return float((self.results.rank < 5).mean()) if len(self.class_names) > 5 else math.nan
 
     @property
     def counts(self) -> np.ndarray:
-        """Pictures of each class: (C,) int64."""
+        """Number of images of each class: (C,) int64."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
     def top_k_by_class(self, k: int) -> np.ndarray:
-        """Share of each class's pictures whose rank is below k: (C,) float64, NaN where the class has no picture."""
+        """Top-k accuracy of each class, 0 to 1: (C,) float64, NaN where the class has no image."""
         hits = np.bincount(self.labels[self.results.rank < k], minlength=len(self.class_names))
         counts = self.counts
         return np.divide(hits, counts, out=np.full(len(counts), math.nan), where=counts > 0)
 
     @property
     def confusion(self) -> np.ndarray:
-        """Pictures by true class (rows) and by what was said (columns): (C, C) int64."""
+        """Confusion matrix: number of images by true class (rows) and predicted class (columns), (C, C) int64."""
         size = len(self.class_names)
-        return np.bincount(self.labels * size + self.results.said, minlength=size * size).reshape(size, size)
+        return np.bincount(self.labels * size + self.results.predicted, minlength=size * size).reshape(size, size)
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error, 0 to 1: how far, on average, a score is from the share that is right at it.
+        """Expected calibration error, 0 to 1: the mean difference between a score and the accuracy at that score.
 
         Guo et al. (2017), equation 3, over `BINS` bins of equal width.
         """
@@ -112,7 +112,7 @@ class ClassifierEvaluation:
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """The most confident mistakes, at most `MISTAKES_KEPT`, the most confident first."""
+        """The most confident mistakes by descending score, at most `MISTAKES_KEPT`."""
         results = self.results
         wrong = np.flatnonzero(results.rank > 0)
         order = wrong[np.argsort(-results.score[wrong], kind="stable")][:MISTAKES_KEPT]
@@ -120,7 +120,7 @@ class ClassifierEvaluation:
             Mistake(
                 self.files[index],
                 int(self.labels[index]),
-                int(results.said[index]),
+                int(results.predicted[index]),
                 float(results.score[index]),
                 float(results.label_score[index]),
             )
@@ -128,20 +128,20 @@ class ClassifierEvaluation:
         ]
 
     def worst_classes(self, count: int) -> list[int]:
-        """Ids of the classes with the lowest top-1, the lowest first; those without a picture are left out."""
+        """Ids of the classes with the lowest top-1, in ascending order; classes without an image are skipped."""
         accuracies = self.top_k_by_class(1)
         present = np.flatnonzero(~np.isnan(accuracies))
         return [int(label) for label in present[np.argsort(accuracies[present], kind="stable")][:count]]
 
     def to_json(self, model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return everything as plain JSON values; what is not defined (NaN) is null.
+        """All results as plain JSON values; undefined values (NaN) are null.
 
-        `model` says what was measured ({"name", "sha256"}) and `settings` how it ran; both go in as they are::
+        `model` ({"name", "sha256"}) and `settings` (runtime, input size, ...) are included unchanged::
 
             {"model": {...}, "settings": {...}, "dataset": str, "split": str, "pictures": int, "top1": 0..1,
              "top5": 0..1, "calibration_error": 0..1,
              "classes": [{"name", "pictures", "top1", "top5", "taken_for": [{"name", "pictures"}, ...]}, ...],
-             "confusion_matrix": C rows (true class) of C counts (said class),
+             "confusion_matrix": C rows (true class) of C counts (predicted class),
              "mistakes": [{"file", "label", "said", "score", "label_score"}, ...], most confident first,
              "unreadable": [str, ...], "seconds": float}
         """
@@ -175,7 +175,7 @@ class ClassifierEvaluation:
                 {
                     "file": str(mistake.file),
                     "label": names[mistake.label],
-                    "said": names[mistake.said],
+                    "said": names[mistake.predicted],
                     "score": round(mistake.score, 4),
                     "label_score": round(mistake.label_score, 4),
                 }
@@ -187,28 +187,29 @@ class ClassifierEvaluation:
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray) -> TopKResult:
-    """Reduce probabilities (N, C) to what is measured, given the true class ids (N,) int64."""
+    """Reduce probabilities (N, C) to a `TopKResult`, given the true class ids (N,) int64."""
     rows = np.arange(len(labels))
-    said = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     own = probabilities[rows, labels]
     before = (probabilities > own[:, None]).sum(axis=1)
-    # of two equal ones the lower id comes first, as in `Classification.top`
+    # the lower id of two with equal probability comes first, as in `Classification.top`
     ties = (probabilities == own[:, None]) & (np.arange(probabilities.shape[1]) < labels[:, None])
-    return TopKResult(said, probabilities[rows, said], before + ties.sum(axis=1), own)
+    return TopKResult(predicted, probabilities[rows, predicted], before + ties.sum(axis=1), own)
 
 
 def most_frequent(counts: np.ndarray, but: int, number: int) -> list[tuple[int, int]]:
-    """The `number` indices with the largest counts (C,), as (index, count), without zeros and without `but`."""
+    """The `number` largest of the counts (C,) as (index, count) pairs, without zeros and without the index `but`."""
     order = [int(index) for index in np.argsort(-counts, kind="stable") if index != but and counts[index] > 0]
     return [(index, int(counts[index])) for index in order[:number]]
 
 
 def open_as_trained(card: Card, kind: str, root: Path, split: str) -> ImageFolderDataset:
-    """A split as a model's training looked at it: cars by their boxes where it did, all other pictures whole.
+    """Open a split with the object crop that the model was trained with: Stanford Cars by their boxes, or whole.
 
     Args:
         card: the model's.
-        kind: one of `data.classification.layouts.LAYOUTS`; root, split: see `data.classification.image_folder.open_image_folder`, also for the errors.
+        kind: one of `data.classification.layouts.LAYOUTS`.
+        root, split: see `data.classification.image_folder.open_image_folder`, for the errors as well.
     """
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
@@ -217,50 +218,50 @@ def open_as_trained(card: Card, kind: str, root: Path, split: str) -> ImageFolde
 
 
 def evaluate(
-    classifier: Classifier, pictures: ImageFolderDataset, *, batch: int = 64, workers: int = 4, progress: bool = True
+    classifier: Classifier, images: ImageFolderDataset, *, batch: int = 64, workers: int = 4, progress: bool = True
 ) -> ClassifierEvaluation:
-    """Classify every picture of a split and measure; one that cannot be read is left out and named.
+    """Classify every image of a split and measure; images that cannot be read are skipped and listed.
 
     Args:
-        classifier: of the data set's classes, by name and order.
-        pictures: the split.
-        batch: pictures at a time.
-        workers: threads that read pictures ahead.
-        progress: a bar on stderr, where that is a terminal.
+        classifier: its classes must be the dataset's, by name and order.
+        images: the split.
+        batch: images per batch.
+        workers: threads that prefetch images.
+        progress: show a progress bar on stderr, where that is a terminal.
 
     Raises:
-        DatasetError: the classes do not fit, there is no picture, or not one could be read.
-        SettingsError: a batch of no pictures, no workers.
+        DatasetError: the classes do not fit, there is no image, or none could be read.
+        SettingsError: a batch size or a number of workers below 1.
     """
-    check_classes(classifier.class_names, pictures.class_names)
-    if not len(pictures.files):
-        raise DatasetError(f"{pictures.name} {pictures.split} has no pictures, nothing to measure")
+    check_classes(classifier.class_names, images.class_names)
+    if not len(images.files):
+        raise DatasetError(f"{images.name} {images.split} has no images, nothing to measure")
     parts: list[TopKResult] = []
     read: list[int] = []
     unreadable: list[str] = []
     started = time.perf_counter()
-    with progress_bar("evaluating", len(pictures.files), shown=progress) as advance:
-        for part in classifier.stream(pictures.files, batch=batch, workers=workers, read=pictures.read):
-            parts.append(score(part.probabilities, pictures.labels[part.indices]))
+    with progress_bar("evaluating", len(images.files), shown=progress) as advance:
+        for part in classifier.stream(images.files, batch=batch, workers=workers, read=images.read):
+            parts.append(score(part.probabilities, images.labels[part.indices]))
             read += part.indices
             unreadable += [str(error) for _, error in part.errors]
             advance(len(part.indices) + len(part.errors))
     if not read:
-        raise DatasetError(f"none of {len(unreadable)} pictures could be read; the first: {unreadable[0]}")
+        raise DatasetError(f"none of {len(unreadable)} images could be read; the first: {unreadable[0]}")
     return ClassifierEvaluation(
-        dataset=pictures.name,
-        split=pictures.split,
-        class_names=tuple(pictures.class_names),
-        labels=pictures.labels[read],
+        dataset=images.name,
+        split=images.split,
+        class_names=tuple(images.class_names),
+        labels=images.labels[read],
         results=TopKResult(*(np.concatenate(column) for column in zip(*parts, strict=True))),
-        files=[pictures.files[index] for index in read],
+        files=[images.files[index] for index in read],
         unreadable=tuple(unreadable),
         seconds=time.perf_counter() - started,
     )
 
 
 def check_classes(model_names: Sequence[str], dataset_names: Sequence[str]) -> None:
-    """Raise `DatasetError` unless a model's classes are a data set's, by name and order."""
+    """Raise `DatasetError` unless the model's classes are the dataset's, by name and order."""
     ours, theirs = list(model_names), list(dataset_names)
     if ours == theirs:
         return

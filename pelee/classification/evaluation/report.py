@@ -8,7 +8,7 @@ from pelee.classification.evaluation.evaluate import ClassifierEvaluation, most_
 
 
 def report(evaluation: ClassifierEvaluation, worst: int = 10) -> str:
-    """Return what a person reads, as plain text of at most 100 columns; shares in per cent."""
+    """The evaluation as plain text of at most 100 columns: accuracies and the `worst` classes, in percent."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -20,7 +20,7 @@ def report(evaluation: ClassifierEvaluation, worst: int = 10) -> str:
     shown = evaluation.worst_classes(worst)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("class" if len(shown) == len(names) else f"the worst {len(shown)} classes", overflow="fold")
-    for name in ("pictures", "top-1", *(("top-5",) if has_top5 else ())):
+    for name in ("images", "top-1", *(("top-5",) if has_top5 else ())):
         table.add_column(name, justify="right")
     table.add_column("most often taken for", overflow="fold")
     for label in shown:
@@ -30,11 +30,11 @@ def report(evaluation: ClassifierEvaluation, worst: int = 10) -> str:
     both = f"top-1 {100 * evaluation.top1:.2f}" + (f", top-5 {100 * evaluation.top5:.2f}" if has_top5 else "")
     lines = [
         f"{evaluation.dataset} {evaluation.split}: {both}, calibration error {100 * evaluation.calibration_error:.1f}",
-        f"{len(evaluation.labels)} pictures of {len(names)} classes in {evaluation.seconds:.1f} s",
+        f"{len(evaluation.labels)} images of {len(names)} classes in {evaluation.seconds:.1f} s",
     ]
     absent = [name for name, count in zip(names, counts, strict=True) if not count]
     if absent:
-        lines.append(f"{len(absent)} classes without a picture: {', '.join(absent[:5])}{', ...' * (len(absent) > 5)}")
+        lines.append(f"{len(absent)} classes without an image: {', '.join(absent[:5])}{', ...' * (len(absent) > 5)}")
     console = Console(file=io.StringIO(), width=100, color_system=None, highlight=False)
     for line in lines:
         console.print(Text(line), soft_wrap=True)
