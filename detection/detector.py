@@ -12,7 +12,7 @@ from data.errors import WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.inference.nms import CANDIDATES, CONFIDENCE, IOU, KEEP, postprocess
+from detection.inference.nms import CONFIDENCE, IOU, KEEP
 from detection.inference.options import Search, class_ids
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections
@@ -200,17 +200,7 @@ class Detector:
         """Scores (N, P, C) and boxes (N, P, 4) -> a prediction for each picture of a size (width, height)."""
         with self.timer.stage("postprocess", len(sizes)):
             return [
-                postprocess(
-                    scores,
-                    boxes,
-                    width=width,
-                    height=height,
-                    confidence=search.confidence,
-                    iou=search.iou,
-                    candidates=max(CANDIDATES, search.max_detections),
-                    keep=search.max_detections,
-                    classes=search.classes,
-                )
+                search.postprocess(scores, boxes, width=width, height=height)
                 for scores, boxes, (width, height) in zip(*outputs, sizes, strict=True)
             ]
 

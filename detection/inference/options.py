@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from data.errors import SettingsError, did_you_mean
-from detection.inference.nms import CONFIDENCE, IOU, KEEP
+from detection.inference.nms import CANDIDATES, CONFIDENCE, IOU, KEEP, postprocess
+from detection.inference.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,26 @@ class Search:
         check_range("iou", self.iou)
         if self.max_detections < 1:
             raise SettingsError(f"max_detections is {self.max_detections}, expected at least 1")
+
+    def postprocess(self, scores: np.ndarray, boxes: np.ndarray, *, width: int, height: int) -> Prediction:
+        """Threshold and NMS of one image's raw outputs with these options.
+
+        Args:
+            scores: (P, C) float32, 0 to 1.
+            boxes: (P, 4) float32 xyxy, relative to the network's input.
+            width, height: size of the original image, pixels.
+        """
+        return postprocess(
+            scores,
+            boxes,
+            width=width,
+            height=height,
+            confidence=self.confidence,
+            iou=self.iou,
+            candidates=max(CANDIDATES, self.max_detections),
+            keep=self.max_detections,
+            classes=self.classes,
+        )
 
 
 def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list[int] | None:
