@@ -1,4 +1,4 @@
-"""Classification: the networks beside the detector, and the backbone that it starts from.
+"""Image classification: inference, evaluation, training and export of classifiers.
 
 from pelee.classification import Classifier
 result = Classifier.load("peleenet-tiny-imagenet")("cat.jpg")
@@ -14,7 +14,7 @@ __all__ = ["Classifier"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `Classifier` when it is asked for, as `detection` does with its `Detector`."""
+    """Import `Classifier` lazily, as `detection` does with `Detector`."""
     if name == "Classifier":
         from pelee.classification.classifier import Classifier
 

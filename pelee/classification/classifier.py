@@ -1,4 +1,4 @@
-"""`Classifier`: pictures in, names with probabilities out. It imports no torch."""
+"""`Classifier`: images in, class names with probabilities out. It imports no torch."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 ImageInput = str | Path | np.ndarray
-BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
+BATCH = 16  # images per batch; bounds the memory of a long list
 
 
 class ClassifiedFiles(NamedTuple):
-    """What `Classifier.stream` says of some of its files.
+    """Result of `Classifier.stream` for a batch of its files.
 
     Attributes:
-        indices: which of the files were read, n of them.
+        indices: indices of the n files that were read.
         sizes: their (width, height) in pixels.
         probabilities: (n, C) float32.
-        errors: (index, error) of files that could not be read.
+        errors: (index, error) of the files that could not be read.
     """
 
     indices: list[int]
@@ -45,15 +45,15 @@ class ClassifiedFiles(NamedTuple):
 
 
 class Classifier:
-    """A network that runs, the card that describes it, and the way from a picture to its class.
+    """Image classifier: preprocessing, a runtime session and the model's class names.
 
     Attributes:
         card: the model's card.
-        session: what runs its graph.
+        session: runs the model's graph.
     """
 
     def __init__(self, session: "Session", card: Card) -> None:
-        """Take a session of a `ClassificationGraph` and its card; `Classifier.load` finds both by name."""
+        """Use a session of a `ClassificationGraph` and its card; `Classifier.load` finds both by name."""
         self.session = session
         self.card = card
 
@@ -68,17 +68,17 @@ class Classifier:
         mode: str = "latency",
         input_size: int | None = None,
     ) -> Self:
-        """Load a shipped model by name, or one's own by its folder or file.
+        """Load a shipped model by name, or any model by its folder or file.
 
         Args:
-            name_or_path: what `weights.store.resolve` takes.
-            runtime, device, precision, mode: where and how it runs, see `pelee.runtime.selection.open_session`.
-            input_size: side of the network's input in pixels where it is not to be the card's; it then runs in
-                torch, since an export has the size that it was made with.
+            name_or_path: see `weights.store.resolve`.
+            runtime, device, precision, mode: see `pelee.runtime.selection.open_session`.
+            input_size: side of the network's input in pixels; None for the card's. Another size than the card's runs
+                in torch, since the size of an export is fixed.
 
         Raises:
-            WeightsError: there is no such model, it is damaged, or it is none for classification.
-            SettingsError: a runtime, device or precision that is not there, a size that the network does not take.
+            WeightsError: no such model, a damaged model, or a model of another task.
+            SettingsError: an unavailable runtime, device or precision, or an unsupported size.
         """
         from weights.store import resolve
 
@@ -95,15 +95,15 @@ class Classifier:
             model = replace(model, card=replace(model.card, input_size=input_size))
         try:
             session = load_session(model, runtime=runtime, device=device, precision=precision, mode=mode)
-        except RuntimeError:  # poolings that have nothing left, a linear layer for one size alone
+        except RuntimeError:  # a pooling without input left, or a linear layer for one size only
             if input_size is None:
                 raise
-            raise SettingsError(f"{model.card.name} takes no pictures of {input_size} px; take larger") from None
+            raise SettingsError(f"{model.card.name} takes no images of {input_size} px; take larger") from None
         return cls(session, model.card)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names in the order of the class ids, 0-based."""
+        """Class names in the order of the class ids, 0-based."""
         return tuple(self.card.class_names)
 
     @property
@@ -113,7 +113,7 @@ class Classifier:
 
     @property
     def runtime(self) -> str:
-        """What it runs on, in words."""
+        """Name of the runtime and the device, for people."""
         return self.session.name
 
     @overload  # a str is a sequence of str to the checker, too
@@ -123,22 +123,22 @@ class Classifier:
     def __call__(self, source: Sequence[ImageInput]) -> list[Classification]: ...
 
     def __call__(self, source: ImageInput | Sequence[ImageInput]) -> Classification | list[Classification]:
-        """Say what a picture shows, or each of a list of them.
+        """Classify an image, or each of a list of images.
 
         Args:
             source: a path, an (H, W, 3) uint8 RGB array, or a list of either.
 
         Returns:
-            A `Classification`; `.top(5)` are its best five classes. A list for a list.
+            A `Classification`, of which `.top(5)` are the five most probable classes; a list for a list.
 
         Raises:
-            ImageError: a picture that cannot be read, an array of another kind.
+            ImageError: an image that cannot be read, or an array of another shape or type.
         """
         single = isinstance(source, (str, Path, np.ndarray))
-        pictures: Sequence[ImageInput] = [source] if single else source  # type: ignore[assignment,list-item]
+        images: Sequence[ImageInput] = [source] if single else source  # type: ignore[assignment,list-item]
         results: list[Classification] = []
-        for start in range(0, len(pictures), BATCH):
-            squares = [self._prepare(picture)[0] for picture in pictures[start : start + BATCH]]
+        for start in range(0, len(images), BATCH):
+            squares = [self._prepare(image)[0] for image in images[start : start + BATCH]]
             results += self.results(self._checked(self.session(np.stack(squares))))
         return results[0] if single else results
 
@@ -150,55 +150,55 @@ class Classifier:
         workers: int = 4,
         read: Callable[[int], np.ndarray] | None = None,
     ) -> Iterator[ClassifiedFiles]:
-        """Classify many files: they are read ahead in threads, and the network works meanwhile.
+        """Classify many files; threads prefetch images while the network runs.
 
         Args:
-            files: in any number; at most two batches and what is in flight wait in memory, at the network's size.
-            batch: pictures at a time.
-            workers: threads that read.
-            read: gives file number i as (H, W, 3) uint8 RGB, or raises ImageError; None reads it as it is.
+            files: any number; at most two batches and those in flight are in memory, at the network's input size.
+            batch: images per batch.
+            workers: threads that read images.
+            read: returns file number i as (H, W, 3) uint8 RGB, or raises ImageError; None reads the file unchanged.
 
         Yields:
-            Parts in the order of the files, each file in one of them, readable or not.
+            Batches in the order of the files; each file is in exactly one of them, readable or not.
 
         Raises:
-            SettingsError: a batch of no pictures, no workers.
-            WeightsError: the network gives NaN.
+            SettingsError: a batch size or a number of workers below 1.
+            WeightsError: the network's output is NaN.
         """
         if min(batch, workers) < 1:
-            raise SettingsError(f"a batch of {batch} pictures read by {workers} workers; expected at least 1 of each")
+            raise SettingsError(f"a batch of {batch} images read by {workers} workers; expected at least 1 of each")
         pending: deque[tuple[ClassifiedFiles, Future[tuple[np.ndarray, ...]] | None]] = deque()
-        nothing = np.zeros((0, len(self.card.class_names)), np.float32)
-        part, squares = ClassifiedFiles([], [], nothing, []), []
+        empty = np.zeros((0, len(self.card.class_names)), np.float32)
+        part, squares = ClassifiedFiles([], [], empty, []), []
         prepared = prefetch(
             range(len(files)),
             lambda index: self._prepare(read(index) if read else files[index]),
             workers=workers,
             ahead=2 * batch,
         )
-        for index, found in prepared:
-            if isinstance(found, ImageError):
-                part.errors.append((index, found))
+        for index, result in prepared:
+            if isinstance(result, ImageError):
+                part.errors.append((index, result))
             else:
-                square, width, height = found
+                square, width, height = result
                 part.indices.append(index)
                 part.sizes.append((width, height))
                 squares.append(square)
             if len(squares) == batch or index == len(files) - 1:
                 pending.append((part, self.session.submit(np.stack(squares)) if squares else None))
-                part, squares = ClassifiedFiles([], [], nothing, []), []
+                part, squares = ClassifiedFiles([], [], empty, []), []
             if len(pending) > self.session.parallel:
                 yield self._finished(*pending.popleft())
         while pending:
             yield self._finished(*pending.popleft())
 
     def results(self, probabilities: np.ndarray) -> list[Classification]:
-        """Probabilities (N, C) as a `Classification` for each picture."""
+        """Probabilities (N, C) as a `Classification` for each image."""
         return [Classification(row, self.class_names) for row in probabilities]
 
-    def _prepare(self, picture: ImageInput) -> tuple[np.ndarray, int, int]:
-        """A picture as the network takes it, (S, S, 3) uint8 RGB, and its own width and height in pixels."""
-        image = read_image(picture) if isinstance(picture, (str, Path)) else picture
+    def _prepare(self, source: ImageInput) -> tuple[np.ndarray, int, int]:
+        """The network's input, (S, S, 3) uint8 RGB, and the width and height of the original image in pixels."""
+        image = read_image(source) if isinstance(source, (str, Path)) else source
         check_image(image)
         height, width = image.shape[:2]
         return preprocess(np.ascontiguousarray(image), self.input_size), width, height
@@ -207,7 +207,7 @@ class Classifier:
         return part if future is None else part._replace(probabilities=self._checked(future.result()))
 
     def _checked(self, outputs: tuple[np.ndarray, ...]) -> np.ndarray:
-        """The graph's one output; `WeightsError` on NaN, with which every comparison would quietly be false."""
+        """The graph's single output; raises `WeightsError` on NaN, which would make every comparison false."""
         (probabilities,) = outputs
         if not np.isfinite(probabilities).all():
             raise WeightsError(f"{self.card.name} gives NaN on {self.runtime}; try another precision or runtime")
@@ -215,9 +215,9 @@ class Classifier:
 
 
 def load_session(model: "ModelFile", **options: str) -> "Session":
-    """The session for a classifier on this machine; see `pelee.runtime.selection.open_session` for the options and errors.
+    """Open a classifier's session on this machine; see `pelee.runtime.selection.open_session` for options and errors.
 
-    It has classified one empty picture: a graph that does not belong to its card is a `WeightsError` here.
+    The session classifies one black image as a check: a graph that does not fit its card raises a `WeightsError`.
     """
     from pelee.runtime.selection import open_session
 

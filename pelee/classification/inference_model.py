@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class ClassificationGraph(nn.Module):
-    """A classifier as runtimes run it: (N, S, S, 3) uint8 RGB -> (N, C) probabilities, float32."""
+    """A classifier as the runtimes execute it: (N, S, S, 3) uint8 RGB -> (N, C) probabilities, float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Between a classification network and its file; and the graph that runtimes run."""
+"""Loading of classification networks from model files, and the card entries that describe a network."""
 
 import dataclasses
 from typing import Any
@@ -14,10 +14,10 @@ from weights.store import ModelFile
 
 
 def load_network(model: ModelFile) -> nn.Module:
-    """The network of a classifier's model file with its weights, verified, in eval mode.
+    """Load the network of a classifier's model file with its weights, in eval mode.
 
     Raises:
-        WeightsError: a card of no classifier that the registry knows, or weights that do not fit it.
+        WeightsError: the card names no classifier of the registry, or the weights do not fit it.
     """
     card = model.card
     if card.task != "classification" or card.architecture not in MODELS:
@@ -34,9 +34,9 @@ def load_network(model: ModelFile) -> nn.Module:
 
 
 def settings_of(network: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
-    """A network's `architecture_settings` for its card: all of its config where it has one, else what was given.
+    """A network's `architecture_settings` for its card: its whole config where it has one, else the given settings.
 
-    A `normalization` other than the usual is among them either way.
+    A `normalization` other than the default is included in either case.
     """
     config = getattr(network, "config", None)
     own = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(given)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def settings_of(network: nn.Module, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def preprocessing_of(network: nn.Module) -> dict[str, Any]:
-    """A card's `preprocessing`: what the network's graph does to a picture."""
+    """A card's `preprocessing`: the operations of the network's graph on an image."""
     normalize = network.normalize
     assert isinstance(normalize, Normalize)
     mean = normalize.settings.get("mean", MEAN)

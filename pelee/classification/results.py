@@ -1,4 +1,4 @@
-"""What a classifier says of a picture, and the shapes that it takes outside."""
+"""Result of a classification, and its conversion to supervision, dictionaries and JSON lines."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ClassScore(NamedTuple):
-    """A class that a picture may show: its name, its id (0-based), and its probability, 0 to 1."""
+    """A class of an image: its name, its id (0-based), and its probability, 0 to 1."""
 
     label: str
     class_id: int
@@ -20,10 +20,10 @@ class ClassScore(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """A picture's class, as probabilities of all that the model knows.
+    """Class probabilities of one image.
 
     Attributes:
-        probabilities: (C,) float32, 0 to 1, one a class; their sum is 1.
+        probabilities: (C,) float32, 0 to 1, one for each class; their sum is 1.
         class_names: C names in the order of the class ids.
     """
 
@@ -36,7 +36,7 @@ class Classification:
         return self.top(1)[0]
 
     def top(self, k: int = 5) -> list[ClassScore]:
-        """The k most probable classes, the best first; all of them where there are no more than k.
+        """The k most probable classes in descending order; all of them where there are no more than k.
 
         Of two with the same probability the lower id comes first.
         """
@@ -51,9 +51,9 @@ class Classification:
 
 
 def to_dict(source: str, width: int, height: int, result: Classification, k: int = 5) -> dict[str, Any]:
-    """One picture's k best classes as plain values, scores to 4 digits: a line of `--json`, `/classify`'s answer.
+    """An image's k best classes as plain values, scores to 4 digits: a line of `--json` and the body of `/classify`.
 
-    `width` and `height` are the picture's, in pixels, as `data.images.image_io.read_image` returns it.
+    `width` and `height` are those of the image in pixels, as `data.images.image_io.read_image` returns it.
     """
     classes = [
         {"label": label, "class_id": class_id, "score": round(score, 4)} for label, class_id, score in result.top(k)
@@ -62,5 +62,5 @@ def to_dict(source: str, width: int, height: int, result: Classification, k: int
 
 
 def to_json_line(source: str, width: int, height: int, result: Classification, k: int = 5) -> str:
-    """`to_dict` as a line of JSON without its newline, in ASCII: any file name survives any pipe."""
+    """`to_dict` as one line of JSON without its newline, ASCII only: file names survive pipes of any encoding."""
     return json.dumps(to_dict(source, width, height, result, k), allow_nan=False)

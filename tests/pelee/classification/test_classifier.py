@@ -1,4 +1,4 @@
-"""`Classifier` and its results, with answers that are known, and against PyTorch by itself."""
+"""`Classifier`: with a session whose answers are known, and against PyTorch."""
 
 from pathlib import Path
 
@@ -10,14 +10,13 @@ from data.errors import ImageError, PeleeError, SettingsError, WeightsError
 from data.images.image_io import read_image, write_image
 from data.images.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
-from pelee.classification.results import Classification, ClassScore, to_dict, to_json_line
 from pelee.models.peleenet import PeleeNet
 from tests.support.lookup_classifier import LookedUp, card, grey, save_toy, use
 from tests.support.paths import ROOT
 from tests.support.tiny_classifier import CONFIG, save_small
 
 NAMES = ["ant", "bee", "cat"]
-ROWS = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])  # of a picture of grey 0, of grey 1
+ROWS = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])  # of an image of gray level 0, of gray level 1
 
 
 @pytest.fixture
@@ -30,34 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_small(tmp_path_factory.mktemp("small") / "small").path.parent
 
 
-def test_top_is_the_best_first_and_the_lower_id_of_equals() -> None:
-    result = Classification(np.array([0.1, 0.4, 0.1, 0.4], np.float32), ("a", "b", "c", "d"))
-    assert [(label, class_id) for label, class_id, _ in result.top(3)] == [("b", 1), ("d", 3), ("a", 0)]
-    assert result.best == ClassScore("b", 1, pytest.approx(0.4))
-    assert len(result.top(9)) == 4  # no more than there are
-    assert result.top(0) == []
-
-
-def test_it_is_what_supervision_takes() -> None:
-    result = Classification(np.array([0.2, 0.7, 0.1], np.float32), ("a", "b", "c"))
-    ids, scores = result.to_supervision().get_top_k(2)
-    assert ids.tolist() == [1, 0]
-    np.testing.assert_allclose(scores, [0.7, 0.2], rtol=1e-6)
-
-
-def test_the_line_of_json() -> None:
-    result = Classification(np.array([0.123456, 0.876544], np.float32), ("ä", "b"))
-    assert to_dict("x.jpg", 640, 480, result, 1) == {
-        "source": "x.jpg",
-        "width": 640,
-        "height": 480,
-        "classes": [{"label": "b", "class_id": 1, "score": 0.8765}],
-    }
-    line = to_json_line("straße.jpg", 1, 2, result)
-    assert line.isascii() and line.endswith('{"label": "\\u00e4", "class_id": 0, "score": 0.1235}]}')
-
-
-def test_a_path_an_array_a_list(classifier: Classifier, tmp_path: Path) -> None:
+def test_call_takes_a_path_an_array_or_a_list(classifier: Classifier, tmp_path: Path) -> None:
     path = grey(tmp_path / "1.png", 1)
     for source in (path, str(path), np.full((5, 9, 3), 1, np.uint8)):
         result = classifier(source)
@@ -67,7 +39,7 @@ def test_a_path_an_array_a_list(classifier: Classifier, tmp_path: Path) -> None:
     assert classifier([]) == []
 
 
-def test_a_long_list_goes_through_in_parts() -> None:
+def test_call_splits_a_long_list_into_batches() -> None:
     session = LookedUp(ROWS)
     greys = [number % 2 for number in range(BATCH + 3)]
     found = Classifier(session, card(NAMES))([np.full((4, 4, 3), value, np.uint8) for value in greys])
@@ -76,10 +48,10 @@ def test_a_long_list_goes_through_in_parts() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 50])
-def test_a_stream_says_of_each_file_what_it_is_or_why_not(batch: int, tmp_path: Path) -> None:
+def test_stream_returns_a_result_or_an_error_for_each_file(batch: int, tmp_path: Path) -> None:
     files = [grey(tmp_path / f"{number}.png", number % 2, width=4 + number) for number in range(7)]
     for number in (0, 3, 6):  # the first, one in the middle, the last
-        files[number].write_text("no picture")
+        files[number].write_text("not an image")
     seen: dict[int, tuple[int, int, float]] = {}
     unread = []
     for part in Classifier(LookedUp(ROWS), card(NAMES)).stream(files, batch=batch):
@@ -92,17 +64,17 @@ def test_a_stream_says_of_each_file_what_it_is_or_why_not(batch: int, tmp_path: 
     assert all(f"{index}.png: not an image" in str(error) for index, error in unread)
 
 
-def test_a_stream_of_no_files_is_empty(classifier: Classifier) -> None:
+def test_stream_of_no_files_is_empty(classifier: Classifier) -> None:
     assert list(classifier.stream([])) == []
 
 
 @pytest.mark.parametrize(("batch", "workers"), [(0, 1), (1, 0)])
-def test_a_stream_needs_a_batch_and_workers(classifier: Classifier, batch: int, workers: int) -> None:
+def test_stream_without_batch_or_workers_is_refused(classifier: Classifier, batch: int, workers: int) -> None:
     with pytest.raises(SettingsError, match="expected at least 1 of each"):
         next(classifier.stream([Path("x.png")], batch=batch, workers=workers))
 
 
-def test_nan_is_no_answer(tmp_path: Path) -> None:
+def test_nan_raises_an_error(tmp_path: Path) -> None:
     broken = Classifier(LookedUp(np.full((2, 3), np.nan)), card(NAMES))
     path = grey(tmp_path / "1.png", 1)
     with pytest.raises(WeightsError, match="toy gives NaN on a table"):
@@ -123,13 +95,13 @@ def test_nan_is_no_answer(tmp_path: Path) -> None:
         ([None], "a NoneType is no image"),
     ],
 )
-def test_what_is_no_picture_is_told(classifier: Classifier, source: object, words: str) -> None:
+def test_call_with_an_invalid_image_raises_one_line(classifier: Classifier, source: object, words: str) -> None:
     with pytest.raises(ImageError) as caught:
         classifier(source)  # type: ignore[call-overload]
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_it_says_is_what_pytorch_says_by_itself(model: Path, tmp_path: Path) -> None:
+def test_results_equal_pytorch(model: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     files = [tmp_path / f"{number}.png" for number in range(5)]
     for number, file in enumerate(files):
@@ -163,35 +135,35 @@ def test_what_it_says_is_what_pytorch_says_by_itself(model: Path, tmp_path: Path
         ({"input_size": 96, "runtime": "openvino"}, "only a model's own weights in torch take another size"),
     ],
 )
-def test_settings_that_are_not_there_are_told(model: Path, keywords: dict, words: str) -> None:
+def test_load_with_unknown_settings_is_refused(model: Path, keywords: dict, words: str) -> None:
     with pytest.raises(PeleeError) as caught:
         Classifier.load(model, **keywords)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_size_that_a_network_cannot_take_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_load_with_an_unsupported_size_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(images: np.ndarray) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (1x2 and 512x3)")
 
     monkeypatch.setattr("pelee.runtime.selection.open_session", lambda *args, **keys: fail)
-    with pytest.raises(SettingsError, match="toy takes no pictures of 2 px"):
+    with pytest.raises(SettingsError, match="toy takes no images of 2 px"):
         Classifier.load(save_toy(tmp_path / "toy", NAMES), runtime="torch", input_size=2)
 
 
-def test_a_file_that_does_not_belong_to_its_card_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_load_of_a_file_that_does_not_fit_its_card_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(monkeypatch, ROWS)  # of three classes
     with pytest.raises(WeightsError, match=r"gives \(1, 3\), its card names 2 classes: .* do not belong together"):
         Classifier.load(save_toy(tmp_path / "toy", ["ant", "bee"]))
 
 
-def test_a_detector_is_refused_by_name(tmp_path: Path) -> None:
+def test_load_refuses_a_detector_and_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"pelee-voc: a model for detection, expected one for classification"):
         Classifier.load("pelee-voc")
     with pytest.raises(WeightsError, match="neither a shipped model"):
         Classifier.load("peleenet-tiny")
 
 
-def test_the_keywords_reach_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_load_passes_keywords_to_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, object] = {}
     session = LookedUp(ROWS)
     monkeypatch.setattr(
@@ -204,6 +176,6 @@ def test_the_keywords_reach_the_session(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (loaded.runtime, loaded.input_size) == ("a table", 8)
 
 
-def test_the_shipped_classifier_knows_a_cat() -> None:
+def test_shipped_classifier_recognizes_a_cat() -> None:
     best = Classifier.load()(ROOT / "data" / "samples" / "chelsea.jpg").best
     assert best.class_id in (30, 31, 32)  # tabby, Persian and Egyptian cat, among 200 classes

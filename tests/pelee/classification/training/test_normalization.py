@@ -182,7 +182,9 @@ def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: P
 
     step = module.ClassifierModule.training_step
 
-    def stopping(self: module.ClassifierModule, batch: module.Batch, batch_idx: int) -> torch.Tensor | None:
+    def stopping(
+        self: module.ClassifierModule, batch: module.ClassificationBatch, batch_idx: int
+    ) -> torch.Tensor | None:
         if batch.step == 3:
             raise Stop
         return step(self, batch, batch_idx)
