@@ -10,7 +10,7 @@ from typing import Any
 from data.errors import PeleeError
 
 WARNINGS_SHOWN = 5
-# Which extra of the package brings a module that a light install lacks.
+# Module that a light install lacks -> extra of the package that installs it.
 EXTRAS = {
     "albumentations": "train",
     "matplotlib": "train",
@@ -107,22 +107,21 @@ def _float(text: str) -> float:
 
 
 def first_few(warnings: Sequence[str], elsewhere: str) -> list[str]:
-    """The first five lines, and where there are more a line that says how many, and `elsewhere` they all stand."""
+    """Return the first `WARNINGS_SHOWN` lines; of more, add the number and `elsewhere`, where to find them."""
     more = len(warnings) - WARNINGS_SHOWN
     return [*warnings[:WARNINGS_SHOWN], *([f"{more} more; {elsewhere}"] if more > 0 else [])]
 
 
 def missing_part(module: str) -> str:
-    """What to say where one of `EXTRAS` is not installed."""
+    """Return the error message for a module of `EXTRAS` that is not installed."""
     return f"{module} is not installed, and this needs it; it comes with: pip install 'pelee[{EXTRAS[module]}]'"
 
 
 def run(body: Callable[[], int]) -> int:
     """Run a command's body and return its exit code.
 
-    A `PeleeError`, an error of the file system or a part that is not installed is one line on stderr and exit code 2,
-    ctrl-C is 130; anything else is a bug and keeps its traceback. A reader that closed the pipe (`| head`) ends the
-    command quietly.
+    A `PeleeError`, an `OSError` or a missing module of `EXTRAS` prints one line on stderr and returns 2; ctrl-C returns
+    130, a closed pipe (`| head`) 141. Any other exception is a bug and keeps its traceback.
     """
     try:
         return body()

@@ -1,4 +1,4 @@
-"""JSON Lines that grow while a command runs."""
+"""JSON Lines output that is written while a command runs."""
 
 import errno
 import sys
@@ -13,12 +13,12 @@ from data.errors import SettingsError
 
 @contextmanager
 def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
-    """Yield what takes one line after the other: a file, stdout for "-", nothing for None.
+    """Yield a function that writes one line: to a file, or to stdout for "-"; None for None.
 
-    A file is written aside and renamed at the end. Ctrl-C and a full disk, the file's own or another's, keep what was
-    written, whole lines, and go on; any other error drops it.
+    A file is written to a temporary file and renamed at the end. On ctrl-C and on a full disk (of this file or of
+    another one) the complete lines are kept and the error continues; on any other error the file is discarded.
 
-    A path that is no regular file (a pipe, /dev/null) is written to directly: nothing may be renamed onto it.
+    A path that is no regular file (a pipe, /dev/null) is written to directly, as a rename would replace it.
     """
     if target is None:
         yield None
@@ -31,7 +31,7 @@ def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
             yield lambda line: print(line, flush=True, file=file)
     else:
         end: KeyboardInterrupt | OSError | None = None
-        with atomic_path(target) as aside, aside.open("wb", buffering=0) as file:
+        with atomic_path(target) as temporary, temporary.open("wb", buffering=0) as file:
             lines = _Lines(file, target)
             try:
                 yield lines.write
@@ -45,7 +45,7 @@ def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
 
 
 class _Lines:
-    """Writes whole lines; errors name the path that the user knows."""
+    """Writes complete lines; errors name the target instead of the temporary file."""
 
     def __init__(self, file: BinaryIO, target: str) -> None:
         self._file, self._target = file, target
@@ -55,7 +55,7 @@ class _Lines:
         data = memoryview(f"{line}\n".encode())
         size = self.size + len(data)
         try:
-            while data:  # a disk takes what still fits, and refuses the rest
+            while data:  # a full disk accepts a part of the data before it fails
                 data = data[self._file.write(data) :]
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._target) from None

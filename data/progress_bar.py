@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for commands whose stdout may be data."""
+"""Progress bar on stderr, for commands whose stdout may be data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(name: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the block runs, where stderr is a terminal; yields what advances it by a number of steps."""
+    """Show a progress bar while the block runs, if stderr is a terminal; yields a function that advances it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""A model's card: the JSON file beside the weights that says what they are, whence they come and how well they do."""
+"""Model card: the JSON file next to the weights with architecture, classes, preprocessing, training and scores."""
 
 import dataclasses
 import json
@@ -35,28 +35,28 @@ def _today() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a model file says of itself. A card that does not hold together cannot be made: `WeightsError`.
+    """Metadata of a model. An inconsistent card raises `WeightsError` when it is created.
 
     Attributes:
         name: the model's name, such as "pelee-voc".
         task: "detection" or "classification".
-        architecture: the name that the registry of networks knows it by, such as "pelee".
-        architecture_settings: what its builder is called with, over its defaults.
-        class_names: in the order of the labels; 0-based, no background.
-        input_size: side of the square input, pixels.
-        preprocessing: `colour_order` ("RGB"), `resize` (how an image becomes the square input, "warp"), and what the
-            network's graph itself applies to the uint8 input x: `mean` (3 numbers, 0 to 255) and `scale` (a number, or
-            3), as (x - mean) * scale; `grey`, where it is there and true, is taken first. A runtime therefore
-            normalises nothing.
-        default_confidence: the score, 0 to 1, from which a detection is shown where the user names none.
-        training: `command`, `commit`, `settings` (all of them, resolved), `data` (what it saw), `started_from`.
-        scores: each a dict with `metric`, `value`, `split`, `command` and `pictures` (number of images it was measured on).
-        licence: of the weights.
-        file: name of the weights, in the card's folder; set by `weights.store.save_model`, as are the next two.
-        sha256: of that file, 64 hexadecimal digits.
-        parameters: how many numbers were trained (without batch-norm statistics).
+        architecture: name in the registry of networks, such as "pelee".
+        architecture_settings: arguments of the network's builder that replace its defaults.
+        class_names: names in the order of the 0-based labels; no background.
+        input_size: side of the square input in pixels.
+        preprocessing: `colour_order` ("RGB"), `resize` (of an image to the square input, "warp"), and the normalization
+            that is part of the network's graph: `mean` (3 numbers, 0 to 255) and `scale` (a number, or 3) of
+            (x - mean) * scale, x being uint8; optional `grey`, which converts to gray before it. A runtime therefore
+            does not normalize.
+        default_confidence: default score threshold of a detection, 0 to 1.
+        training: `command`, `commit`, `settings` (all, resolved), `data` (the training data), `started_from`.
+        scores: dicts with `metric`, `value`, `split`, `command` and `pictures` (number of images measured on).
+        licence: license of the weights.
+        file: file name of the weights, in the card's folder; set by `weights.store.save_model`, as are the next two.
+        sha256: SHA-256 of that file, 64 hexadecimal digits.
+        parameters: number of trained parameters (without batch-norm statistics).
         created: ISO date.
-        format_version: of this layout.
+        format_version: version of this format.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Card:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        """Check every field; the error names the field."""
+        """Validate every field; the error names the field."""
         for name in ("name", "task", "architecture", "licence", "file", "sha256", "created"):
             _expect(isinstance(getattr(self, name), str), name, getattr(self, name), "a string")
         for name in ("architecture_settings", "preprocessing", "training"):
@@ -98,7 +98,7 @@ class Card:
         settings = self.training["settings"]
         _expect(isinstance(settings, dict), "training.settings", settings, "an object")
         _check_scores(self.scores)
-        # A card comes with the file it was copied with: a path that leads elsewhere is never followed.
+        # The weights are always in the card's folder: paths out of it are rejected.
         plain = self.file == "" or re.fullmatch(r"[^/\\:]+\.safetensors", self.file) is not None
         _expect(plain, "file", self.file, "the name of a .safetensors file in the card's folder")
         hexadecimal = re.fullmatch(r"([0-9a-f]{64})?", self.sha256) is not None
@@ -114,10 +114,10 @@ class Card:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read the card at `path`, a card file or the folder it lies in.
+        """Read the card at `path`, a card file or its folder.
 
         Raises `WeightsError` on a card that is missing, is no JSON, or has fields that are missing, unknown or of the
-        wrong type. Every field must be there: a card is written by `to_json`, and a missing one means a damaged file.
+        wrong type. Every field is required: `to_json` writes all of them, so a missing one means a damaged file.
         """
         path = Path(path)
         if path.is_dir():
@@ -147,13 +147,13 @@ class Card:
         return card
 
     def to_json(self) -> str:
-        """Return the card as indented JSON with a final newline; paths and NumPy scalars in the settings are plain."""
+        """Return the card as indented JSON with a final newline; paths and NumPy scalars become plain values."""
         values = dataclasses.asdict(self)
         return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
 
 
 def _expect(condition: bool, name: str, found: object, expected: str) -> None:
-    """Raise the one-line error on a field."""
+    """Raise the one-line error on a field unless `condition` holds."""
     if not condition:
         shown = repr(found)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -161,7 +161,7 @@ def _expect(condition: bool, name: str, found: object, expected: str) -> None:
 
 
 def _need_keys(values: Mapping[str, Any], keys: tuple[str, ...], name: str) -> None:
-    """Every key must be there; a near miss among the unknown ones is named."""
+    """Raise WeightsError for a missing key; it names a similar key among the unknown ones."""
     for key in keys:
         if key not in values:
             near = nearest_name(key, [other for other in values if other not in keys])
@@ -183,8 +183,8 @@ def _check_preprocessing(values: Mapping[str, Any]) -> None:
     for key in values:
         _expect(key in (*keys, "grey"), f"preprocessing.{key}", values[key], f"one of {', '.join(keys)}")
     _need_keys(values, keys, "preprocessing")
-    colour_order, resize, mean, scale = (values[key] for key in keys)
-    _expect(colour_order == "RGB", "preprocessing.colour_order", colour_order, "RGB, the one order of this project")
+    color_order, resize, mean, scale = (values[key] for key in keys)
+    _expect(color_order == "RGB", "preprocessing.colour_order", color_order, "RGB, the one order of this project")
     _expect(isinstance(resize, str) and resize != "", "preprocessing.resize", resize, "a name such as warp")
     three = isinstance(mean, list) and len(mean) == 3 and all(_is_number(value) for value in mean)
     _expect(three, "preprocessing.mean", mean, "three numbers")
@@ -226,7 +226,7 @@ def _is_iso_date(text: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    """Name a value's type as JSON calls it."""
+    """Return the JSON name of a value's type."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number" if isinstance(value, Real) else type(value).__name__)
 
@@ -236,5 +236,5 @@ def _refuse_constant(text: str) -> None:
 
 
 def _plain(value: object) -> object:
-    """Make what JSON does not know plain: a training of days must not end in a card that cannot be written."""
+    """Convert a value that JSON does not support, so that no training of days ends in a card that cannot be written."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else str(value)

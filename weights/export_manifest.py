@@ -1,4 +1,4 @@
-"""An exported model's `export.json`: which files a runtime opens, what they were made of, and what was checked."""
+"""Manifest of an exported model, `export.json`: its files, their source, and the report of their verification."""
 
 import dataclasses
 import hashlib
@@ -18,20 +18,20 @@ PRECISIONS = ("f32", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export's folder holds beside its card. One that does not hold together cannot be made: `WeightsError`.
+    """Content of `export.json`. An inconsistent manifest raises `WeightsError` when it is created.
 
     Attributes:
         format: one of `SUFFIXES`.
-        precision: one of `PRECISIONS`: how the weights and the arithmetic on them are stored.
-        nms: whether the graph of a detector ends in suppression.
+        precision: one of `PRECISIONS`, of the weights and of the computation.
+        nms: whether the graph of a detector includes non-maximum suppression.
         input_size: side of the square input, pixels; the batch is free.
-        source_sha256: of the weights that it was made from.
-        files: name -> SHA-256 of every file of the model; the first is the one that a runtime opens.
-        versions: of the program and of the libraries that wrote it.
-        settings: what it was made with: thresholds of the suppression, calibration of int8.
-        verification: the report on the check against the source; see `detection.export.export` and
+        source_sha256: SHA-256 of the source's weights.
+        files: name -> SHA-256 of every file of the model; the first one is opened by the runtime.
+        versions: versions of the program and of the libraries that wrote it.
+        settings: thresholds of non-maximum suppression, calibration of int8.
+        verification: report of the comparison with the source; see `detection.export.export` and
             `pelee.classification.export`.
-        format_version: of this layout.
+        format_version: version of this format.
     """
 
     format: str
@@ -46,7 +46,7 @@ class Export:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        """Check what loading relies on; the error names the field."""
+        """Validate the fields that loading relies on; the error names the field."""
         if self.format_version != FORMAT_VERSION:
             raise WeightsError(_other_version(self.format_version))
         for name, known in (("format", tuple(SUFFIXES)), ("precision", PRECISIONS)):
@@ -56,7 +56,7 @@ class Export:
         for name, kind in (kinds | {"settings": dict, "verification": dict}).items():
             if not isinstance(getattr(self, name), kind):
                 raise WeightsError(f"field {name!r} is {getattr(self, name)!r}, expected a {kind.__name__}")
-        # A path that leads elsewhere is never followed.
+        # Paths out of the folder are rejected.
         plain = all(isinstance(name, str) and Path(name).name == name and "\\" not in name for name in self.files)
         if not plain or not next(iter(self.files), "").endswith(SUFFIXES[self.format]):
             raise WeightsError(
@@ -65,7 +65,7 @@ class Export:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read an export's folder. Raises `WeightsError` on a file that is missing, is no JSON or does not fit."""
+        """Read the manifest of an export's folder. Raises `WeightsError` on a missing, damaged or invalid file."""
         path = folder / EXPORT_NAME
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ class Export:
             if not isinstance(values, dict):
                 raise WeightsError("holds no JSON object")
             if (version := values.get("format_version")) != FORMAT_VERSION:
-                raise WeightsError(_other_version(version))  # before its fields, which another version may name anew
+                raise WeightsError(_other_version(version))  # first, as another version may have other fields
             if set(values) != known:
                 raise WeightsError(f"unknown or missing fields: {', '.join(sorted(set(values) ^ known))}")
             return cls(**values)
@@ -86,11 +86,11 @@ class Export:
             raise WeightsError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
-        """Return the description as indented JSON with a final newline."""
+        """Return the manifest as indented JSON with a final newline."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def verify(self, folder: Path) -> None:
-        """Raise `WeightsError` unless every file is there and is the one that was written."""
+        """Raise `WeightsError` unless every file exists and has its SHA-256."""
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file():

@@ -1,8 +1,8 @@
-"""Model folders: find one by name or path, verify and read its weights, write one that is always whole.
+"""Model folders: find one by name or path, verify and read its weights, write one atomically.
 
-A model is a folder with a card (`weights.card`) and the safetensors file that the card names. No pickle is ever opened.
-An exported model is a folder with its source's card, a description (`weights.export_manifest`) and the files that a
-runtime opens; it may stand alone or in a sub-folder of its source.
+A model is a folder with a card (`weights.card`) and the safetensors file that the card names. Pickles are rejected.
+An exported model is a folder with its source's card, a manifest (`weights.export_manifest`) and the files that a
+runtime opens; it may be anywhere or in a subfolder of its source.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")
 # A zip (torch.save since 1.6), a pickle of protocol 2 to 5, and the magic number of the older torch.save.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P")
 HALF_MAX = float(np.finfo(np.float16).max)
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # batch norm's statistics: kept, not trained
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # batch norm's statistics: stored, not trained
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that was found.
+    """A model folder's card and files.
 
     Attributes:
-        card: its card; an export has its source's.
-        path: its weights, or the file of an export that a runtime opens.
-        export: what an export says of itself, None for weights.
+        card: the model's card; an export has its source's.
+        path: the weights, or the file of an export that a runtime opens.
+        export: the manifest of an export, None for weights.
     """
 
     card: Card
@@ -50,9 +50,9 @@ def shipped() -> list[str]:
 def resolve(name_or_path: str | Path) -> ModelFile:
     """Find a model: a shipped name ("pelee-voc"), a model's or an export's folder, its card, or the file in it.
 
-    A shipped name wins over a folder of that name in the working directory, so that a command means the same
-    everywhere; `./pelee-voc` reaches the folder. Raises `WeightsError`; the files are verified by `load_tensors` and
-    `verify_export`, when they are read.
+    A shipped name has precedence over a folder of that name in the working directory, so that a command means the same
+    in every folder; `./pelee-voc` is the folder. Raises `WeightsError` for an unknown name or an incomplete folder;
+    `load_tensors` and `verify_export` verify the files when they are read.
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str) and name in shipped():
@@ -67,7 +67,7 @@ def resolve(name_or_path: str | Path) -> ModelFile:
     if path.name in (CARD_NAME, EXPORT_NAME):
         return _open(path.parent)
     is_export = path.suffix in SUFFIXES.values()
-    if not is_export:  # TorchScript is a zip, too, and opened by a loader that runs no pickle
+    if not is_export:  # TorchScript files are zips, too; their loader runs no pickle
         _refuse_pickle(path)
     if path.suffix != ".safetensors" and not is_export:
         raise WeightsError(
@@ -75,23 +75,23 @@ def resolve(name_or_path: str | Path) -> ModelFile:
             "expected a model's folder or its file"
         )
     if is_export and not (path.parent / EXPORT_NAME).is_file():
-        raise WeightsError(f"{path}: has no {EXPORT_NAME} beside it, expected the folder that pelee-export wrote")
+        raise WeightsError(f"{path}: has no {EXPORT_NAME} next to it, expected the folder that pelee-export wrote")
     if not (path.parent / CARD_NAME).is_file():
-        raise WeightsError(f"{path}: has no {CARD_NAME} beside it, expected the card that came with the weights")
+        raise WeightsError(f"{path}: has no {CARD_NAME} next to it, expected the card that came with the weights")
     model = _open(path.parent)
     if model.path.name != path.name:
-        raise WeightsError(f"{path}: the card beside it describes {model.path.name}, expected one for {path.name}")
+        raise WeightsError(f"{path}: the card next to it describes {model.path.name}, expected one for {path.name}")
     return model
 
 
 def find_exports(model: ModelFile) -> list[ModelFile]:
-    """Return the exports in sub-folders of a model's folder that were made from these very weights, by name."""
+    """Return the exports in subfolders of a model's folder that were made from exactly these weights, by name."""
     found = [_open(path.parent) for path in sorted(model.path.parent.glob(f"*/{EXPORT_NAME}"))]
     return [other for other in found if other.export and other.export.source_sha256 == model.card.sha256]
 
 
 def verify_export(model: ModelFile) -> Export:
-    """Return what an export says of itself, its files verified. Raises `WeightsError` where one is not as written."""
+    """Verify an export's files and return its manifest. Raises `WeightsError` for a missing or changed file."""
     if model.export is None:
         raise WeightsError(f"{model.path}: is no export; make one with pelee-export")
     model.export.verify(model.path.parent)
@@ -99,9 +99,9 @@ def verify_export(model: ModelFile) -> Export:
 
 
 def load_tensors(model: ModelFile) -> dict[str, np.ndarray]:
-    """Read a model's weights: floating ones as float32, integers as stored, every array writable and its own.
+    """Read a model's weights: floating-point as float32, integers as stored; every array is writable and owns its data.
 
-    The file is read once and its SHA-256 checked before anything of it is parsed. Raises `WeightsError` on a file
+    The file is read once, and its SHA-256 is verified before it is parsed. Raises `WeightsError` on a file
     that is not the one the card describes, cannot be parsed, or holds NaN or infinity.
     """
     from safetensors import SafetensorError
@@ -131,7 +131,7 @@ def load_tensors(model: ModelFile) -> dict[str, np.ndarray]:
 
 
 def save_model(folder: Path | str, tensors: Mapping[str, np.ndarray], card: Card, half: bool = True) -> ModelFile:
-    """Write a model's folder and return it; the card's `file`, `sha256` and `parameters` are filled in here.
+    """Write a model's folder and return it; sets the card's `file`, `sha256` and `parameters`.
 
     With `half`, matrices and convolutions are stored as float16. One-dimensional tensors (biases and batch norm,
     whose variances span many orders of magnitude, 2% of the numbers) stay float32, as does one that would overflow.
@@ -148,9 +148,9 @@ def save_model(folder: Path | str, tensors: Mapping[str, np.ndarray], card: Card
     content = save(stored)
     digest = hashlib.sha256(content).hexdigest()
 
-    # The weights carry their hash in their name, and the card, replaced last, names them. A kill before the card's
-    # rename leaves the old card with its old weights; after it, the new with the new. Only strays can be left over,
-    # and the next save removes them.
+    # The weights' file name contains their hash, and the card, replaced last, names the file. A kill before the card's
+    # rename leaves the old card with the old weights, after it the new card with the new weights. Only unused files
+    # can be left over; the next save removes them.
     path = folder / f"model-{digest[:8]}.safetensors"
     card = dataclasses.replace(card, file=path.name, sha256=digest, parameters=count_parameters(tensors))
     text = card.to_json()
@@ -165,7 +165,7 @@ def save_model(folder: Path | str, tensors: Mapping[str, np.ndarray], card: Card
 
 
 def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
-    """Count trained numbers as PyTorch's `parameters()` does: without batch norm's statistics."""
+    """Count the parameters as PyTorch's `parameters()` does: without batch norm's statistics."""
     return sum(int(np.size(tensor)) for name, tensor in tensors.items() if name.rpartition(".")[2] not in BUFFERS)
 
 
@@ -192,7 +192,7 @@ def _unknown(name: str) -> str:
 
 
 def _refuse_pickle(path: Path) -> None:
-    """Pickles run code when they are opened: refuse by name and by first bytes, before anything reads them."""
+    """Raise WeightsError for a pickle, by suffix and first bytes, before it is parsed: unpickling can run code."""
     with path.open("rb") as file:
         start = file.read(16)
     # A safetensors file starts with its header's length, eight bytes that can look like a pickle's, then "{".

@@ -1,4 +1,4 @@
-"""Color distortion of SSD: brightness, contrast, saturation, hue."""
+"""Color distortion of SSD: brightness, contrast, saturation and hue."""
 
 import os
 import random
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class ColorDistortion:
-    """SSD's photometric distortion, put together of albumentations' transforms.
+    """SSD's photometric distortion, composed of albumentations' transforms.
 
-    `RandomBrightnessContrast` is SSD's additive brightness and multiplicative contrast as it stands; of `ColorJitter`
-    the saturation (towards grey) and the hue (a turn) are used.
+    `RandomBrightnessContrast` gives SSD's additive brightness and multiplicative contrast, `ColorJitter` its
+    saturation (interpolation with gray) and hue (rotation).
     """
 
     def __init__(self) -> None:
-        # It asks PyPI for newer versions when it is imported; nothing here calls out unasked.
+        # albumentations queries PyPI for newer versions on import; no network access without a request.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         import albumentations as A
 
@@ -43,8 +43,8 @@ class ColorDistortion:
         )
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> the same, distorted; `image` itself is left as it is."""
-        # Handed over on every call: its own seeding adds the worker's number, and a resumed run would differ.
+        """(H, W, 3) uint8 RGB -> distorted copy; `image` is unchanged."""
+        # Seeded on every call: albumentations' own seeding adds the worker's number, so a resumed run would differ.
         self._transform.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         distorted: np.ndarray = self._transform(image=image)["image"]
         return distorted

@@ -9,18 +9,18 @@ from data.augmentation.geometry import INTERPOLATIONS, CropWindow, Sample, boxes
 
 
 class Mosaic:
-    """Four images in one, each a random window of it in a quarter of random size.
+    """Joins random crops of four images in quarters of random size.
 
-    Within a quarter, an image is shown at a random scale between just filling it with the whole image and its
-    scale as an image of its own, which makes it a crop, too; objects stay by their centre.
+    Within a quarter, the scale of an image is random between the whole image filling the quarter and the image's scale
+    as a sample of its own. Objects are kept where their center is inside the crop.
 
     Args:
-        size: side of the square result; may be set anew.
+        size: side of the square result in pixels; may be changed between calls.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._colours = ColorDistortion()
+        self._distort = ColorDistortion()
 
     def __call__(
         self, samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator
@@ -44,7 +44,7 @@ class Mosaic:
             window = _mosaic_window(image, across / size, down / size, rng)
             quarter = np.empty((down, across, 3), dtype=np.uint8)
             interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
-            kept = render(image, window, quarter, interpolation, self._colours, rng)
+            kept = render(image, window, quarter, interpolation, self._distort, rng)
             inside, labels = boxes_in_window(boxes, labels, window, kept, across, down)
             inside /= np.array([across, down, across, down], dtype=np.float32)
             if rng.random() < 0.5:
@@ -57,7 +57,7 @@ class Mosaic:
 
 
 def _mosaic_window(image: np.ndarray, across: float, down: float, rng: np.random.Generator) -> CropWindow:
-    """A window of the image for a quarter with these shares (0..1) of the result's sides."""
+    """Draw a crop window for a quarter that has these shares (0..1) of the result's sides."""
     height, width = image.shape[:2]
     scale = rng.uniform(max(across, down), 1.0)
     w = min(max(round(width * across / scale), 1), width)

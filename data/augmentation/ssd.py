@@ -1,8 +1,8 @@
-"""The training augmentation of SSD, which Pelee's is (SSD, arXiv 1512.02325, sections 2.2 and 3.6).
+"""SSD's training augmentation, which Pelee uses (SSD, arXiv 1512.02325, sections 2.2 and 3.6).
 
-The canvas of the expansion, up to 16 times the image, is never made: expansion and crop together are a window that
-may stick out of the image, and the part of the image inside it is resized once, straight to its place in the
-result. The colours are distorted on that small part, the mean colour around it stays as it is.
+The canvas of the expansion, up to 16 times the image's area, is never allocated: expansion and crop together are one
+window that may extend beyond the image, and the part of the image inside it is resized once, directly to its place in
+the result. Colors are distorted on that part only; the mean color around it is not.
 """
 
 import numpy as np
@@ -20,21 +20,22 @@ EXPAND_LIMIT = 4.0
 
 
 class SSDAugmentation:
-    """Colours, expansion, IoU-constrained crop, flip and resize of one training image.
+    """Color distortion, expansion, IoU-constrained crop, horizontal flip and resize of one training image.
 
     In the order of the SSD authors' released code: brightness ±32, contrast 0.5-1.5 (before or after the next two),
-    saturation 0.5-1.5, hue ±18 degrees, each at a half chance; expansion onto a canvas of up to 4 times each side at
-    a half chance; one of the crops of `CROP_IOUS`; horizontal flip at a half chance. Channels are not shuffled.
+    saturation 0.5-1.5, hue ±18 degrees, each with probability 0.5; expansion onto a canvas of up to 4 times each side
+    with probability 0.5; one of the crops of `CROP_IOUS`; horizontal flip with probability 0.5. Channels are not
+    shuffled.
 
-    The result depends on nothing but the arguments and the generator's state.
+    The result depends only on the arguments and the generator's state.
 
     Args:
-        size: side of the square result; may be set anew between two calls (multi-scale training).
+        size: side of the square result in pixels; may be changed between calls (multi-scale training).
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._colours = ColorDistortion()
+        self._distort = ColorDistortion()
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Sample:
         """Augment one image.
@@ -43,7 +44,7 @@ class SSDAugmentation:
             image: (H, W, 3) uint8 RGB.
             boxes: (n, 4) xyxy in pixels of it.
             labels: (n,) integers.
-            rng: where all chance comes from.
+            rng: source of all randomness.
 
         Returns:
             ((size, size, 3) uint8, (m, 4) float32 xyxy relative to the result in 0..1, (m,) labels), m <= n.
@@ -54,7 +55,7 @@ class SSDAugmentation:
         window = crop(canvas, boxes, rng)
         interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
         result = np.empty((self.size, self.size, 3), dtype=np.uint8)
-        kept = render(image, window, result, interpolation, self._colours, rng)
+        kept = render(image, window, result, interpolation, self._distort, rng)
         relative, labels = boxes_in_window(boxes, labels, window, kept, self.size, self.size)
         relative /= np.float32(self.size)
         if rng.random() < 0.5:
@@ -63,7 +64,7 @@ class SSDAugmentation:
 
 
 def expansion(width: int, height: int, rng: np.random.Generator) -> CropWindow:
-    """A window of 1 to 4 times the sides of an image, with the image at a random place in it."""
+    """Draw a window of 1 to 4 times the sides of an image, with the image at a random place in it."""
     factor = rng.uniform(1.0, EXPAND_LIMIT)
     across, down = int(width * factor), int(height * factor)
     left, top = int(rng.integers(0, across - width + 1)), int(rng.integers(0, down - height + 1))
@@ -71,18 +72,18 @@ def expansion(width: int, height: int, rng: np.random.Generator) -> CropWindow:
 
 
 def crop(canvas: CropWindow, boxes: np.ndarray, rng: np.random.Generator) -> CropWindow:
-    """One of SSD's crops of the canvas, in the same coordinates.
+    """Draw one of SSD's crops of the canvas, in the same coordinates.
 
-    Each entry of `CROP_IOUS` has 50 trials to find a window of scale 0.3 to 1 and ratio 1/2 to 2 that holds some
-    object's centre and has the minimum IoU with some object that it holds; the choice is even among the entries that
-    found one. Without objects any window will do.
+    Each entry of `CROP_IOUS` has 50 trials to find a window of scale 0.3 to 1 and aspect ratio 1/2 to 2 that contains
+    some object's center and has the minimum IoU with an object whose center it contains. The choice is uniform among
+    the entries that found one. Without objects any window is accepted.
 
     Args:
-        canvas: what to crop from.
+        canvas: the window to crop from.
         boxes: (n, 4) xyxy pixels.
-        rng: the source of chance.
+        rng: source of randomness.
     """
-    for choice in rng.permutation(len(CROP_IOUS)):  # the first to succeed in an even order: even among the successes
+    for choice in rng.permutation(len(CROP_IOUS)):  # the first success in a uniform order: uniform among the successes
         least = CROP_IOUS[choice]
         if least is None:
             return canvas
@@ -90,15 +91,15 @@ def crop(canvas: CropWindow, boxes: np.ndarray, rng: np.random.Generator) -> Cro
         if not len(boxes):
             good = np.ones(len(windows), dtype=bool)
         else:
-            held = centers_inside(boxes, windows)  # (trials, n)
-            good = (held & (box_iou(windows[:, None], boxes[None]) >= least)).any(axis=1)
+            inside = centers_inside(boxes, windows)  # (trials, n)
+            good = (inside & (box_iou(windows[:, None], boxes[None]) >= least)).any(axis=1)
         if good.any():
             return CropWindow(*(int(value) for value in windows[good.argmax()]))
     raise AssertionError("unreachable: the whole canvas is among the choices")
 
 
 def _crop_trials(canvas: CropWindow, rng: np.random.Generator) -> np.ndarray:
-    """(CROP_TRIALS, 4) int64 windows of random scale, ratio and place, as SSD's sampler draws them."""
+    """Draw (CROP_TRIALS, 4) int64 windows of random scale, aspect ratio and place, as SSD's sampler does."""
     scale = rng.uniform(*CROP_SCALE, CROP_TRIALS)
     # A window of this scale and ratio must fit into the canvas: scale * sqrt(ratio) <= 1 and scale / sqrt(ratio) <= 1.
     root = np.sqrt(rng.uniform(np.maximum(CROP_RATIO[0], scale**2), np.minimum(CROP_RATIO[1], scale**-2)))

@@ -1,10 +1,10 @@
-"""The layouts of classification sets; light, as commands list them in their --help."""
+"""Layouts of classification datasets, a light table that commands list in their `--help`."""
 
 from typing import NamedTuple
 
 
 class Layout(NamedTuple):
-    """A data set's splits, and the sizes in pixels that suit its images."""
+    """Default splits of a dataset, and default sizes in pixels of its images and of a network's input."""
 
     train_split: str
     val_split: str

@@ -1,4 +1,4 @@
-"""What of an image is looked at, where its object has a box."""
+"""Crops an image to its annotated object, or erases the background, before classification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,12 +12,13 @@ from data.errors import ImageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectCrop:
-    """How an image is read where it comes with a box; the default is the whole image.
+    """Transformation of an image by the box of its object; the default is the identity.
 
     Attributes:
-        crop_to_box: keep the box alone.
-        box_margin: so much more on each side of the box, as a share of its width and height; for the crop only.
-        erase_background: paint what is outside of the box in the mean colour, which the usual normalisation makes 0.
+        crop_to_box: crop the image to the box.
+        box_margin: margin of the crop on each side, as a share of the box's width and height.
+        erase_background: fill the pixels outside of the box with the mean color, which the default normalization maps
+            to 0.
     """
 
     crop_to_box: bool = False
@@ -26,29 +27,29 @@ class ObjectCrop:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The view that a training's settings name, as its card holds them; others than the view's are passed over."""
+        """Return the crop of a training's settings, as its card holds them; other settings are ignored."""
         return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
 
     @property
     def needs_box(self) -> bool:
-        """Whether it differs from the whole image."""
+        """Whether the result depends on the box."""
         return self.crop_to_box or self.erase_background
 
     def __str__(self) -> str:
-        """What is looked at, in words; nothing for whole images."""
+        """Describe the crop for a report; empty for whole images."""
         words = [f"cropped to the box (margin {self.box_margin:g})"] if self.crop_to_box else []
         return " and ".join([*words, *(["background erased"] if self.erase_background else [])])
 
     def __call__(self, image: np.ndarray, box: np.ndarray, name: str) -> np.ndarray:
-        """The view of an image.
+        """Apply the crop.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            box: (4,) xyxy in continuous pixels of the image; what sticks out of it is cut off.
-            name: of the image, for the error.
+            box: (4,) xyxy in continuous pixels of the image, to which it is clipped.
+            name: name of the image, for the error.
 
         Returns:
-            (h, w, 3) uint8 RGB; the image itself, or an array of its own.
+            (h, w, 3) uint8 RGB; the image itself, or a new array.
 
         Raises:
             ImageError: a box that covers no pixel of the image.
@@ -59,7 +60,7 @@ class ObjectCrop:
         left, top, right, bottom = _clipped(box, width, height)
         if left >= right or top >= bottom:
             shown = ", ".join(f"{side:g}" for side in box)
-            raise ImageError(f"{name}: the box {shown} has no pixel of the image of {width}×{height}; mend or drop it")
+            raise ImageError(f"{name}: the box {shown} has no pixel of the image of {width}×{height}; fix or drop it")
         if self.erase_background:
             kept = image[top:bottom, left:right]
             image = np.empty_like(image)
@@ -77,7 +78,7 @@ WHOLE_IMAGE = ObjectCrop()
 
 
 def _clipped(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """The pixels that a box touches, as left, top, right, bottom with the last two exclusive."""
+    """Return the pixels that a box touches: left, top, right, bottom, the last two exclusive."""
     left, top = np.floor(box[:2]).astype(int)
     right, bottom = np.ceil(box[2:]).astype(int)
     return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)

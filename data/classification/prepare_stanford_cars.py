@@ -1,4 +1,4 @@
-"""Stanford Cars from its official archives to a folder a class: `OUT/SPLIT/CLASS/00001.jpg`."""
+"""Converts Stanford Cars from its official archives to one folder per class: `OUT/SPLIT/CLASS/00001.jpg`."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from data.images.image_io import write_image
 from data.images.prefetch import prefetch
 from data.progress_bar import progress_bar
 
-#: What each official archive unpacks to.
+#: Official archive -> folder in it.
 ARCHIVES = {
     "car_devkit.tgz": "devkit",
     "cars_train.tgz": "cars_train",
@@ -31,73 +31,74 @@ BEGUN = ".begun.json"
 def unpack_cars(root: Path) -> list[str]:
     """Unpack the archives in `root` whose folder is not there yet; returns their names.
 
-    A folder appears whole or not at all.
+    Each folder is unpacked to a temporary folder and renamed when it is complete.
 
     Raises:
-        DatasetError: an archive that is damaged, leads out of the folder or holds something else.
+        DatasetError: an archive that is damaged, has members outside of the folder, or does not hold the folder.
     """
     done = []
     for name, folder in ARCHIVES.items():
         archive = root / name
         if not archive.is_file() or (root / folder).exists():
             continue
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as aside:
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as temporary:
             try:
                 with tarfile.open(archive) as tar:
-                    tar.extractall(aside, filter="data")
+                    tar.extractall(temporary, filter="data")
             except (tarfile.TarError, zlib.error, EOFError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise DatasetError(f"{archive}: cannot be unpacked ({reason}); get it again") from None
-            if not (Path(aside) / folder).is_dir():
+            if not (Path(temporary) / folder).is_dir():
                 raise DatasetError(f"{archive}: has no folder {folder}; expected Stanford Cars' own archive")
-            (Path(aside) / folder).replace(root / folder)
+            (Path(temporary) / folder).replace(root / folder)
         done.append(name)
     return done
 
 
 def prepare_cars(
-    root: Path, output: Path, view: ObjectCrop, *, progress: bool = True
+    root: Path, output: Path, crop: ObjectCrop, *, progress: bool = True
 ) -> tuple[dict[str, int], list[str]]:
-    """Write both splits as folders of images a class, each image as the view shows it; whole ones are copied.
+    """Write both splits as one folder of images per class, cropped by `crop`; whole images are copied.
 
-    The work goes on in `OUT.part`, which is renamed at the end: a call that was cut is taken up by the next with the
-    same view. A "/" in a class name becomes "-".
+    Writes to `OUT.part`, which is renamed at the end; the next call with the same crop resumes an interrupted one. A
+    "/" in a class name becomes "-".
 
     Args:
-        root: the official folders, or the archives that hold them.
-        output: must not exist.
-        progress: a bar on stderr, where that is a terminal.
+        root: folder of the official folders, or of the archives.
+        output: folder to write; must not exist.
+        crop: applied to every image.
+        progress: show a progress bar on stderr, if it is a terminal.
 
     Returns:
-        Images of each split, and a line for every one that could not be read and is left out.
+        Number of images of each split, and a line for every image that could not be read and is skipped.
 
     Raises:
-        DatasetError: what `read_cars` raises.
-        SettingsError: the output exists, or was begun with another view.
+        DatasetError: see `read_cars`.
+        SettingsError: the output exists, or was begun with another crop.
     """
     if output.exists():
         raise SettingsError(f"{output} exists; name a folder that does not")
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; expected {EXPECTED} in it, or their archives")
     unpack_cars(root)
-    splits = [open_image_folder("cars", root, split, view) for split in SPLITS]
+    splits = [open_image_folder("cars", root, split, crop) for split in SPLITS]
     part = output.with_name(output.name + ".part")
-    begun = {"root": str(root.resolve()), **asdict(view)}
+    begun = {"root": str(root.resolve()), **asdict(crop)}
     if part.exists() and _begun(part) != begun:
         raise SettingsError(f"{part} was begun with other options or another root; delete it, or name another --output")
     for path in part.rglob(".*"):
-        path.unlink()  # what a kill left half-written
-    with atomic_path(part / BEGUN) as aside:
-        aside.write_text(json.dumps(begun) + "\n", encoding="utf-8")
+        path.unlink()  # temporary files of a killed run
+    with atomic_path(part / BEGUN) as temporary:
+        temporary.write_text(json.dumps(begun) + "\n", encoding="utf-8")
     jobs = [
-        _Job(images, place, part / images.split / _folder(images, place) / images.files[place].name)
+        _Job(images, index, part / images.split / _folder(images, index) / images.files[index].name)
         for images in splits
-        for place in range(len(images))
+        for index in range(len(images))
     ]
-    left = [job for job in jobs if not job.path.is_file()]
+    pending = [job for job in jobs if not job.path.is_file()]
     errors: dict[Path, str] = {}
-    with progress_bar("writing", len(left), shown=progress) as advance:
-        for job, found in prefetch(left, _Job.write):
+    with progress_bar("writing", len(pending), shown=progress) as advance:
+        for job, found in prefetch(pending, _Job.write):
             if isinstance(found, ImageError):
                 errors[job.path] = str(found)
             advance(1)
@@ -108,24 +109,24 @@ def prepare_cars(
 
 
 class _Job(NamedTuple):
-    """One image on its way to its file."""
+    """An image to write, and the path to write it to."""
 
     images: ImageFolderDataset
-    place: int
+    image_index: int
     path: Path
 
     def write(self) -> None:
-        """Write the view of the image, whole or not at all; one that is shown as it is keeps its bytes."""
-        image = self.images.read(self.place)
-        if self.images.view.needs_box:
+        """Write the cropped image atomically; without a crop the file is copied."""
+        image = self.images.read(self.image_index)
+        if self.images.crop.needs_box:
             write_image(self.path, image)
         else:
-            with atomic_path(self.path) as aside:
-                shutil.copyfile(self.images.files[self.place], aside)
+            with atomic_path(self.path) as temporary:
+                shutil.copyfile(self.images.files[self.image_index], temporary)
 
 
-def _folder(images: ImageFolderDataset, place: int) -> str:
-    name = images.class_names[images.labels[place]].replace("/", "-")
+def _folder(images: ImageFolderDataset, index: int) -> str:
+    name = images.class_names[images.labels[index]].replace("/", "-")
     if name.startswith(".") or "\\" in name or "\0" in name:
         raise DatasetError(f"class {name!r} of {images.name} is no name for a folder; get the annotations again")
     return name

@@ -21,7 +21,7 @@ _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 class Cars(NamedTuple):
-    """A split: class names, and of each image its file, its 0-based label and its box.
+    """A split of Stanford Cars: class names; file, 0-based label and box of each image.
 
     labels: (N,) int64. boxes: (N, 4) float32 xyxy in continuous pixels, unclipped.
     """
@@ -38,7 +38,7 @@ def read_cars(root: Path, split: str) -> Cars:
     Classes and boxes are 1-based inclusive in the files; the boxes become `[x1 - 1, y1 - 1, x2, y2]`, as VOC's.
 
     Args:
-        root: the folder that the archives were unpacked in.
+        root: the folder that the archives were unpacked into.
         split: "train" or "test".
 
     Raises:
@@ -79,14 +79,14 @@ def read_cars(root: Path, split: str) -> Cars:
 
 
 def _annotations(root: Path, split: str) -> Path:
-    """The split's annotation file; the test split's comes with its labels in a file of its own."""
+    """Return the split's annotation file; the test split's labels are in a separate file."""
     name = "cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat"
     for folder in (root / "devkit", root):
         if (folder / name).is_file():
             return folder / name
     without = root / "devkit" / "cars_test_annos.mat"
     more = f" ({without.name} has no labels)" if split == "test" and without.is_file() else ""
-    raise DatasetError(f"{root / 'devkit' / name} is missing{more}; get it from the data set's page")
+    raise DatasetError(f"{root / 'devkit' / name} is missing{more}; get it from the dataset's page")
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -96,14 +96,14 @@ def _load(file: Path) -> dict[str, Any]:
         raise DatasetError(f"{file} is missing; unpack the devkit again")
     try:
         values: dict[str, Any] = loadmat(file, squeeze_me=True)
-    except Exception as error:  # a parser of a foreign format: damaged bytes end it in any way
+    except Exception as error:  # scipy's parser raises errors of any type on damaged data
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{file}: no MATLAB file that can be read ({reason}); get it again") from None
     return values
 
 
 def _rows(file: Path, fields: tuple[str, ...]) -> np.ndarray:
-    """The struct array `annotations`, (N,) with these fields and the box's."""
+    """Return the struct array `annotations`, (N,), with these fields and those of the box."""
     rows = _load(file).get("annotations")
     if rows is None:
         raise DatasetError(f"{file} has no variable 'annotations'; expected Stanford Cars' own annotation file")
@@ -132,7 +132,7 @@ def _number(value: Any, file: Path) -> int:
 
 
 def _inside(path: str, file: Path) -> Path:
-    """An image's path below the root; an annotation file is no one to send a program elsewhere."""
+    """Return an image's relative path; DatasetError for one that leads out of the root."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or len(pure.parts) < 2:
         raise DatasetError(f"{file}: {path!r} is no image's name below the root")
@@ -140,7 +140,7 @@ def _inside(path: str, file: Path) -> Path:
 
 
 def _check_files(root: Path, paths: list[Path], file: Path) -> None:
-    """Raise for images that are not there, by one look into each folder."""
+    """Raise DatasetError for missing images, by one directory listing per folder."""
     for folder in sorted({path.parent for path in paths}):
         here = {path.name for path in (root / folder).iterdir()} if (root / folder).is_dir() else set()
         missing = [path.name for path in paths if path.parent == folder and path.name not in here]

@@ -1,4 +1,4 @@
-"""The commands of `pelee-data` for classification sets: `statistics` and `prepare`."""
+"""Subcommands of `pelee-data` for classification datasets: `statistics` and `prepare`."""
 
 import argparse
 import sys
@@ -16,17 +16,17 @@ def add_statistics(commands: Any) -> None:
     """Add `statistics` to the subparsers of `pelee-data`."""
     statistics = commands.add_parser(
         "statistics",
-        help="mean and standard deviation of a classification set's colours",
+        help="mean and standard deviation of the color channels",
         description="Compute the mean and the standard deviation of R, G and B, 0 to 255, over a split at the size "
-        "that a training reads it at, and print them as the YAML of the setting normalization. Exit code 1: some "
-        "images could not be read and do not count.",
+        "that a training reads it at, and print them as YAML of the setting normalization. Exit code 1: some "
+        "images could not be read and were skipped.",
     )
-    statistics.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="the data set's layout")
-    statistics.add_argument("--root", type=Path, required=True, help="the data set's folder")
-    statistics.add_argument("--split", metavar="S", help="the split (default: the one that is trained on)")
-    statistics.add_argument("--size", type=int, metavar="PX", help="side to read at (default: the layout's)")
-    statistics.add_argument("--grey", action="store_true", help="of the grey images")
-    _add_view(statistics)
+    statistics.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the dataset")
+    statistics.add_argument("--root", type=Path, required=True, help="the dataset's folder")
+    statistics.add_argument("--split", metavar="S", help="the split (default: the training split)")
+    statistics.add_argument("--size", type=int, metavar="PX", help="side of the resized images (default: the layout's)")
+    statistics.add_argument("--grey", action="store_true", help="of the images in gray")
+    _add_crop_options(statistics)
     statistics.set_defaults(body=_statistics)
 
 
@@ -34,26 +34,30 @@ def add_prepare(commands: Any) -> None:
     """Add `prepare` to the subparsers of `pelee-data`."""
     prepare = commands.add_parser(
         "prepare",
-        help="turn Stanford Cars into a folder of images a class",
-        description="Write Stanford Cars as OUT/SPLIT/CLASS/IMAGE, from its official folders or archives. A call "
-        "that was cut is taken up by the next. Exit code 1: some images could not be read and are left out.",
+        help="convert Stanford Cars to one folder of images per class",
+        description="Write Stanford Cars as OUT/SPLIT/CLASS/IMAGE, from its official folders or archives. The next "
+        "call resumes an interrupted one. Exit code 1: some images could not be read and were skipped.",
     )
-    prepare.add_argument("dataset", choices=("cars",), help="the data set")
+    prepare.add_argument("dataset", choices=("cars",), help="the dataset")
     prepare.add_argument("--root", type=Path, required=True, help="folder of the official folders or archives")
-    prepare.add_argument("--output", type=Path, required=True, metavar="OUT", help="the folder to make")
-    _add_view(prepare)
+    prepare.add_argument("--output", type=Path, required=True, metavar="OUT", help="the folder to write")
+    _add_crop_options(prepare)
     prepare.set_defaults(body=_prepare)
 
 
-def _add_view(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--crop-to-box", action="store_true", help="show the object's box alone")
+def _add_crop_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--crop-to-box", action="store_true", help="crop to the object's box")
     parser.add_argument(
-        "--box-margin", type=float, default=0.0, metavar="SHARE", help="of the box's sides, around the crop (0)"
+        "--box-margin",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="margin around the box, as a share of its sides (0)",
     )
-    parser.add_argument("--erase-background", action="store_true", help="paint the mean colour around the box")
+    parser.add_argument("--erase-background", action="store_true", help="fill the background with the mean color")
 
 
-def _view(arguments: argparse.Namespace) -> "ObjectCrop":
+def _crop(arguments: argparse.Namespace) -> "ObjectCrop":
     from data.classification.object_crop import ObjectCrop
     from data.errors import SettingsError
 
@@ -75,11 +79,11 @@ def _statistics(arguments: argparse.Namespace) -> int:
     if size < 1:
         raise SettingsError(f"--size is {size}; expected a side in pixels from 1")
     images = open_image_folder(
-        arguments.dataset, arguments.root, arguments.split or layout.train_split, _view(arguments)
+        arguments.dataset, arguments.root, arguments.split or layout.train_split, _crop(arguments)
     )
     found, errors = ChannelStatistics(), []
     with progress_bar("reading", len(images)) as advance:
-        for _, image in prefetch(range(len(images)), lambda place: preprocess(images.read(place), size)):
+        for _, image in prefetch(range(len(images)), lambda index: preprocess(images.read(index), size)):
             if isinstance(image, ImageError):
                 errors.append(str(image))
             else:
@@ -89,21 +93,22 @@ def _statistics(arguments: argparse.Namespace) -> int:
     grey = arguments.grey
     values = found.normalization(grey)
     print(f"normalization:\n  mean: {values['mean']}\n  std: {values['std']}" + ("\ngrey: true" if grey else ""))
-    return _tell(errors, "could not be read and do not count")
+    return _report(errors, "could not be read and were skipped")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from data.classification.prepare_stanford_cars import prepare_cars
 
-    counts, errors = prepare_cars(arguments.root, arguments.output, _view(arguments))
+    counts, errors = prepare_cars(arguments.root, arguments.output, _crop(arguments))
     print(f"{arguments.output}: {', '.join(f'{split} {count} images' for split, count in counts.items())}")
     print(f"train on it: pelee-train-classifier --dataset imagefolder --root {arguments.output} --val-split test")
-    return _tell(errors, "could not be read and are left out")
+    return _report(errors, "could not be read and were skipped")
 
 
-def _tell(errors: list[str], what: str) -> int:
+def _report(errors: list[str], what: str) -> int:
+    """Print the images that could not be read; returns the exit code."""
     if errors:
         print(f"error: images that {what}: {len(errors)}", file=sys.stderr)
-        for line in first_few(errors, "mend the first ones and run it again"):
+        for line in first_few(errors, "fix the first ones and run it again"):
             print(f"error: {line}", file=sys.stderr)
     return 1 if errors else 0

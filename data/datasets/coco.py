@@ -1,4 +1,4 @@
-"""COCO: instances JSON and the images it names."""
+"""Reader of COCO: instances JSON and the images that it lists."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from data.datasets.record_builder import build_record, file_names
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
 
-#: Where a split's JSON lies below the root: COCO's own places, the test sets' (without objects), simpler ones.
+#: Places of a split's JSON below the root: COCO's own, the test sets' (without objects), simpler ones.
 _JSON_PLACES = (
     "annotations/instances_{split}.json",
     "annotations/image_info_{split}.json",
@@ -20,11 +20,11 @@ _IMAGE_PLACES = ("{split}", "images/{split}", "train/{split}", "images", "")
 
 
 def read_coco(root: Path, split: str) -> Dataset:
-    """Read a split of COCO or of a data set in its format.
+    """Read a split of COCO or of a dataset in its format.
 
-    Labels are 0-based and contiguous in the order of the categories' ids, whatever gaps those have
-    (`category_ids` gives the way back). `image_id` is the number of the image as text, `areas` the segments' areas.
-    Crowd boxes are read and marked.
+    Labels are 0-based and contiguous in the order of the category ids, which may have gaps (`category_ids` is the
+    inverse). `image_id` is the number of the image as text, `areas` are the areas of the segments. Crowd boxes are read
+    and marked.
 
     Args:
         root: the folder with `annotations/instances_SPLIT.json` (or SPLIT.json, or SPLIT/_annotations.coco.json) and
@@ -72,7 +72,7 @@ def read_coco(root: Path, split: str) -> Dataset:
 
 
 def category_ids(root: Path, split: str) -> tuple[int, ...]:
-    """The file's own category id of each label, as COCO's evaluation server wants it (1..90 for COCO's 80)."""
+    """Return the file's category id of each label, as COCO's evaluation server expects it (1..90 for COCO's 80)."""
     return _category_ids(_load(_json_file(Path(root), split)))
 
 
@@ -85,7 +85,7 @@ def _category_ids(content: dict[str, Any]) -> tuple[int, ...]:
 
 def _json_file(root: Path, split: str) -> Path:
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; expected the root of a COCO data set")
+        raise DatasetError(f"{root}: no such folder; expected the root of a COCO dataset")
     for place in _JSON_PLACES:
         file = root / place.format(split=split)
         if file.is_file():

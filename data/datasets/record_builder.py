@@ -1,4 +1,4 @@
-"""From the numbers that a reader found to a `Record`: the checks that every data set shares."""
+"""Builds a `Record` from the values that a reader parsed, with the checks that all formats share."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from data.datasets.records import Record
 
-#: A box may stick out of its image by this much (rounding) and is clipped without a word.
+#: A box that extends beyond its image by at most this many pixels (rounding) is clipped without a warning.
 _TOLERANCE = 0.5
 
 
@@ -25,16 +25,16 @@ def build_record(
     crowd: Sequence[bool] | None = None,
     areas: Sequence[float] | None = None,
 ) -> Record:
-    """Clip the boxes to the image, drop those without an area, and say so in `warnings`.
+    """Clip the boxes to the image and drop those without an area; each adds a line to `warnings`.
 
     Args:
         image: path of the image.
-        image_id: the data set's name of it.
+        image_id: the dataset's name of it.
         boxes: n boxes, xyxy in pixels.
         labels: n labels, 0-based.
         size: (width, height); None leaves the boxes unclipped.
-        where: what the warnings name, usually the annotation's file.
-        warnings: lines are appended here.
+        where: location named by the warnings, usually the annotation file.
+        warnings: list that lines are appended to.
         difficult, crowd: n flags, all False by default.
         areas: n areas in square pixels, those of the clipped boxes by default.
     """
@@ -54,13 +54,13 @@ def build_record(
     keep = (extent > 0).all(axis=1)  # False for NaN, too
     if not keep.all():
         for i in np.flatnonzero(~keep):
-            warnings.append(f"{where}: box {_text(box[i])} dropped, it covers nothing of the image")
+            warnings.append(f"{where}: box {_text(box[i])} dropped, it does not intersect the image")
         box, label, hard, many, area = box[keep], label[keep], hard[keep], many[keep], area[keep]
     return Record(image, image_id, box, label, hard, many, area, size)
 
 
 def file_names(folder: Path) -> frozenset[str]:
-    """The names of the entries of a folder, in one call to the file system; none where there is no such folder."""
+    """Return the names of a folder's entries, by one directory listing; none where the folder does not exist."""
     try:
         return frozenset(entry.name for entry in os.scandir(folder))
     except OSError:

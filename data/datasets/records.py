@@ -1,4 +1,4 @@
-"""The one record type that every reader yields."""
+"""Record and Dataset: the annotations of one image and of a split, as every reader returns them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +11,14 @@ class Record:
     """One image and its annotated objects.
 
     Attributes:
-        image: where the image lies.
-        image_id: the data set's own name of the image, unique within a split.
+        image: path of the image file.
+        image_id: the dataset's own name of the image, unique within a split.
         boxes: (n, 4) float32, xyxy in continuous pixels of the image as `data.images.image_io.read_image` returns it.
         labels: (n,) int64, 0-based; there is no background class.
-        difficult: (n,) bool; VOC's flag: neither asked for nor punished by its AP.
-        crowd: (n,) bool; COCO's flag: one box around many objects, not trained on.
+        difficult: (n,) bool; VOC's flag: ignored by AP, neither true nor false positive.
+        crowd: (n,) bool; COCO's flag: one box around many objects, not used in training.
         areas: (n,) float32, square pixels; COCO's segment area where known, else that of the box.
-        size: (width, height) as annotated, or None where the data set does not say.
+        size: (width, height) as annotated, or None where the dataset does not give it.
     """
 
     image: Path
@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A split of a data set, read. `warnings` holds a line for each thing that was tolerated."""
+    """A split of a dataset. `warnings` has a line for each fault of the annotations that was corrected or ignored."""
 
     name: str
     split: str
@@ -42,5 +42,5 @@ class Dataset:
     warnings: list[str] = field(default_factory=list)
 
     def __deepcopy__(self, memo: object) -> "Dataset":
-        """Itself: it is only ever read, and copying a training module (for averaged weights) copies what it holds."""
+        """Return the same object: it is read-only, and a copy of a training module (for averaged weights) holds it."""
         return self

@@ -76,7 +76,7 @@ FORMATS = {
         ),
         DatasetFormat(
             name="folder",
-            reader="data.datasets.unlabelled:read_folder",
+            reader="data.datasets.unlabeled:read_folder",
             help="images without boxes",
             root="the folder of the images",
             train_split="all",

@@ -1,4 +1,4 @@
-"""Pascal VOC: VOCdevkit folders as they are unpacked, and one's own data in their layout.
+"""Reader of PASCAL VOC: VOCdevkit folders as they are unpacked, and other data in their layout.
 
 VOC2007/Annotations/000001.xml, VOC2007/ImageSets/Main/trainval.txt, VOC2007/JPEGImages/000001.jpg
 """
@@ -13,7 +13,7 @@ from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, nearest_name
 from data.images.image_io import IMAGE_SUFFIXES, read_size
 
-#: The 20 classes in the alphabetical order that results are numbered in.
+#: The 20 classes in alphabetical order, which is the order of the labels.
 CLASS_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -27,9 +27,9 @@ def read_voc(root: Path, split: str) -> Dataset:
 
     Args:
         root: the VOCdevkit folder, its parent, or one folder with Annotations, ImageSets and JPEGImages in it.
-            A `labels.txt` in it (one class name a line) takes the place of VOC's 20 names.
-        split: a comma list of YEAR-SPLIT ("2007-trainval,2012-trainval"). A bare SPLIT means every year that has it.
-            Of a split of one class ("2007-dog_trainval"), the images without that class (-1) are left out.
+            A `labels.txt` in it (one class name per line) replaces VOC's 20 names.
+        split: comma-separated YEAR-SPLIT ("2007-trainval,2012-trainval"). SPLIT alone means every year that has it.
+            Of a split of one class ("2007-dog_trainval"), the images without that class (-1) are skipped.
 
     Raises:
         DatasetError: no such root or split, a class name that is not in the list, a damaged annotation, a missing
@@ -61,7 +61,7 @@ def _is_year(folder: Path) -> bool:
 
 
 def _year_folders(root: Path) -> tuple[Path, dict[str, Path]]:
-    """-> the folder that holds the years, and year ("" where the folder's name has none) -> folder."""
+    """Return the folder of the years, and a dict of year ("" where the folder's name has none) to folder."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; expected a VOCdevkit folder")
     if _is_year(root):
@@ -72,7 +72,7 @@ def _year_folders(root: Path) -> tuple[Path, dict[str, Path]]:
         if years:
             return devkit, years
     raise DatasetError(
-        f"{root}: not a VOC data set; expected VOC2007 (or another year) in it, "
+        f"{root}: not a VOC dataset; expected VOC2007 (or another year) in it, "
         "or Annotations, ImageSets/Main and JPEGImages"
     )
 
@@ -91,7 +91,7 @@ def _class_names(root: Path, devkit: Path, folders: dict[str, Path]) -> tuple[st
 
 
 def _splits(folders: dict[str, Path], split: str) -> list[tuple[Path, str]]:
-    """From "2007-trainval,2012-trainval" to [(folder, "trainval"), ...], every one of them there."""
+    """Parse "2007-trainval,2012-trainval" into [(folder, "trainval"), ...]; DatasetError for one that is missing."""
     found: list[tuple[Path, str]] = []
     for part in (part.strip() for part in split.split(",")):
         match = re.fullmatch(r"(\d{4})-(.+)", part)
@@ -112,7 +112,7 @@ def _split_file(folder: Path, name: str) -> Path:
 
 
 def _available(folders: dict[str, Path]) -> str:
-    """What splits there are, without VOC's per-class ones (dog_train, ...)."""
+    """Return the names of the splits, without VOC's per-class ones (dog_train, ...), for an error message."""
     own = [
         f"{year}-{file.stem}" if year else file.stem
         for year, folder in folders.items()
@@ -129,7 +129,7 @@ def _image_ids(folder: Path, name: str) -> list[str]:
         if not line:
             continue
         *first, second = line.rsplit(None, 1)
-        # One's own names may hold blanks ("image 1"), so that only a name without an annotation is two columns.
+        # Image ids may contain blanks ("image 1"): a line is two columns only where no annotation has its whole name.
         if first and second in ("-1", "0", "1") and not (folder / "Annotations" / f"{line}.xml").is_file():
             if second == "-1":
                 continue
@@ -150,7 +150,7 @@ def _parse(file: Path) -> ElementTree.Element:
         content = file.read_bytes()
     except OSError as error:
         raise DatasetError(f"{file}: {error.strerror}; every image of a split needs its annotation") from error
-    # No annotation needs a DTD, and entities are how a small XML eats the memory. Zero bytes: UTF-16, where they hide.
+    # Annotations need no DTD, and entity expansion can exhaust the memory. Zero bytes: UTF-16, which would hide both.
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
         raise DatasetError(f"{file}: a document type, an entity or a zero byte; expected plain UTF-8 VOC XML")
     try:
@@ -188,15 +188,15 @@ def _read(folder: Path, image_id: str, images: frozenset[str], index: dict[str, 
 
 
 def _image(file: Path, root: ElementTree.Element, image_id: str, images: frozenset[str], warnings: list[str]) -> str:
-    """The image's name in JPEGImages: the annotation's `filename`, else the annotation's own name."""
-    # Labelling tools write other systems' whole paths here; only the last part can mean a file of this data set.
+    """Return the image's file name in JPEGImages: the annotation's `filename`, else the annotation's own name."""
+    # Annotation tools write whole paths of other machines here; only the last part can name a file of this dataset.
     named = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
     if named in images:
         return named
     for suffix in (".jpg", *sorted(IMAGE_SUFFIXES)):
         for name in (image_id + suffix, image_id + suffix.upper()):
             if name in images:
-                if Path(named).stem != image_id:  # only the suffix missing or different is no news
+                if Path(named).stem != image_id:  # a missing or different suffix alone is no warning
                     found = f"its filename {named!r} is not in JPEGImages" if named else "no filename"
                     warnings.append(f"{file}: {found}; {name} is used")
                 return name

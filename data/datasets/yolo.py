@@ -1,4 +1,4 @@
-"""YOLO: a yaml that names the parts and the classes, and a txt of relative boxes beside each image's folder."""
+"""Reader of YOLO: a yaml file with splits and class names, and a text file of relative boxes for each image."""
 
 import math
 from pathlib import Path
@@ -13,17 +13,17 @@ from data.images.image_io import find_images, read_size
 
 
 def read_yolo(root: Path, split: str) -> Dataset:
-    """Read a split of a YOLO data set.
+    """Read a split of a YOLO dataset.
 
-    The yaml holds `names` (a list, or a dict by number), optionally `path` (the data set's folder, relative to the
-    yaml's), and for each split a folder of images, a .txt with an image a line, or a list of these. The labels of
-    `.../images/a.jpg` are in `.../labels/a.txt`, or in `a.txt` beside an image that is below no `images` folder: a
+    The yaml holds `names` (a list, or a dict by number), optionally `path` (the dataset's folder, relative to the
+    yaml's), and for each split a folder of images, a .txt with one image per line, or a list of these. The labels of
+    `.../images/a.jpg` are in `.../labels/a.txt`, or in `a.txt` next to an image that is in no `images` folder: a
     line `class cx cy w h` relative to the image, or `class x1 y1 x2 y2 x3 y3 ...`, a polygon, which becomes the box
     around it. An image without a label file has no objects.
 
     Args:
         root: the yaml, or the folder that holds it.
-        split: "train", "val" or "test", as the yaml calls it.
+        split: "train", "val" or "test", a key of the yaml.
 
     Raises:
         DatasetError: no yaml or split, a damaged line, a class without a name.
@@ -34,7 +34,7 @@ def read_yolo(root: Path, split: str) -> Dataset:
     names = _names(settings, file)
     folder = file.parent / str(settings.get("path") or ".")
     if not folder.is_dir():
-        folder = file.parent  # a path of another machine: the yaml usually lies in the data set's own folder
+        folder = file.parent  # a path of another machine: the yaml is usually in the dataset's own folder
     parts = settings.get(split)
     if not parts:
         there = [key for key in ("train", "val", "test") if settings.get(key)]
@@ -53,7 +53,7 @@ def _yaml_file(root: Path) -> Path:
     if root.is_file():
         return root
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such file or folder; expected a YOLO data set's yaml, or the folder with it")
+        raise DatasetError(f"{root}: no such file or folder; expected a YOLO dataset's yaml, or the folder with it")
     files = sorted([*root.glob("*.yaml"), *root.glob("*.yml")])
     named = [file for file in files if file.stem in ("data", "dataset")]
     if len(named or files) == 1:
@@ -88,9 +88,9 @@ def _names(settings: dict[str, Any], file: Path) -> tuple[str, ...]:
 
 
 def _part(folder: Path, part: object, file: Path) -> list[Path]:
-    """The images of one entry: a folder, or a .txt that lists them."""
+    """Return the images of one entry: a folder, or a .txt that lists them."""
     place = folder / str(part)
-    if not place.exists():  # Roboflow writes ../train/images for a folder beside the yaml
+    if not place.exists():  # Roboflow writes ../train/images for a folder next to the yaml
         place = folder / str(part).removeprefix("../")
     if place.is_dir():
         return find_images([place])
@@ -100,9 +100,9 @@ def _part(folder: Path, part: object, file: Path) -> list[Path]:
     raise DatasetError(f"{file}: {part!r} is neither a folder nor a .txt below {folder}")
 
 
-def _listed(line: str, beside: Path, folder: Path) -> Path:
-    """A line of a list is relative to the data set's folder or, where it starts with ./, to the list's."""
-    first, second = (beside, folder) if line.startswith("./") else (folder, beside)
+def _listed(line: str, list_folder: Path, folder: Path) -> Path:
+    """Return the path in a line of a list: relative to the dataset's folder, or after ./ to the list's folder."""
+    first, second = (list_folder, folder) if line.startswith("./") else (folder, list_folder)
     path = first / line
     return path if path.exists() else second / line
 
@@ -138,7 +138,7 @@ def _record(image: Path, folder: Path, names: tuple[str, ...], warnings: list[st
 
 
 def _object(line: str, where: str, classes: int) -> tuple[int, list[float]]:
-    """A line -> label, relative xyxy."""
+    """Parse a line into a label and a relative xyxy box."""
     try:
         first, *numbers = (float(value) for value in line.split())
     except ValueError:

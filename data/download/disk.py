@@ -23,7 +23,7 @@ def check_space(root: Path, needed: int, part: DownloadPart) -> None:
 
 @contextmanager
 def name_full_disk(path: Path) -> Iterator[None]:
-    """Name the full disk in one line, with what to do."""
+    """Raise the error of a full disk as a `DatasetError` that says what to do."""
     try:
         yield
     except OSError as error:

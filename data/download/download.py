@@ -13,11 +13,11 @@ from data.download.sources import DownloadPart, DownloadSource
 from data.download.unpack import unpack_archive
 from data.errors import DatasetError
 
-STATE_FOLDER = ".downloads"  # in the root: archives on their way, and a mark for each part that is complete
+STATE_FOLDER = ".downloads"  # in the root: incomplete archives, and a marker file for each complete part
 
 
 def _silent(part: str, step: str, done: int, total: int | None) -> None:
-    """DownloadProgress for nobody."""
+    """Ignore progress."""
 
 
 def download(
@@ -30,20 +30,20 @@ def download(
     waits: Sequence[float] = WAITS,
     timeout: float = TIMEOUT,
 ) -> list[str]:
-    """Fetch and unpack parts of a data set into `root`; return the names of those that were not there before.
+    """Download and unpack parts of a dataset into `root`; return the names of those that were not there before.
 
     Args:
         source: one of `SOURCES`.
-        root: the data set's folder; VOC's archives make a VOCdevkit in it (a root of that name is that folder).
+        root: the dataset's folder; VOC's archives create a VOCdevkit in it (a root of that name is that folder).
         parts: names of `source.parts`, all by default.
-        base_url: another address that has the same paths, such as a mirror in one's own network.
-        progress: told how far it is, in bytes.
-        waits: seconds to wait before each new try after a cut connection.
-        timeout: seconds without a byte until a connection counts as cut.
+        base_url: another address that has the same paths, such as a mirror in the local network.
+        progress: callback, in bytes.
+        waits: seconds before each retry after an interrupted connection.
+        timeout: seconds without a byte, after which a connection counts as interrupted.
 
     Raises:
-        DatasetError: one line, for an unknown part, no network, a missing file, a wrong checksum, a full disk or an
-            archive that must not be unpacked. What was fetched stays, and the next call goes on from there.
+        DatasetError: an unknown part, no network, a missing file, a wrong checksum, a full disk or an unsafe archive.
+            Received bytes are kept, and the next call continues from there.
     """
     root = Path(root).expanduser()
     names = list(dict.fromkeys(parts)) or list(source.parts)
@@ -64,7 +64,7 @@ def download(
         archive, mark = state / part.file_name, state / f"{part.file_name}.done"
         if mark.exists() and (root / part.holds).exists():
             continue
-        # An archive without ".part" was checked before it got its name: only the unpacking was cut off.
+        # An archive without ".part" was verified before it was renamed: only the unpacking was interrupted.
         if not archive.exists():
             url = base.rstrip("/") + "/" + part.path
             partial = state / f"{part.file_name}.part"
@@ -77,14 +77,14 @@ def download(
         if not (root / part.holds).exists():
             raise DatasetError(f"{archive}: does not hold {part.holds}, expected the archive {part.path}")
         mark.write_text(f"{part.md5}\n", encoding="ascii")
-        archive.unlink()  # it would double what the data set takes
+        archive.unlink()  # it would double the disk space of the dataset
         fetched.append(name)
     return fetched
 
 
 def _check(name: str, part: DownloadPart, partial: Path, progress: DownloadProgress) -> None:
-    """Compare the file's MD5; one that differs is deleted, as no resume could mend it."""
-    digest = hashlib.md5(usedforsecurity=False)  # what the publishers give; it finds damage, not malice
+    """Verify the file's MD5; a file that differs is deleted, as resuming cannot repair it."""
+    digest = hashlib.md5(usedforsecurity=False)  # as published; it detects damage, not malice
     done, total = 0, partial.stat().st_size
     with partial.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class DownloadProgress(Protocol):
-    """Told how far a part is: `step` is "download", "check" or "unpack", `total` None where it is not known."""
+    """Callback for progress; `step` is "download", "check" or "unpack", `total` None where it is unknown."""
 
     def __call__(self, part: str, step: str, done: int, total: int | None) -> None:
-        """Take in that `done` of `total` bytes of this step are through."""
+        """Report that `done` of `total` bytes of this step are complete."""

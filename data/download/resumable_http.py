@@ -1,7 +1,4 @@
-"""Fetch Pascal VOC and COCO from their official addresses: resumed where it was cut, checked, safely unpacked.
-
-Nothing here runs unasked: only `pelee-data download` calls it.
-"""
+"""Resumable HTTP download of one archive, by range requests; called by `pelee-data download` only."""
 
 import http.client
 import time
@@ -18,17 +15,27 @@ from data.download.sources import DownloadPart
 from data.errors import DatasetError
 
 CHUNK = 1 << 18  # bytes read at a time
-WAITS = (1.0, 4.0, 15.0)  # seconds before each new try after a cut connection
-TIMEOUT = 60.0  # seconds without a byte, after which a connection counts as cut
+WAITS = (1.0, 4.0, 15.0)  # seconds before each retry after an interrupted connection
+TIMEOUT = 60.0  # seconds without a byte, after which a connection counts as interrupted
 
 
-class _Cut(Exception):
-    """The connection ended early; what came is on the disk, and asking again may help."""
+class _Interrupted(Exception):
+    """The connection ended early; the received bytes are on disk, and a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResumableFetch:
-    """The way of one archive to its `.part` file."""
+    """Download of one archive to its `.part` file.
+
+    Attributes:
+        name: name of the part, for `progress`.
+        url: address of the archive.
+        part: the archive's descriptor.
+        partial: file to append to.
+        root: folder whose disk space is checked.
+        progress: callback.
+        timeout: seconds without a byte, after which a connection counts as interrupted.
+    """
 
     name: str
     url: str
@@ -40,22 +47,22 @@ class ResumableFetch:
 
     @property
     def validator(self) -> Path:
-        """The file with the ETag or date of what the partial file is a piece of."""
+        """File with the ETag or date of the archive that the partial file belongs to."""
         return self.partial.with_name(self.partial.name + ".etag")
 
     def run(self, waits: Sequence[float]) -> None:
-        """Fetch until the file is whole; a connection that got further than all before earns its tries again."""
+        """Download until the file is complete; a connection that made progress resets the number of retries."""
         tries, furthest = 0, self._have()
         while True:
             try:
                 self._once()
                 return
-            except _Cut as cut:
+            except _Interrupted as interrupted:
                 tries = 1 if self._have() > furthest else tries + 1
                 furthest = max(furthest, self._have())
                 if tries > len(waits):
                     raise DatasetError(
-                        f"{self.url}: {cut} after {self._have():,} bytes; "
+                        f"{self.url}: {interrupted} after {self._have():,} bytes; "
                         "check the network and run the command again, it goes on from there"
                     ) from None
                 time.sleep(waits[tries - 1])
@@ -64,12 +71,12 @@ class ResumableFetch:
         return self.partial.stat().st_size if self.partial.exists() else 0
 
     def _once(self) -> None:
-        """One connection."""
+        """Download over one connection."""
         have = self._have()
         request = urllib.request.Request(self.url, headers={"User-Agent": "pelee-data"})
         if have:
             request.add_header("Range", f"bytes={have}-")
-            if self.validator.exists():  # the server sends the whole file where it is another one by now
+            if self.validator.exists():  # the server sends the whole file if it has changed
                 request.add_header("If-Range", self.validator.read_text(encoding="latin-1"))
         try:
             response = urllib.request.urlopen(request, timeout=self.timeout)
@@ -77,26 +84,26 @@ class ResumableFetch:
             error.close()
             if error.code == 416 and have:
                 if error.headers.get("Content-Range", "") != f"bytes */{have}":
-                    self.partial.unlink()  # longer than the file: no piece of it
-                    raise _Cut("the server has a shorter file") from None
+                    self.partial.unlink()  # longer than the file: not a part of it
+                    raise _Interrupted("the server has a shorter file") from None
                 return
             if error.code == 429 or error.code >= 500:
-                raise _Cut(f"the server answered {error.code} {error.reason}") from None
+                raise _Interrupted(f"the server answered {error.code} {error.reason}") from None
             raise DatasetError(
                 f"{self.url}: the server answered {error.code} {error.reason}; "
                 "look for the file's new address and give it with --base-url"
             ) from None
         except urllib.error.URLError as error:
-            if have:  # it could be reached before
-                raise _Cut(str(error.reason)) from None
+            if have:  # it was reachable before
+                raise _Interrupted(str(error.reason)) from None
             raise DatasetError(f"{self.url}: cannot be reached ({error.reason}); check the network") from None
         except (http.client.HTTPException, OSError) as error:
-            raise _Cut(str(error) or type(error).__name__) from None
+            raise _Interrupted(str(error) or type(error).__name__) from None
         with response:
             resumed = response.status == 206 and self._begins_at(response, have)
             if response.status == 206 and not resumed:
                 self.partial.unlink(missing_ok=True)
-                raise _Cut("the server sent another range than asked for")
+                raise _Interrupted("the server sent another range than asked for")
             self._write(response, have if resumed else 0)
 
     @staticmethod
@@ -104,7 +111,7 @@ class ResumableFetch:
         return response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
     def _write(self, response: http.client.HTTPResponse, have: int) -> None:
-        """Append what comes to the first `have` bytes of the partial file."""
+        """Append the response's body to the first `have` bytes of the partial file."""
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
         if total is not None:
@@ -123,11 +130,11 @@ class ResumableFetch:
                 done += len(chunk)
                 self.progress(self.name, "download", done, total)
         if total is not None and done < total:
-            raise _Cut("the connection was cut")
+            raise _Interrupted("the connection was cut")
 
     @staticmethod
     def _read(response: http.client.HTTPResponse) -> bytes:
         try:
             return response.read(CHUNK)
         except (http.client.HTTPException, OSError) as error:
-            raise _Cut(str(error) or "the connection was cut") from None
+            raise _Interrupted(str(error) or "the connection was cut") from None

@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True, slots=True)
 class DownloadPart:
-    """One archive of a data set.
+    """One archive of a dataset.
 
     Attributes:
-        path: of the archive, below the data set's base address.
-        md5: of the archive, 32 hexadecimal digits, as its publishers or the field's libraries give it.
-        holds: a file or folder, relative to the root, that is there once the archive is unpacked.
-        growth: size of what is unpacked over the size of the archive, for the check of the disk.
+        path: path of the archive below the dataset's base address.
+        md5: of the archive, 32 hexadecimal digits, as published by its authors or in common libraries.
+        holds: a file or folder, relative to the root, that exists after unpacking.
+        growth: unpacked size divided by the size of the archive, for the check of the disk space.
     """
 
     path: str
@@ -23,13 +23,13 @@ class DownloadPart:
 
     @property
     def file_name(self) -> str:
-        """The archive's own name."""
+        """File name of the archive."""
         return PurePosixPath(self.path).name
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadSource:
-    """A data set's address and its parts by name."""
+    """Base address of a dataset, and its parts by name."""
 
     base_url: str
     parts: Mapping[str, DownloadPart]

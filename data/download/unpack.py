@@ -12,7 +12,7 @@ from data.errors import DatasetError
 
 
 def unpack_archive(name: str, archive: Path, root: Path, progress: DownloadProgress) -> None:
-    """Unpack a .tar or .zip below `root`; nothing of it may come to lie anywhere else."""
+    """Unpack a .tar or .zip below `root`; DatasetError for a member that would be written outside of it."""
     total = archive.stat().st_size
     with name_full_disk(root):
         try:
@@ -34,9 +34,9 @@ def unpack_archive(name: str, archive: Path, root: Path, progress: DownloadProgr
 def _unpack_zip(name: str, archive: Path, root: Path, progress: DownloadProgress) -> None:
     with zipfile.ZipFile(archive) as zipped:
         members = zipped.infolist()
-        for member in members:  # all of them before the first is written
+        for member in members:  # check all before the first is written
             path, mode = member.filename, member.external_attr >> 16
-            windows = PureWindowsPath(path)  # takes / and \ for separators, and knows drives
+            windows = PureWindowsPath(path)  # splits at / and \, and recognizes drives
             if windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts or stat.S_ISLNK(mode):
                 raise DatasetError(f"{archive}: holds {path!r}, which leads out of the folder; nothing is unpacked")
         done, total = 0, sum(member.file_size for member in members)

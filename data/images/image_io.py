@@ -1,4 +1,4 @@
-"""Reading and writing images: every image of the project passes `read_image`."""
+"""Reads and writes image files; `read_image` is the only decoder of images in the project."""
 
 import errno
 import glob
@@ -15,16 +15,16 @@ from PIL import Image, UnidentifiedImageError
 from data.atomic_files import atomic_path
 from data.errors import ImageError
 
-#: Pillow's decoders that are used (JPEG's takes MPO, too); the others (PSD, EPS, ...) are never tried on user's bytes.
+#: Pillow's decoders that are used (JPEG's also reads MPO); the others (PSD, EPS, ...) are never tried on user data.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-#: What `find_images` takes from a folder, compared in lower case.
+#: Suffixes of the files that `find_images` returns from a folder, compared in lower case.
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
 )
 #: The largest image that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
 MAX_PIXELS = 89_478_485
 _ORIENTATION_TAG = 0x0112
-#: EXIF orientation -> what makes the image upright (EXIF 2.32, table 6).
+#: EXIF orientation -> transposition that makes the image upright (EXIF 2.32, table 6).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,7 +34,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: What Pillow's decoders raise on damaged bytes. A decoder is no place to trust, but a bug of ours must not hide here.
+#: Errors that Pillow's decoders raise on damaged data. Caught around decoder calls only, so that no bug here is hidden.
 _DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -58,15 +58,15 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.n
 
     Args:
         source: a path, or the bytes of a file.
-        max_pixels: an image with more pixels is refused by its header, before it is decoded.
+        max_pixels: an image with more pixels is rejected by its header, before it is decoded.
 
     Returns:
-        (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit grey
-        is scaled by 1/257, so that 65535 becomes 255; the range of 32-bit and floating grey is told from its values
-        (see `_grey_to_uint8`).
+        (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit gray
+        is scaled by 1/257, so that 65535 becomes 255; the range of 32-bit and floating-point gray is derived from its
+        values (see `_gray_to_uint8`).
 
     Raises:
-        ImageError: one line that names the file and the reason.
+        ImageError: an image that cannot be read; the message names the file and the reason.
     """
     name = _name(source)
     with _opened(source, name) as file:
@@ -82,7 +82,7 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.n
 
 
 def read_size(source: Path | str | bytes) -> tuple[int, int]:
-    """(width, height) of the image that `read_image` would return, from its header alone.
+    """Return (width, height) of the image that `read_image` would return, from its header alone.
 
     Raises:
         ImageError: as `read_image`.
@@ -102,7 +102,7 @@ def read_size(source: Path | str | bytes) -> tuple[int, int]:
 
 
 def write_image(path: Path | str, rgb: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB to `path`, whole or not at all; the suffix names the format (JPEG at quality 92).
+    """Write (H, W, 3) uint8 RGB to `path` atomically; the suffix gives the format (JPEG at quality 92).
 
     Raises:
         ImageError: the suffix names no format that can be written.
@@ -111,21 +111,21 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
     image = Image.fromarray(np.ascontiguousarray(rgb))
-    with atomic_path(path) as aside:
+    with atomic_path(path) as temporary:
         if path.suffix.lower() in {".jpg", ".jpeg"}:
-            image.save(aside, format="JPEG", quality=92)
+            image.save(temporary, format="JPEG", quality=92)
         else:
-            image.save(aside)
+            image.save(temporary)
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """The images that files, folders (with their subfolders) and glob patterns name, sorted, each once.
+    """Find the images of files, folders (with their subfolders) and glob patterns; sorted, each once.
 
-    A file named outright is kept whatever its suffix; folders and patterns yield files with a suffix of
+    A path of a file is kept whatever its suffix; folders and patterns yield files with a suffix of
     `IMAGE_SUFFIXES`. Hidden files and folders are skipped.
 
     Raises:
-        ImageError: an input that does not exist, or inputs that hold no image at all.
+        ImageError: an input that does not exist, or inputs without any image.
     """
     items = [str(item) for item in inputs]
     found: dict[str, Path] = {}
@@ -144,7 +144,7 @@ def _matches(item: str) -> Iterator[Path]:
     elif path.exists():
         yield path
     else:
-        # Not Path.glob: it takes no absolute pattern and does not skip hidden names.
+        # Not Path.glob: it rejects absolute patterns and does not skip hidden names.
         matches = glob.glob(item, recursive=True) if glob.has_magic(item) else []  # noqa: PTH207
         if not matches:
             raise ImageError(f"{item}: no such file or folder")
@@ -174,7 +174,7 @@ def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):  # not the image's fault
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # too many open files: no fault of the image
             raise
         raise ImageError(f"{name}: {error.strerror or error}") from error
     except ValueError as error:  # a null byte in the path
@@ -182,7 +182,7 @@ def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
 
 
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
-    """Read the header only; ValueError where the image is larger than `max_pixels`."""
+    """Open an image, reading its header only; ValueError where it has more than `max_pixels`."""
     image: Image.Image = Image.open(file, formats=FORMATS)
     width, height = image.size
     if width * height > max_pixels:
@@ -195,9 +195,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none."""
     try:
         value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODER_ERRORS:  # damaged EXIF beside sound pixels: the image is taken as it is stored
+    except _DECODER_ERRORS:  # damaged EXIF with intact pixels: no orientation is applied
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -211,7 +212,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey_to_uint8(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_gray_to_uint8(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -219,18 +220,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey_to_uint8(grey: np.ndarray) -> np.ndarray:
-    """(H, W) of a mode that Pillow's `convert` would clip at 255 -> (H, W) uint8.
+def _gray_to_uint8(gray: np.ndarray) -> np.ndarray:
+    """Convert gray of a mode that Pillow's `convert` would clip at 255: (H, W) -> (H, W) uint8.
 
-    The range is 0..65535 for 16-bit values and for 32-bit integers that fit it. Floating values are taken as 0..1,
-    0..255 or 0..65535, the smallest that holds them. Anything else is stretched from its minimum to its maximum.
+    The range is 0..65535 for 16-bit values and for 32-bit integers that fit it. Floating-point values
+    have the range 0..1, 0..255 or 0..65535, the smallest that contains them. Other values are scaled from their minimum
+    and maximum to 0..255.
     """
-    if np.issubdtype(grey.dtype, np.floating):
-        grey = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0)
+    if np.issubdtype(gray.dtype, np.floating):
+        gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
         tops = [1.0, 255.0, 65535.0]
     else:
         tops = [65535.0]
-    values = grey.astype(np.float64)
+    values = gray.astype(np.float64)
     low, high = float(values.min()), float(values.max())
     top = next((top for top in tops if low >= 0 and high <= top), None)
     if top is None:

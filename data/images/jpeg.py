@@ -1,6 +1,6 @@
-"""JPEG markers (ITU-T T.81, annex B): where an image in a stream ends, and how many scans it has.
+"""JPEG markers (ITU-T T.81, annex B): the length of an image in a stream, and the number of its scans.
 
-Both work on the markers alone; nothing is decoded.
+Both read the markers only; nothing is decoded.
 """
 
 import re

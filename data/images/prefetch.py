@@ -1,4 +1,4 @@
-"""Images read ahead in threads, in their order; one that cannot be read is an item, too."""
+"""Prefetch: read images in worker threads, in order, with errors as items."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +17,10 @@ def prefetch(
     """Yield each source, in order, with what `read` returns for it, or with the `ImageError` that it raises.
 
     Args:
-        read: called in `workers` threads; any other error ends the whole iteration.
-        ahead: at most so many results wait in memory, so let `read` return what is small (a preprocessed image).
+        sources: items to read, such as paths.
+        read: called in `workers` threads; an error other than `ImageError` ends the iteration.
+        workers: number of threads.
+        ahead: largest number of results in memory; `read` should return small ones (preprocessed images).
     """
     waiting: deque[tuple[Source, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")

@@ -1,4 +1,4 @@
-"""What an image in memory must be, before a network sees it."""
+"""Validation of images in memory before inference."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A look at a data set before days of training go into it: what is in it, what is wrong with it, what leaks."""
+"""Dataset check before training: read every image, count objects, find faulty annotations."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,25 +7,25 @@ import numpy as np
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
-from data.inspection.findings import Finding, SplitReport, in_threads
+from data.inspection.findings import Finding, SplitReport, map_in_threads
 
-SMALL, MEDIUM = 32**2, 96**2  # square pixels; where COCO's evaluation parts small, medium and large
-OUTSIDE = 1.0  # pixels; a box that sticks out by less was rounded
+SMALL, MEDIUM = 32**2, 96**2  # square pixels; COCO's limits between small, medium and large objects
+OUTSIDE = 1.0  # pixels; a box that extends beyond the image by less is a rounding error
 
 
 def inspect_split(
     dataset: Dataset, *, quick: bool = False, threads: int | None = None, progress: Callable[[], object] | None = None
 ) -> SplitReport:
-    """Look at every record and every image of a split.
+    """Check every record and every image of a split.
 
     Args:
         dataset: the split, as its reader returned it.
-        quick: read the images' headers only, which finds neither damaged nor cut-off pixels.
-        threads: that read images; one a core, at most 8, by default.
+        quick: read the images' headers only; damaged and truncated pixel data is not found.
+        threads: number of threads that read images; by default one per core, at most 8.
         progress: called after each image.
     """
     findings = [Finding("annotation", "", text) for text in dataset.warnings]
-    for found in in_threads(lambda record: _look(record, quick), dataset.records, threads):
+    for found in map_in_threads(lambda record: _check_record(record, quick), dataset.records, threads):
         findings += found
         if progress is not None:
             progress()
@@ -49,8 +49,8 @@ def inspect_split(
     )
 
 
-def _look(record: Record, quick: bool) -> list[Finding]:
-    """Everything that one image and its boxes show."""
+def _check_record(record: Record, quick: bool) -> list[Finding]:
+    """Return the findings on one image and its boxes."""
     findings = []
     if not len(record.labels):
         findings.append(Finding("empty", record.image_id, f"{record.image} has no objects"))
@@ -67,7 +67,7 @@ def _look(record: Record, quick: bool) -> list[Finding]:
         if not (x2 > x1 and y2 > y1):  # True for NaN, too
             findings.append(Finding("box", record.image_id, f"{record.image}: {box} has no area"))
         elif min(x1, y1) < -OUTSIDE or x2 > width + OUTSIDE or y2 > height + OUTSIDE:
-            text = f"{record.image}: {box} sticks out of the image of {width} × {height}"
+            text = f"{record.image}: {box} extends beyond the image of {width} × {height}"
             findings.append(Finding("box", record.image_id, text))
     return findings
 

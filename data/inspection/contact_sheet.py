@@ -18,8 +18,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """Draw random images with their boxes and names on one sheet -> (H, W, 3) uint8 RGB.
 
-    Each image fits into a square of `cell` pixels under a line with its split and name. Difficult and crowd objects
-    have thin frames.
+    Each image is scaled to fit a square of `cell` pixels below a line with its split and name. Difficult and crowd
+    objects have thin frames.
     """
     places = [(dataset, record) for dataset in datasets for record in dataset.records]
     chosen = random.Random(seed).sample(places, min(count, len(places)))
@@ -42,7 +42,7 @@ def contact_sheet(
 
 
 def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.Image:
-    """The image, scaled to fit into a square of `side` pixels, with its boxes."""
+    """Return the image scaled to fit a square of `side` pixels, with its boxes drawn."""
     image = Image.fromarray(read_image(record.image))
     scale = side / max(image.size)
     image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
@@ -51,23 +51,23 @@ def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.I
     tags = []
     for index in largest_first:
         label = int(record.labels[index])
-        hue = label * 0.618034 % 1.0  # the golden ratio spreads neighbouring labels over the circle
+        hue = label * 0.618034 % 1.0  # the golden ratio spreads neighboring labels over the circle
         red, green, blue = (round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.6, 1.0))
-        colour = (red, green, blue)
+        color = (red, green, blue)
         x1, y1, x2, y2 = (float(value) * scale for value in record.boxes[index])
         flags = [name for name, flag in (("difficult", record.difficult), ("crowd", record.crowd)) if flag[index]]
-        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=colour, width=1 if flags else 2)
-        tags.append((x1, y1, colour, " ".join([class_names[label], *(f"({flag})" for flag in flags)])))
-    for x1, y1, colour, text in tags:  # last, so that no frame crosses a name
+        draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=1 if flags else 2)
+        tags.append((x1, y1, color, " ".join([class_names[label], *(f"({flag})" for flag in flags)])))
+    for x1, y1, color, text in tags:  # last, so that no frame crosses a name
         wide, high = draw.textlength(text, font=font) + 4, 13
         x, y = min(max(x1, 0), max(image.width - wide, 0)), min(max(y1, 0), max(image.height - high, 0))
-        draw.rectangle((x, y, x + wide, y + high), fill=colour)
+        draw.rectangle((x, y, x + wide, y + high), fill=color)
         draw.text((x + 2, y), text, (0, 0, 0), font=font)
     return image
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """Cut the start of a name that is too long for its cell: its end is what tells it apart."""
+    """Shorten a name that is too long for its cell at its start, as the end distinguishes it."""
     while len(text) > 4 and draw.textlength(text, font=_font(12)) > width:
         text = "..." + text[4:]
     return text

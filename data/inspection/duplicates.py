@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.datasets.records import Dataset, Record
-from data.inspection.findings import Finding, in_threads
+from data.inspection.findings import Finding, map_in_threads
 
 
 def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) -> list[Finding]:
-    """Find images that are in two splits, or twice in one, by their bytes: "leak" and "twice".
+    """Find duplicate files: findings "leak" (in two splits), "twice" (twice in one) and "name".
 
-    A file is hashed (SHA-256) only where another one has its length. An image_id that stands for different bytes in
-    two splits is a "name": common where files are numbered, and a trap where results are joined by name.
+    Files are compared by SHA-256, which is computed only for files of equal length. "name" is an image_id that has
+    different bytes in two splits: common where files are numbered, and an error where results are joined by name.
     """
     places = [(index, record) for index, dataset in enumerate(datasets) for record in dataset.records]
     by_length: dict[int, list[tuple[int, Record]]] = defaultdict(list)
@@ -24,7 +24,7 @@ def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) 
             continue  # `inspect_split` reports it as unreadable
     suspects = [place for group in by_length.values() if len(group) > 1 for place in group]
     paths = list(dict.fromkeys(record.image for _, record in suspects))
-    digests = dict(zip(paths, in_threads(_digest, paths, threads), strict=True))
+    digests = dict(zip(paths, map_in_threads(_digest, paths, threads), strict=True))
     same: dict[bytes, list[tuple[int, Record]]] = defaultdict(list)
     for place in suspects:
         digest = digests[place[1].image]

@@ -6,26 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-#: What a finding can be about. Those of `NOTES` are worth knowing and no fault: they leave the exit code alone.
-KINDS = {
+#: Kinds of findings, with the title of each. Those of `NOTES` are no faults and do not change the exit code.
+FINDING_KINDS = {
     "unreadable": "images that cannot be read",
     "size": "images of another size than annotated",
-    "annotation": "annotations that had to be mended",
-    "box": "boxes without an area or outside their image",
+    "annotation": "annotations that had to be corrected",
+    "box": "boxes without an area or beyond their image",
     "class": "classes without an object",
     "twice": "images that are in the split twice",
     "leak": "images that are in two splits",
     "empty": "images without objects",
-    "name": "names that stand for different images in two splits",
+    "name": "names of different images in two splits",
 }
 NOTES = frozenset({"empty", "name"})
-T = TypeVar("T")
-R = TypeVar("R")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found: its kind (of `KINDS`), the image or class it is about, and a line on it."""
+    """A finding: its kind (a key of `FINDING_KINDS`), the image id or class concerned, and a one-line description."""
 
     kind: str
     where: str
@@ -34,16 +34,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
-    """What a split holds.
+    """Statistics and findings of one split.
 
     Attributes:
-        dataset: the kind of data set, such as "voc".
+        dataset: name of the dataset format, such as "voc".
         split: the split's name.
         images, objects, difficult, crowd: counts; difficult and crowd ones are among the objects.
         without_objects: images with no object.
-        most_objects: of the image with the most.
-        classes: objects of each class, in the order of the labels.
-        sizes: share of the objects (0 to 1; without crowds) that COCO calls small, medium and large.
+        most_objects: largest number of objects in an image.
+        classes: number of objects of each class, in the order of the labels.
+        sizes: share of the objects (0 to 1; without crowds) that are small, medium and large by COCO's definition.
         findings: faults and notes.
     """
 
@@ -60,8 +60,8 @@ class SplitReport:
     findings: list[Finding]
 
 
-def in_threads(work: Callable[[T], R], items: Sequence[T], threads: int | None) -> Iterator[R]:
-    """Map in order; on an error or ctrl-C what has not begun is dropped, so that the command ends at once."""
+def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int | None) -> Iterator[Result]:
+    """Map in order; on an error or ctrl-C pending items are cancelled, so that the command ends at once."""
     pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8))
     try:
         yield from pool.map(work, items)

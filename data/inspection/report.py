@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from data.inspection.findings import KINDS, NOTES, Finding, SplitReport
+from data.inspection.findings import FINDING_KINDS, NOTES, Finding, SplitReport
 
 
 def summary(report: SplitReport, *, width: int = 32) -> str:
-    """Describe a split in lines of text: counts, sizes, a bar for each class (the longest is `width` characters)."""
+    """Return a split's statistics as text: counts, sizes, a bar per class (the longest has `width` characters)."""
     mean = report.objects / report.images if report.images else 0.0
     lines = [
         f"{report.dataset} {report.split}: {report.images:,} images, {report.objects:,} objects "
@@ -27,7 +27,7 @@ def summary(report: SplitReport, *, width: int = 32) -> str:
 
 
 def listing(findings: Iterable[Finding], *, shown: int = 5) -> str:
-    """Group findings by kind: a line with the count of each, and the first `shown` of each below it."""
+    """Return the findings as text by kind: a line with the count, then the first `shown` findings."""
     groups = Counter[str]()
     lines: dict[str, list[str]] = defaultdict(list)
     for finding in findings:
@@ -35,7 +35,7 @@ def listing(findings: Iterable[Finding], *, shown: int = 5) -> str:
         if groups[finding.kind] <= shown:
             lines[finding.kind].append(f"    {finding.text}")
     out = []
-    for kind, title in KINDS.items():
+    for kind, title in FINDING_KINDS.items():
         if groups[kind]:
             out.append(f"  {'note' if kind in NOTES else 'FAULT'}: {groups[kind]:,} {title}")
             out += lines[kind]
@@ -45,7 +45,7 @@ def listing(findings: Iterable[Finding], *, shown: int = 5) -> str:
 
 
 def as_json(reports: Sequence[SplitReport], between: Sequence[Finding]) -> dict[str, Any]:
-    """Return everything that was found as plain values: `splits`, `between` and the number of `faults`."""
+    """Return the reports and findings as plain values: `splits`, `between` and the number of `faults`."""
     findings = [*between, *(finding for report in reports for finding in report.findings)]
     return {
         "splits": [_plain(report) for report in reports],
@@ -60,5 +60,5 @@ def _plain(report: SplitReport) -> dict[str, Any]:
 
 
 def count_faults(findings: Iterable[Finding]) -> int:
-    """Count the findings that are no mere notes."""
+    """Count the findings that are not of `NOTES`."""
     return sum(finding.kind not in NOTES for finding in findings)

@@ -94,7 +94,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     split = args.split or LAYOUTS[args.dataset].val_split
     card = classifier.card
     pictures = open_as_trained(card, args.dataset, args.root, split)
-    view = pictures.view
+    view = pictures.crop
     evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
     to_stdout = args.json == "-"
     how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box

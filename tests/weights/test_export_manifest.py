@@ -108,7 +108,7 @@ def test_a_description_that_is_no_json(tmp_path: Path, source: ModelFile) -> Non
 def test_a_model_file_alone(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"x")
     with pytest.raises(
-        WeightsError, match=r"has no export\.json beside it, expected the folder that pelee-export wrote"
+        WeightsError, match=r"has no export\.json next to it, expected the folder that pelee-export wrote"
     ):
         resolve(tmp_path / "model.onnx")
 

@@ -225,11 +225,11 @@ def test_a_header_of_640_bytes_is_no_pickle(tmp_path: Path) -> None:
 def test_weights_without_their_card(tmp_path: Path, model: ModelFile) -> None:
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes(model.path.read_bytes())
-    with pytest.raises(WeightsError, match=r"has no card\.json beside it"):
+    with pytest.raises(WeightsError, match=r"has no card\.json next to it"):
         resolve(alone)
     stranger = model.path.parent / "stranger.safetensors"
     stranger.write_bytes(b"")
-    with pytest.raises(WeightsError, match=f"the card beside it describes {model.path.name}"):
+    with pytest.raises(WeightsError, match=f"the card next to it describes {model.path.name}"):
         resolve(stranger)
     (tmp_path / "image.jpg").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"is no \.safetensors file"):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.augmentation.geometry import Sample
-from data.augmentation.mixup_copy_paste import HIDDEN, LARGEST, _covered, mix, paste
+from data.augmentation.mixup_copy_paste import MAX_COVERED, MAX_PASTED, _covered, mix, paste
 
 SIDE = 64
 
@@ -76,5 +76,5 @@ def test_pasting_hides_no_more_than_its_share_and_stays_inside(seed: int, count:
     np.testing.assert_array_equal(boxes[:count], onto[1])
     assert (boxes >= 0).all() and (boxes <= 1).all()
     for index in range(count, len(boxes)):
-        assert (boxes[index, 2:] - boxes[index, :2]).prod() <= LARGEST
-        assert (_covered(boxes[index], boxes[:index]) <= HIDDEN + 1e-5).all()
+        assert (boxes[index, 2:] - boxes[index, :2]).prod() <= MAX_PASTED
+        assert (_covered(boxes[index], boxes[:index]) <= MAX_COVERED + 1e-5).all()

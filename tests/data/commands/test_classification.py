@@ -43,7 +43,7 @@ def test_statistics_of_nothing_and_of_one_colour_are_refused() -> None:
     with pytest.raises(Exception, match="no image"):
         found.normalization()
     found.add(np.full((2, 4, 4, 3), 7, np.uint8))
-    with pytest.raises(Exception, match="all of one colour"):
+    with pytest.raises(Exception, match="all of one color"):
         found.normalization()
 
 
@@ -143,7 +143,7 @@ def test_an_image_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pytes
     assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output), "--crop-to-box"]) == 1
     out, err = capsys.readouterr()
     assert "train 3 images, test 4 images" in out
-    assert err.splitlines()[0] == "error: images that could not be read and are left out: 1"
+    assert err.splitlines()[0] == "error: images that could not be read and were skipped: 1"
     assert "00002.jpg: the box 10, 5, 30, 25 has no pixel of the image of 8×4" in err
     assert len(files(output)) == 7
 

@@ -65,7 +65,7 @@ def test_faults_in_text_and_json(root: Path, capsys: pytest.CaptureFixture[str])
     assert check(root, "--split", "2007-train", "--split", "2007-val", "--json", str(report)) == 1
     out = capsys.readouterr().out
     assert "annotated as 64 × 48, the image is 70 × 48" in out
-    assert "FAULT: 1 annotations that had to be mended" in out
+    assert "FAULT: 1 annotations that had to be corrected" in out
     assert "FAULT: 1 images that are in two splits" in out
     assert out.endswith("3 faults\n")
     values = json.loads(report.read_text(encoding="utf-8"))

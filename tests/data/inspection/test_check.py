@@ -114,8 +114,8 @@ def test_another_size_than_annotated(tmp_path: Path, clean: Dataset, quick: bool
         ([5, 5, 5, 20], "has no area"),
         ([20, 5, 5, 20], "has no area"),
         ([float("nan"), 5, 50, 20], "has no area"),
-        ([-3, 5, 50, 20], "sticks out of the image of 200 × 120"),
-        ([5, 5, 50, 122], "sticks out of the image of 200 × 120"),
+        ([-3, 5, 50, 20], "extends beyond the image of 200 × 120"),
+        ([5, 5, 50, 122], "extends beyond the image of 200 × 120"),
         ([0, 0, 200.9, 120.9], None),
     ],
 )

@@ -1,4 +1,4 @@
-"""A folder of images without annotations."""
+"""Reader of a folder of images without annotations."""
 
 from pathlib import Path
 
