@@ -136,7 +136,7 @@ def _train(options: argparse.Namespace, settings: "ClassifierSettings", command:
         )
     if module.global_rank:
         return 0  # one process writes the model
-    count = len(val_set.pictures) - len(val_set.errors)
+    count = len(val_set.dataset) - len(val_set.errors)
     card = Card(
         name=options.name or options.output.resolve().name,
         task="classification",

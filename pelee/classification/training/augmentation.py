@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device that trains: crops and mirror images here, the rest named."""
+"""Augmentation of training batches on the training device: crop, flip, policy, named transforms, erasing, mixing."""
 
 import math
 
@@ -11,13 +11,12 @@ from pelee.classification.training.transforms import GROUP, affine, change_pixel
 
 
 def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float = 0.5) -> Tensor:
-    """Crop every picture of a batch at random, mirror some, and scale to size×size.
+    """Crop each image of a batch at random, flip some horizontally, and resize to size×size.
 
     Args:
         images: (N, 3, H, W) uint8 or float.
-        min_scale: each crop keeps between this share of the area and all of it, at ratios 3/4 to 4/3; at 1 pictures
-            stay whole.
-        flip: probability of a mirrored picture.
+        min_scale: smallest share of the area that a crop keeps, at aspect ratios 3/4 to 4/3; 1 keeps the whole image.
+        flip: probability of a horizontal flip.
 
     Returns:
         (N, 3, size, size) float32, in the range of the input.
@@ -26,7 +25,7 @@ def random_resized_crop(images: Tensor, size: int, min_scale: float, flip: float
 
 
 def random_windows(n: int, min_scale: float, flip: float) -> Tensor:
-    """The crops of `random_resized_crop` as matrices (n, 3, 3), from the result's points to the picture's, -1 to 1."""
+    """The crops of `random_resized_crop` as matrices (n, 3, 3) from output to input coordinates, -1 to 1."""
     area = torch.empty(n).uniform_(min_scale, 1)
     ratio = torch.empty(n).uniform_(math.log(3 / 4), math.log(4 / 3)).exp() if min_scale < 1 else torch.ones(n)
     width = (area * ratio).sqrt().clamp(max=1)
@@ -38,7 +37,7 @@ def random_windows(n: int, min_scale: float, flip: float) -> Tensor:
 
 
 class Augmentation:
-    """What happens to a training batch between the memory and the network."""
+    """Augmentation of a training batch, as the settings configure it."""
 
     def __init__(self, settings: ClassifierSettings) -> None:
         self.settings = settings
@@ -54,8 +53,8 @@ class Augmentation:
 
         Args:
             images: (N, 3, H, W) uint8.
-            targets: (N, K) float, mixed as the pictures are.
-            size: side of the pictures returned.
+            targets: (N, K) float; MixUp and CutMix mix them like the images.
+            size: side of the returned images, pixels.
 
         Returns:
             (N, 3, size, size) float32, 0 to 255, channels-last, and the targets (N, K).
@@ -67,7 +66,7 @@ class Augmentation:
         chosen = torch.zeros(len(images), dtype=torch.bool)
         if settings.transforms:
             chosen = torch.rand(len(images)) < settings.transform_share
-            # A transform of the crop, in one sampling of the pixels with it.
+            # Combined with the crop, so that the pixels are sampled once.
             moved = matrix @ affine(settings.transforms, len(images))
             matrix = torch.where(chosen[:, None, None], moved, matrix)
         images = sample(images, matrix, size)

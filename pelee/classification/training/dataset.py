@@ -1,4 +1,4 @@
-"""Batches of a classification set's pictures, decoded once and held in memory where they fit."""
+"""Batches of a classification dataset, decoded once and cached in memory where they fit."""
 
 import os
 from collections.abc import Sequence
@@ -14,12 +14,19 @@ from data.classification.image_folder import ImageFolderDataset
 from data.errors import DatasetError, ImageError
 from data.images.preprocess import preprocess
 
-MEMORY_SHARE = 0.4  # of what is free, that held pictures may take
+MEMORY_SHARE = 0.4  # of the free memory that cached images may use
 
 
 class ClassificationBatch(NamedTuple):
-    """images (N, 3, S, S) uint8, channels-last in memory; labels (N,) int64; places (N,) int64 in the split's list;
-    step: of the run, which random numbers go by; unreadable: what was left out, as one-line errors."""
+    """A batch of images with their labels.
+
+    Attributes:
+        images: (N, 3, S, S) uint8, channels-last in memory.
+        labels: (N,) int64.
+        places: (N,) int64, indices in the split.
+        step: of the run; seeds the augmentation.
+        unreadable: one-line errors of the images that were skipped.
+    """
 
     images: Tensor
     labels: Tensor
@@ -29,56 +36,61 @@ class ClassificationBatch(NamedTuple):
 
 
 class ImageBatches(Dataset[ClassificationBatch]):
-    """Batches of pictures, each warped to size×size; all of them held as uint8 (N × size² × 3 bytes) where they fit.
+    """Batches of images, each warped to size×size.
 
-    A picture that cannot be read is left out of its batch, and named.
+    An image that cannot be read is missing in its batch and listed there.
 
     Args:
-        cached: None decides by the memory that is free.
+        dataset: the split.
+        size: side of the images in pixels.
+        cached: hold all images in memory as uint8 (N × size² × 3 bytes); None decides by the free memory.
+
+    Raises:
+        DatasetError: none of the images can be read.
     """
 
-    def __init__(self, pictures: ImageFolderDataset, size: int, cached: bool | None = None) -> None:
-        self.pictures = pictures
+    def __init__(self, dataset: ImageFolderDataset, size: int, cached: bool | None = None) -> None:
+        self.dataset = dataset
         self.size = size
-        self.labels = torch.from_numpy(pictures.labels)
+        self.labels = torch.from_numpy(dataset.labels)
         self.errors: dict[int, str] = {}
-        self.held: Tensor | None = None
+        self.cache: Tensor | None = None
         if cached is None:
-            cached = len(pictures) * size * size * 3 < MEMORY_SHARE * free_memory()
+            cached = len(dataset) * size * size * 3 < MEMORY_SHARE * free_memory()
         if cached:
-            held = np.zeros((len(pictures), size, size, 3), np.uint8)
+            cache = np.zeros((len(dataset), size, size, 3), np.uint8)
             with ThreadPoolExecutor() as pool:
-                for place, found in enumerate(pool.map(self._read, range(len(pictures)))):
-                    if isinstance(found, str):
-                        self.errors[place] = found
+                for place, result in enumerate(pool.map(self._read, range(len(dataset)))):
+                    if isinstance(result, str):
+                        self.errors[place] = result
                     else:
-                        held[place] = found
-            self.held = torch.from_numpy(held).permute(0, 3, 1, 2)
-        if len(self.errors) == len(pictures):
-            raise DatasetError(f"not one picture of {pictures.name} {pictures.split} can be read: {self.errors[0]}")
+                        cache[place] = result
+            self.cache = torch.from_numpy(cache).permute(0, 3, 1, 2)
+        if len(self.errors) == len(dataset):
+            raise DatasetError(f"not one image of {dataset.name} {dataset.split} can be read: {self.errors[0]}")
 
     def _read(self, place: int) -> np.ndarray | str:
         try:
-            return preprocess(self.pictures.read(place), self.size)
+            return preprocess(self.dataset.read(place), self.size)
         except (ImageError, OSError) as error:
             return str(error)
 
     def __getitem__(self, key: tuple[int, Sequence[int]]) -> ClassificationBatch:
-        """The batch of step number `key[0]`, of the pictures at the places `key[1]`."""
+        """The batch of step `key[0]` with the images at indices `key[1]`."""
         step, places = key
-        if self.held is not None:
+        if self.cache is not None:
             good = [place for place in places if place not in self.errors]
             index = torch.tensor(good, dtype=torch.int64)
             errors = [self.errors[place] for place in places if place in self.errors]
-            return ClassificationBatch(self.held[index], self.labels[index], index, step, errors)
+            return ClassificationBatch(self.cache[index], self.labels[index], index, step, errors)
         images, good, errors = [], [], []
         for place in places:
-            found = self._read(place)
-            if isinstance(found, str):
-                errors.append(found)
+            result = self._read(place)
+            if isinstance(result, str):
+                errors.append(result)
             else:
                 good.append(place)
-                images.append(found)
+                images.append(result)
         stacked = np.stack(images) if images else np.zeros((0, self.size, self.size, 3), np.uint8)
         index = torch.tensor(good, dtype=torch.int64)
         return ClassificationBatch(
@@ -87,7 +99,7 @@ class ImageBatches(Dataset[ClassificationBatch]):
 
 
 def free_memory() -> int:
-    """Bytes that the machine could give; where it does not say, 4 GiB."""
+    """Free memory of the machine in bytes; 4 GiB where the system does not report it."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

@@ -1,8 +1,9 @@
-"""A teacher with ImageNet weights: what it says of every training picture, and the loss that follows it.
+"""Knowledge distillation from a torchvision classifier: the teacher's logits of all training images, and the loss.
 
-Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2. The teacher sees each
-picture once, whole and mirrored, before the training: on a CPU that costs a fraction of seeing every crop. Its classes
-need not be the student's: a second linear layer, dropped afterwards, speaks in the teacher's.
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2. The teacher classifies each
+image once before the training, uncropped and with its mirror image; on a CPU this costs a fraction of classifying
+every crop. Its classes may differ from the student's: during training the student has a second linear layer for the
+teacher's classes.
 """
 
 import hashlib
@@ -22,15 +23,15 @@ from pelee.classification.training.sampler import sequential_batches
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 from pelee.models.pretrained import read_state_dict
 
-BATCH = 250  # pictures that the teacher sees at once
+BATCH = 250  # images per batch of the teacher
 
 
 def load_teacher(file: Path, architecture: str) -> nn.Module:
-    """One of torchvision's classifiers with the weights of `file`, a state dict, in eval mode.
+    """Load a torchvision classifier with the weights of `file`, a state dict, in eval mode.
 
     Raises:
-        SettingsError: an architecture that torchvision does not have.
-        WeightsError: a file that is no state dict of it.
+        SettingsError: torchvision has no such architecture.
+        WeightsError: the file is no state dict of that architecture.
     """
     import torchvision
 
@@ -48,16 +49,16 @@ def load_teacher(file: Path, architecture: str) -> nn.Module:
 
 
 @torch.inference_mode()
-def teach(
+def predict_logits(
     file: Path, architecture: str, batches: ImageBatches, size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (places (n,), logits (n, K) float16) over all readable pictures: the mean of a picture and its mirror.
+    """Yield (places (n,), logits (n, K) float16) over all readable images: the mean of an image and its mirror image.
 
-    Pictures are scaled to size×size and normalised as torchvision's models take them.
+    Images are resized to size×size and normalized with torchvision's mean and standard deviation.
     """
     network = load_teacher(file, architecture).to(device).to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    for key in sequential_batches(len(batches.pictures), BATCH):
+    for key in sequential_batches(len(batches.dataset), BATCH):
         batch = batches[key]
         images = F.interpolate(batch.images.to(device).float(), (size, size), mode="bicubic", align_corners=False)
         images = ((images.clamp(0, 255) - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -67,43 +68,43 @@ def teach(
 
 
 def teacher_logits(
-    file: Path, architecture: str, batches: ImageBatches, size: int, device: torch.device, kept: Path
+    file: Path, architecture: str, batches: ImageBatches, size: int, device: torch.device, cache: Path
 ) -> Tensor:
-    """(N, K) float16, what the teacher says of every picture of the split; zeros where one cannot be read.
+    """The teacher's logits of all images of the split, (N, K) float16; zeros where an image cannot be read.
 
-    They are computed once, with a progress bar, and kept in the file `kept` for a run that is resumed.
+    They are computed once, with a progress bar, and stored in the file `cache` for a resumed run.
     """
     from safetensors import safe_open
     from safetensors.torch import save
 
-    names = "\n".join(str(path.name) for path in batches.pictures.files)
+    names = "\n".join(str(path.name) for path in batches.dataset.files)
     key = hashlib.sha256(f"{architecture} {size} {names}".encode() + file.read_bytes()).hexdigest()
-    if kept.is_file():
-        with safe_open(kept, "pt") as stored:
+    if cache.is_file():
+        with safe_open(cache, "pt") as stored:
             if (stored.metadata() or {}).get("key") == key:
                 return stored.get_tensor("logits")
     logits: Tensor | None = None
-    with progress_bar("teacher", len(batches.pictures)) as advance:
-        for places, said in teach(file, architecture, batches, size, device):
+    with progress_bar("teacher", len(batches.dataset)) as advance:
+        for places, predicted in predict_logits(file, architecture, batches, size, device):
             if logits is None:
-                logits = torch.zeros(len(batches.pictures), said.shape[1], dtype=torch.float16)
-            logits[places] = said
+                logits = torch.zeros(len(batches.dataset), predicted.shape[1], dtype=torch.float16)
+            logits[places] = predicted
             advance(len(places))
     assert logits is not None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(kept) as aside:
-        aside.write_bytes(save({"logits": logits}, {"key": key}))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(cache) as temporary:
+        temporary.write_bytes(save({"logits": logits}, {"key": key}))
     return logits
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy between a teacher's softened predictions and a student's, times T², less what none can undercut.
+    """Kullback-Leibler divergence of a student's softened predictions from a teacher's, times T²; 0 where they agree.
 
-    That is the Kullback-Leibler divergence: 0 where they agree. T² keeps its gradient's size beside the labels' loss.
+    T² keeps the gradient's magnitude comparable to that of the labels' loss.
 
     Args:
         student: (N, K) logits.
-        teacher: (N, K) probabilities at that temperature.
+        teacher: (N, K) probabilities at the same temperature.
     """
     log_p = F.log_softmax(student / temperature, 1)
     return F.kl_div(log_p, teacher, reduction="batchmean") * temperature**2
@@ -111,11 +112,11 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 @contextmanager
 def classifier_input(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what goes into a network's last linear layer: (N, F) features, one tensor a forward pass."""
+    """Context manager that collects the inputs of the last linear layer: (N, F), one tensor per forward pass."""
     (*_, last) = (module for module in network.modules() if isinstance(module, nn.Linear))
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    features: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     try:
-        yield seen
+        yield features
     finally:
         handle.remove()

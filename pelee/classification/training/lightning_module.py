@@ -1,4 +1,4 @@
-"""Training a classifier on PyTorch Lightning: any network of the registry, alone or after a teacher."""
+"""Training of a classifier with PyTorch Lightning: any network of the registry, with or without a teacher."""
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
@@ -28,15 +28,14 @@ MONITOR = "val/top1"
 
 
 class ClassifierModule(pl.LightningModule):
-    """One classifier in training: cross-entropy, a teacher's part where there is one, top-1 and top-5 on the held-out
-    pictures.
+    """Lightning module of a classifier: cross-entropy, optional distillation, top-1 and top-5 on the validation split.
 
-    A network may give auxiliary logits beside its own in training mode, (N, K) each; they have a loss of their own.
+    In training mode a network may return auxiliary logits after its own, (N, K) each, with a loss of their own.
 
     Args:
-        taught: (N, K) what a teacher says of every training picture, logits; None for no teacher.
-        taken: names of the network's tensors that other weights filled, which `freeze`, `unfreeze_from` and
-            `pretrained_lr` are about.
+        taught: (N, K) a teacher's logits of all training images; None for no teacher.
+        taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
+            `pretrained_lr` apply.
 
     Raises:
         SettingsError: a teacher for a network without a linear layer, or what `pelee.training.finetuning.split` raises.
@@ -56,14 +55,14 @@ class ClassifierModule(pl.LightningModule):
         self.settings = settings
         self.train_set, self.val_set = train, val
         self.augment = Augmentation(settings)
-        self.taught = taught  # not a buffer: it is data, and no part of a checkpoint
+        self.taught = taught  # not a buffer: data, not part of a checkpoint
         self.student_head: nn.Linear | None = None
         if taught is not None:
             linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
             if not linear:
-                raise SettingsError("the network has no linear layer that a teacher's head could stand beside")
+                raise SettingsError("the network has no linear layer, which distillation from a teacher needs")
             self.student_head = nn.Linear(linear[-1].in_features, taught.shape[1])
-        self.total_steps = settings.total_steps(len(train.pictures))
+        self.total_steps = settings.total_steps(len(train.dataset))
         self.unreadable: set[str] = set()
         self.validated_step: int | None = None
         self.parts = split(network, taken, settings.freeze, settings.unfreeze_from, settings.input_size)
@@ -80,7 +79,7 @@ class ClassifierModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         order = ResumableBatchSampler(
-            len(self.train_set.pictures),
+            len(self.train_set.dataset),
             self.settings.batch_size,
             self.settings.seed,
             lambda: self.trainer.global_step,
@@ -97,7 +96,7 @@ class ClassifierModule(pl.LightningModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         share = sequential_batches(
-            len(self.val_set.pictures), 2 * self.settings.batch_size, self.trainer.global_rank, self.trainer.world_size
+            len(self.val_set.dataset), 2 * self.settings.batch_size, self.trainer.global_rank, self.trainer.world_size
         )
         return DataLoader(
             self.val_set,
@@ -117,20 +116,20 @@ class ClassifierModule(pl.LightningModule):
         if len(batch.labels) < 2:  # too few for batch norm
             return None
         settings = self.settings
-        # So that a step's crops, drops and mixes are the same whether or not the run was interrupted before it.
+        # A step's crops, dropout and mixing are the same whether or not the run was interrupted before it.
         torch.manual_seed((settings.seed * 1_000_003 + batch.step) * 1_000 + self.global_rank)
-        targets = F.one_hot(batch.labels, len(self.train_set.pictures.class_names)).float()
+        targets = F.one_hot(batch.labels, len(self.train_set.dataset.class_names)).float()
         classes = targets.shape[1]
         if self.taught is not None:
-            said = self.taught[batch.places.cpu()].to(self.device).float()
-            targets = torch.cat([targets, (said / settings.temperature).softmax(1)], 1)
+            teacher = self.taught[batch.places.cpu()].to(self.device).float()
+            targets = torch.cat([targets, (teacher / settings.temperature).softmax(1)], 1)
         with torch.autocast(self.device.type, enabled=False):
             size = settings.size_at(batch.step / self.total_steps)
             images, targets = self.augment(batch.images, targets, size)
-        taught: AbstractContextManager[list[Tensor]] = nullcontext([])
+        capture: AbstractContextManager[list[Tensor]] = nullcontext([])
         if self.student_head is not None:
-            taught = classifier_input(self.network)
-        with taught as seen:
+            capture = classifier_input(self.network)
+        with capture as features:
             outputs = self.network(images)
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss, *others = (
@@ -142,9 +141,11 @@ class ClassifierModule(pl.LightningModule):
             self.log("train/auxiliary", other, batch_size=len(images))
             loss = loss + settings.auxiliary_weight * other
         if self.student_head is not None:
-            follows = distillation_loss(self.student_head(seen[0]).float(), targets[:, classes:], settings.temperature)
-            self.log("train/teacher", follows, batch_size=len(images))
-            loss = loss + settings.distillation * follows
+            imitation = distillation_loss(
+                self.student_head(features[0]).float(), targets[:, classes:], settings.temperature
+            )
+            self.log("train/teacher", imitation, batch_size=len(images))
+            loss = loss + settings.distillation * imitation
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"], batch_size=len(images))
         return loss
@@ -169,16 +170,16 @@ class ClassifierModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["settings"] = to_plain(self.settings)
-        checkpoint["class_names"] = list(self.train_set.pictures.class_names)
+        checkpoint["class_names"] = list(self.train_set.dataset.class_names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
-        if checkpoint["class_names"] != list(self.train_set.pictures.class_names):
-            raise SettingsError("the run was begun with other classes than the data set has; begin another")
+        if checkpoint["class_names"] != list(self.train_set.dataset.class_names):
+            raise SettingsError("the run was begun with other classes than the dataset has; begin another")
         if ("student_head.weight" in checkpoint["state_dict"]) != (self.student_head is not None):
             raise SettingsError("the run was begun with a teacher or without one, and must go on so; begin another")
 
-    # Optimisation
+    # Optimization
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings = self.settings
@@ -201,31 +202,31 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
 ) -> tuple[ClassifierModule, dict[str, float]]:
-    """Train a network; checkpoints and logs go to `output`, and what trains and what is frozen is printed.
+    """Train a network; write checkpoints and logs to `output` and print which parameters train and which are frozen.
 
     Args:
         taught, taken: see `ClassifierModule`.
 
     Returns:
-        The module with the weights that did best on the held-out pictures, and what these reach there: "top1" and
-        "top5", 0 to 1.
+        The module with the weights of the best validation, and their validation scores "top1" and "top5", 0 to 1.
 
     Raises:
-        DatasetError: splits of other classes.
-        SettingsError: a batch too small for batch norm, a run of other settings, or what `ClassifierModule` raises.
+        DatasetError: the splits have different classes.
+        SettingsError: a batch too small for batch norm, other settings than the resumed run's, or see
+            `ClassifierModule`.
         KeyboardInterrupt: ctrl-C.
     """
-    names, others = train_set.pictures.class_names, val_set.pictures.class_names
+    names, others = train_set.dataset.class_names, val_set.dataset.class_names
     if names != others:
         odd = sorted(set(names) ^ set(others))
         raise DatasetError(
-            f"split {val_set.pictures.split} has {len(others)} classes, {train_set.pictures.split} {len(names)}; they "
+            f"split {val_set.dataset.split} has {len(others)} classes, {train_set.dataset.split} {len(names)}; they "
             f"must be the same" + (f", and {odd[0]!r} is in one only" if odd else "")
         )
-    smallest = min(settings.batch_size, len(train_set.pictures)) // max(devices, 1)
+    smallest = min(settings.batch_size, len(train_set.dataset)) // max(devices, 1)
     if devices < 1 or settings.batch_size % devices or smallest < 2:
         raise SettingsError(
-            f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.pictures)} pictures leaves "
+            f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.dataset)} images leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)

@@ -1,4 +1,4 @@
-"""The normalisation that a training gives its network: the paper's, the data's own, or one that was given."""
+"""Normalization of a network in training: the model's own, that of the dataset, or given numbers."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from pelee.classification.training.sampler import sequential_batches
 from pelee.classification.training.settings import ClassifierSettings
 from weights.card import Card
 
-AT_ONCE = 64  # pictures
+BATCH = 64  # images
 
 
 def network_settings(
     settings: ClassifierSettings, train_set: ImageBatches, start: Card | None = None
 ) -> dict[str, Any]:
-    """What `pelee.models.registry.build` is called with: the settings' `model_settings` and their `normalization`.
+    """The keywords of `pelee.models.registry.build`: the settings' `model_settings` and their `normalization`.
 
     Args:
-        train_set: what "data" is computed from, as it is read.
-        start: of the model whose weights the training begins with: "usual" is its normalisation, which these weights
-            are used to.
+        train_set: source of the statistics for "data", at the size at which its images are read.
+        start: card of the model that the training starts from; its normalization is the default, since its weights
+            were trained with it.
     """
     own = dict(settings.model_settings)
     begun = start.architecture_settings.get("normalization") if start else None
@@ -27,15 +27,15 @@ def network_settings(
     if settings.grey:
         normalization["grey"] = True
     if settings.normalization == "data":
-        normalization = colour_statistics(train_set).normalization(normalization.get("grey", False))
+        normalization = channel_statistics(train_set).normalization(normalization.get("grey", False))
     elif settings.normalization != "usual":
         normalization |= {"mean": settings.normalization.mean, "std": settings.normalization.std}
     return own | ({"normalization": normalization} if normalization else {})
 
 
-def colour_statistics(batches: ImageBatches) -> ChannelStatistics:
-    """The colours of all pictures that can be read, at the size that they are held at."""
+def channel_statistics(batches: ImageBatches) -> ChannelStatistics:
+    """Mean and standard deviation of the channels over all readable images, at the size of the batches."""
     found = ChannelStatistics()
-    for key in sequential_batches(len(batches.pictures), AT_ONCE):
+    for key in sequential_batches(len(batches.dataset), BATCH):
         found.add(batches[key].images.permute(0, 2, 3, 1).numpy())
     return found

@@ -6,11 +6,14 @@ import numpy as np
 
 
 class ResumableBatchSampler:
-    """The batches that are left of the current epoch: (step, places) pairs, a function of the seed and the steps done.
+    """Seeded sampler of the remaining batches of the current epoch: (step, places) pairs.
+
+    The order depends only on the seed and the number of steps done, so that a resumed run continues where it stopped.
 
     Args:
-        steps_done: gives the number of steps that the run has behind it, at the start of an iteration; they are passed
-            over, so that a resumed run sees what it had yet to see.
+        count: images of the split.
+        steps_done: returns the steps that the run has done; called at the start of an iteration, which skips them.
+        rank, world_size: of this process; each process gets an equal share of every batch.
     """
 
     def __init__(
@@ -38,6 +41,6 @@ class ResumableBatchSampler:
 
 
 def sequential_batches(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[tuple[int, list[int]]]:
-    """All places in order, in batches: what an evaluation goes through."""
+    """All places in order, in batches of step 0, for evaluation; each process gets every `world_size`-th place."""
     share = range(rank, count, world_size)
     return [(0, list(share[start : start + batch_size])) for start in range(0, len(share), batch_size)]

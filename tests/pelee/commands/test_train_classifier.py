@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_trained_on_is_told_in_one_line(
     said = {
         "absent": "does not exist",
         "no split": "has cats; expected",
-        "no classes": "has no folder of pictures a class",
+        "no classes": "has no folder of images a class",
         "empty class": "cat has no image in it",
     }
     folder = {"no split": root / "cats", "no classes": root / "train", "empty class": root / "train" / "cat"}
@@ -204,7 +204,7 @@ def test_an_unknown_layout_and_an_unreadable_set_are_refused(tmp_path: Path) -> 
         open_image_folder("folders", tmp_path, "train")
     (tmp_path / "train" / "a").mkdir(parents=True)
     (tmp_path / "train" / "a" / "x.jpg").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match="not one picture"):
+    with pytest.raises(DatasetError, match="not one image"):
         ImageBatches(open_image_folder("imagefolder", tmp_path, "train"), 16, True)
 
 
@@ -326,11 +326,11 @@ def test_a_teacher_s_head_is_trained_with_and_dropped(folders: Path, teacher: Pa
 def test_the_teacher_s_loss_is_the_divergence_and_follows_its_mean_over_mirrors(folders: Path, teacher: Path) -> None:
     import torchvision
 
-    from pelee.classification.training.distillation import distillation_loss, teach
+    from pelee.classification.training.distillation import distillation_loss, predict_logits
     from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
     batches = ImageBatches(open_image_folder("imagefolder", folders, "val"), 32)
-    ((places, said),) = teach(teacher, "mobilenet_v3_small", batches, 32, torch.device("cpu"))
+    ((places, said),) = predict_logits(teacher, "mobilenet_v3_small", batches, 32, torch.device("cpu"))
     assert places.tolist() == list(range(48)) and said.shape == (48, 7)
     network = torchvision.models.mobilenet_v3_small(num_classes=7).eval()
     network.load_state_dict(torch.load(teacher, weights_only=True))

@@ -15,7 +15,7 @@ from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, export_classifier
 from pelee.classification.loading import load_network, preprocessing_of, settings_of
 from pelee.classification.training.dataset import ImageBatches
-from pelee.classification.training.normalization import colour_statistics
+from pelee.classification.training.normalization import channel_statistics
 from pelee.classification.training.settings import resolve_settings
 from pelee.models.layers import Normalize
 from pelee.models.registry import build
@@ -114,13 +114,13 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained: Path) -> None:
     card = resolve(trained / "model").card
     batches = ImageBatches(open_image_folder("imagefolder", folders, "train"), 32)
-    assert batches.held is not None
-    pixels = batches.held.permute(0, 2, 3, 1).numpy() @ np.array([0.299, 0.587, 0.114])
+    assert batches.cache is not None
+    pixels = batches.cache.permute(0, 2, 3, 1).numpy() @ np.array([0.299, 0.587, 0.114])
     found = card.architecture_settings["normalization"]
     assert found["mean"] == pytest.approx([pixels.mean()] * 3, abs=6e-4)
     assert found["std"] == pytest.approx([pixels.std()] * 3, abs=6e-4)
     assert found["grey"] is True and card.training["settings"]["normalization"] == "data"
-    assert found == colour_statistics(batches).normalization(grey=True)
+    assert found == channel_statistics(batches).normalization(grey=True)
     assert card.preprocessing["mean"] == found["mean"] and card.preprocessing["grey"] is True
     assert card.preprocessing["scale"] == [1 / std for std in found["std"]]
 
