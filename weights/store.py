@@ -154,10 +154,10 @@ def save_model(folder: Path | str, tensors: Mapping[str, np.ndarray], card: Card
     path = folder / f"model-{digest[:8]}.safetensors"
     card = dataclasses.replace(card, file=path.name, sha256=digest, parameters=count_parameters(tensors))
     text = card.to_json()
-    with atomic_path(path) as aside:
-        aside.write_bytes(content)
-    with atomic_path(folder / CARD_NAME) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    with atomic_path(folder / CARD_NAME) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     for other in folder.glob("*.safetensors"):
         if other != path and re.fullmatch(r"model(-[0-9a-f]{8})?\.safetensors", other.name):
             other.unlink(missing_ok=True)

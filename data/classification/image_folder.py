@@ -79,18 +79,18 @@ def open_image_folder(layout: str, root: Path, split: str, crop: ObjectCrop | No
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
     if not classes:
         raise DatasetError(f"{folder} has no folder of images a class; expected {folder}/CLASS/IMAGE")
-    files: list[Path] = []
+    image_files: list[Path] = []
     numbers: list[int] = []
     for label, path in enumerate(classes):
         found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not found_here:
             raise DatasetError(f"class folder {path} has no image in it; fill it or remove it")
-        files += found_here
+        image_files += found_here
         numbers += [label] * len(found_here)
     words = [path.name for path in classes]
     if layout == "tiny-imagenet" and (file := root / "words.txt").is_file():
         words = _in_words(words, file)
-    return ImageFolderDataset(root.resolve().name, split, tuple(words), files, np.array(numbers, np.int64))
+    return ImageFolderDataset(root.resolve().name, split, tuple(words), image_files, np.array(numbers, np.int64))
 
 
 def _in_words(ids: Sequence[str], file: Path) -> list[str]:

@@ -4,7 +4,7 @@ Source: Krause, Stark, Deng, Fei-Fei, "3D Object Representations for Fine-Graine
 published in two layouts, and both are read:
 
     devkit/cars_meta.mat, devkit/cars_train_annos.mat, cars_train/00001.jpg, cars_test/00001.jpg, and
-    cars_test_annos_withlabels.mat beside devkit or in it
+    cars_test_annos_withlabels.mat next to devkit or in it
     cars_annos.mat, car_ims/000001.jpg
 """
 

@@ -67,8 +67,8 @@ def run_check(arguments: argparse.Namespace) -> int:
     else:
         _print(reports, between)
         if arguments.json:
-            with atomic_path(arguments.json) as aside:
-                aside.write_text(text + "\n", encoding="utf-8")
+            with atomic_path(arguments.json) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
     if arguments.sheet:
         write_image(arguments.sheet, contact_sheet(datasets, count=arguments.pictures, seed=arguments.seed))
     return 1 if count_faults([*between, *(finding for report in reports for finding in report.findings)]) else 0
