@@ -1,5 +1,6 @@
 """Exit codes, one line on stderr, and a traceback for bugs only."""
 
+import argparse
 import errno
 import os
 import subprocess
@@ -8,7 +9,17 @@ from collections.abc import Callable
 
 import pytest
 
-from data.command_line import first_few, run
+from data.command_line import (
+    first_few,
+    fraction,
+    new_parser,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    positive_int_list,
+    run,
+    word_list,
+)
 from data.errors import DatasetError, ImageError, PeleeError, SettingsError, WeightsError
 
 
@@ -72,3 +83,26 @@ def test_importing_data_brings_nothing_heavy() -> None:
 def test_of_many_warnings_five_are_shown_and_the_rest_counted():
     assert first_few(["a", "b", "c", "d", "e"], "see the list") == ["a", "b", "c", "d", "e"]
     assert first_few(list("abcdefg"), "see the list") == ["a", "b", "c", "d", "e", "2 more; see the list"]
+
+
+@pytest.mark.parametrize(
+    ("parse", "good", "value", "bad"),
+    [
+        (positive_int, "3", 3, ["0", "-1", "x", "1.5", ""]),
+        (non_negative_int, "0", 0, ["-1", "x", ""]),
+        (positive_float, "0.5", 0.5, ["0", "-1", "inf", "nan", "x"]),
+        (fraction, "1", 1.0, ["-0.1", "1.1", "nan", "x"]),
+        (positive_int_list, "1, 8,", [1, 8], ["1,0", "x"]),
+        (word_list, "a, b ,,c", ["a", "b", "c"], []),
+    ],
+)
+def test_types_of_arguments(parse: Callable[[str], object], good: str, value: object, bad: list[str]) -> None:
+    assert parse(good) == value
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match=" is no "):
+            parse(text)
+
+
+def test_the_epilog_is_printed_as_it_is_written() -> None:
+    text = new_parser("pelee-x", "Do x.", "examples:\n  pelee-x a\n  pelee-x b\n").format_help()
+    assert "Do x." in text and text.endswith("examples:\n  pelee-x a\n  pelee-x b\n")

@@ -11,6 +11,8 @@ NAMES = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "smart 
 SIZE = (40, 30)  # width, height
 #: 1-based, inclusive: x1, y1, x2, y2 of every image's box
 BOXES = ((1, 1, 40, 30), (11, 6, 30, 25), (5, 3, 20, 14), (21, 11, 38, 28))
+#: The same boxes as xyxy in continuous pixels, by hand.
+CORNERS = [[0, 0, 40, 30], [10, 5, 30, 25], [4, 2, 20, 14], [20, 10, 38, 28]]
 INSIDE, OUTSIDE = (200, 40, 40), (10, 120, 220)
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
@@ -67,3 +69,8 @@ def older(root: Path) -> Path:
         rows.append({"relative_im_path": path} | dict(zip(FIELDS, box, strict=True)) | {"class": label, "test": test})
     savemat(root / "cars_annos.mat", {"annotations": structs(rows), "class_names": names()})
     return root
+
+
+def list_files(root: Path) -> list[str]:
+    """Relative paths of all files below a folder, sorted."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())

@@ -11,15 +11,15 @@ from data.augmentation.mixup_copy_paste import MAX_COVERED, MAX_PASTED, _covered
 SIDE = 64
 
 
-def sample(colour: int, *boxes: tuple[float, ...]) -> Sample:
+def sample(color: int, *boxes: tuple[float, ...]) -> Sample:
     """A plain image whose objects, of labels 0, 1, ..., are brighter by 10, 20, ..."""
-    image = np.full((SIDE, SIDE, 3), colour, np.uint8)
+    image = np.full((SIDE, SIDE, 3), color, np.uint8)
     for number, (x0, y0, x1, y1) in enumerate(boxes):
-        image[int(y0 * SIDE) : int(y1 * SIDE), int(x0 * SIDE) : int(x1 * SIDE)] = colour + 10 * (number + 1)
+        image[int(y0 * SIDE) : int(y1 * SIDE), int(x0 * SIDE) : int(x1 * SIDE)] = color + 10 * (number + 1)
     return image, np.array(boxes, np.float32).reshape(-1, 4), np.arange(len(boxes), dtype=np.int64)
 
 
-def test_a_mix_has_the_objects_of_both_and_colours_between() -> None:
+def test_a_mix_has_the_objects_of_both_and_colors_between() -> None:
     first, second = sample(100, (0.0, 0.0, 0.5, 0.5)), sample(200, (0.25, 0.25, 1.0, 1.0), (0, 0, 0.125, 0.125))
     shares = []
     for seed in range(50):
@@ -67,8 +67,8 @@ def test_pasting_hides_no_more_than_its_share_and_stays_inside(seed: int, count:
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 0.6, (2, count, 2))
     onto, source = (
-        sample(colour, *np.concatenate([part, part + rng.uniform(0.05, 0.4, (count, 2))], axis=1).tolist())
-        for colour, part in zip((0, 100), corner, strict=True)
+        sample(color, *np.concatenate([part, part + rng.uniform(0.05, 0.4, (count, 2))], axis=1).tolist())
+        for color, part in zip((0, 100), corner, strict=True)
     )
     image, boxes, labels = paste(onto, source, rng)
     assert image.shape == (SIDE, SIDE, 3) and boxes.dtype == np.float32 and labels.dtype == np.int64

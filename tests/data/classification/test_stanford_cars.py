@@ -1,4 +1,4 @@
-"""Stanford Cars: read in both of its layouts, and looked at by its boxes."""
+"""Stanford Cars in both of its layouts, and damaged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,28 +7,18 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from data.augmentation.geometry import MEAN_COLOR
-from data.classification.image_folder import open_image_folder
-from data.classification.object_crop import WHOLE_IMAGE, ObjectCrop
 from data.classification.stanford_cars import read_cars
-from data.errors import DatasetError, ImageError, SettingsError
-from data.images.image_io import write_image
+from data.errors import DatasetError
 from tests.support.stanford_cars_files import (
     BOXES,
+    CORNERS,
     FIELDS,
-    INSIDE,
     NAMES,
-    OUTSIDE,
-    SIZE,
-    make_image,
     names,
     official,
     older,
     structs,
 )
-
-# 1-based inclusive pixels as continuous ones, by hand
-CORNERS = [[0, 0, 40, 30], [10, 5, 30, 25], [4, 2, 20, 14], [20, 10, 38, 28]]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -110,58 +100,3 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cars_test_annos_withlabels.mat").unlink()
     with pytest.raises(DatasetError, match=r"withlabels.mat is missing \(cars_test_annos.mat has no labels\)"):
         read_cars(tmp_path, "test")
-
-
-# Views
-
-
-def test_the_default_view_is_the_image_itself() -> None:
-    image = make_image(BOXES[1])
-    assert WHOLE_IMAGE(image, np.array(CORNERS[1], float), "x") is image and not WHOLE_IMAGE.needs_box
-
-
-@pytest.mark.parametrize("box", range(4))
-def test_a_crop_shows_the_box_alone(box: int) -> None:
-    left, top, right, bottom = CORNERS[box]
-    seen = ObjectCrop(crop_to_box=True)(make_image(BOXES[box]), np.array(CORNERS[box], float), "x")
-    assert seen.shape == (bottom - top, right - left, 3) and (seen == INSIDE).all()
-
-
-def test_a_margin_is_a_share_of_the_box_and_ends_at_the_image() -> None:
-    image, box = make_image(BOXES[1]), np.array(CORNERS[1], float)  # 20 × 20 at (10, 5)
-    seen = ObjectCrop(crop_to_box=True, box_margin=0.2)(image, box, "x")
-    assert np.array_equal(seen, image[1:29, 6:34])
-    assert np.array_equal(ObjectCrop(crop_to_box=True, box_margin=9)(image, box, "x"), image)
-
-
-def test_an_erased_background_leaves_the_box() -> None:
-    image, box = make_image(BOXES[1]), np.array(CORNERS[1], float)
-    seen = ObjectCrop(erase_background=True)(image, box, "x")
-    inside = np.zeros(image.shape[:2], bool)
-    inside[5:25, 10:30] = True
-    assert (seen[inside] == INSIDE).all() and (seen[~inside] == MEAN_COLOR).all()
-    assert (image[~inside] == OUTSIDE).all(), "the image itself is as it was"
-    both = ObjectCrop(crop_to_box=True, box_margin=0.2, erase_background=True)(image, box, "x")
-    assert np.array_equal(both, seen[1:29, 6:34])
-
-
-def test_a_box_is_clipped_and_one_outside_is_the_image_s_error(tmp_path: Path) -> None:
-    image, view = make_image(BOXES[0]), ObjectCrop(crop_to_box=True)
-    assert view(image, np.array([30, 20, 99, 99.0]), "x").shape == (10, 10, 3)
-    for box in ([40, 0, 60, 30], [0, 30, 40, 31], [-9, 0, 0, 30], [20, 5, 10, 25]):
-        with pytest.raises(ImageError, match=r"^a\.jpg: the box .* has no pixel of the image of 40×30"):
-            view(image, np.array(box, float), "a.jpg")
-
-
-def test_images_are_read_by_their_view(tmp_path: Path) -> None:
-    images = open_image_folder("cars", official(tmp_path), "test", ObjectCrop(crop_to_box=True))
-    assert images.split == "test" and len(images) == 4
-    assert [images.read(place).shape[:2] for place in range(4)] == [(30, 40), (20, 20), (12, 16), (18, 18)]
-    assert open_image_folder("cars", tmp_path, "test").read(1).shape[:2] == SIZE[::-1]
-
-
-def test_boxes_that_a_set_does_not_have_are_not_asked_for(tmp_path: Path) -> None:
-    write_image(tmp_path / "train" / "a" / "1.png", make_image(BOXES[0]))
-    assert open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(box_margin=0.5)).boxes is None
-    with pytest.raises(SettingsError, match="crop_to_box needs boxes, and imagefolder has none"):
-        open_image_folder("imagefolder", tmp_path, "train", ObjectCrop(crop_to_box=True))

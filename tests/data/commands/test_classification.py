@@ -1,10 +1,6 @@
 """`pelee-data statistics` and `pelee-data prepare`."""
 
-import os
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from data.classification import prepare_stanford_cars as prepare
-from data.classification.channel_statistics import ChannelStatistics
 from data.classification.image_folder import open_image_folder
-from data.classification.object_crop import ObjectCrop
 from data.commands import data as cli
-from data.errors import SettingsError
-from data.images.image_io import read_image, write_image
-from tests.support.stanford_cars_files import NAMES, official
-
-# Statistics
-
-
-def test_statistics_are_numpy_s_over_all_pixels() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (7, 9, 11, 3), dtype=np.uint8)
-    found = ChannelStatistics()
-    found.add(images[:3])
-    found.add(images[3:])
-    assert found.images == 7
-    values = found.normalization()
-    assert values["mean"] == pytest.approx(images.mean((0, 1, 2)), abs=6e-4)
-    assert values["std"] == pytest.approx(images.std((0, 1, 2)), abs=6e-4)
-    grey = images @ np.array([0.299, 0.587, 0.114])
-    values = found.normalization(grey=True)
-    assert values == {"mean": [round(grey.mean(), 3)] * 3, "std": [round(grey.std(), 3)] * 3, "grey": True}
-
-
-def test_statistics_of_nothing_and_of_one_colour_are_refused() -> None:
-    found = ChannelStatistics()
-    with pytest.raises(Exception, match="no image"):
-        found.normalization()
-    found.add(np.full((2, 4, 4, 3), 7, np.uint8))
-    with pytest.raises(Exception, match="all of one color"):
-        found.normalization()
+from data.images.image_io import write_image
+from tests.support.stanford_cars_files import NAMES, list_files, official
 
 
 def test_the_command_prints_what_goes_into_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,37 +56,16 @@ def test_an_error_is_one_line(more: list[str], words: str, tmp_path: Path, capsy
     assert error.startswith(f"error: {words}") and error.count("\n") == 1
 
 
-# Preparing
-
-
-def files(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
 def test_cars_become_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, output = official(tmp_path / "cars"), tmp_path / "out"
     assert cli.main(["prepare", "cars", "--root", str(root), "--output", str(output)]) == 0
     assert "train 4 images, test 4 images" in capsys.readouterr().out
     hummer, ram, smart = (name.replace("/", "-") for name in NAMES)
     wanted = [f"{hummer}/00001.jpg", f"{hummer}/00004.jpg", f"{ram}/00002.jpg", f"{smart}/00003.jpg"]
-    assert files(output) == sorted(f"{split}/{name}" for split in ("train", "test") for name in wanted)
+    assert list_files(output) == sorted(f"{split}/{name}" for split in ("train", "test") for name in wanted)
     copied = (output / "test" / ram / "00002.jpg").read_bytes()
     assert copied == (root / "cars_test" / "00002.jpg").read_bytes()
     assert open_image_folder("imagefolder", output, "train").labels.tolist() == [0, 0, 1, 2]
-
-
-def test_archives_are_unpacked_and_images_cut(tmp_path: Path) -> None:
-    root = official(tmp_path / "cars")
-    for archive, folder in (("car_devkit.tgz", "devkit"), ("cars_train.tgz", "cars_train")):
-        with tarfile.open(root / archive, "w:gz") as tar:
-            tar.add(root / folder, folder)
-        for path in (root / folder).iterdir():
-            path.unlink()
-        (root / folder).rmdir()
-    counts, errors = prepare.prepare_cars(root, tmp_path / "out", ObjectCrop(crop_to_box=True), progress=False)
-    assert counts == {"train": 4, "test": 4} and errors == []
-    assert read_image(tmp_path / "out" / "train" / NAMES[2] / "00003.jpg").shape == (12, 16, 3)
-    assert not [path for path in root.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("case", ["damaged", "another", "leads out"])
@@ -145,41 +91,4 @@ def test_an_image_whose_box_is_outside_is_left_out(tmp_path: Path, capsys: pytes
     assert "train 3 images, test 4 images" in out
     assert err.splitlines()[0] == "error: images that could not be read and were skipped: 1"
     assert "00002.jpg: the box 10, 5, 30, 25 has no pixel of the image of 8×4" in err
-    assert len(files(output)) == 7
-
-
-def test_a_kill_is_taken_up_where_it_was(tmp_path: Path) -> None:
-    """A real process, killed in the midst of it; what it wrote is whole, and the next call goes on from there."""
-    root, output = official(tmp_path / "cars", count=60), tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "data.commands.data",
-        "prepare",
-        "cars",
-        "--root",
-        str(root),
-        "--output",
-        str(output),
-    ]
-    part = tmp_path / "out.part"
-    process = subprocess.Popen(
-        [*command, "--crop-to-box"], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    while process.poll() is None and (not part.is_dir() or len(files(part)) < 6):
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    if output.exists():
-        pytest.skip("it was quicker than the kill")
-    done = [path for path in part.rglob("*.jpg") if not path.name.startswith(".")]
-    assert done and all(read_image(path).size for path in done)
-    before = {path.relative_to(part): path.stat().st_mtime_ns for path in done}
-    with pytest.raises(SettingsError, match="begun with other options"):
-        prepare.prepare_cars(root, output, ObjectCrop(), progress=False)
-    counts, errors = prepare.prepare_cars(root, output, ObjectCrop(crop_to_box=True), progress=False)
-    assert counts == {"train": 60, "test": 60} and not errors and not part.exists()
-    assert len(files(output)) == 120  # and nothing half-written
-    assert all((output / path).stat().st_mtime_ns == mtime for path, mtime in before.items())
-    with pytest.raises(SettingsError, match="exists; name a folder that does not"):
-        prepare.prepare_cars(root, output, ObjectCrop(), progress=False)
+    assert len(list_files(output)) == 7

@@ -1,0 +1,91 @@
+"""`pelee-data check` from its arguments to its exit code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.commands import data as cli
+from data.images.image_io import read_image
+
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
+<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"""
+
+
+def add(folder: Path, name: str, box: tuple[int, int, int, int], seed: int, width: int = 64) -> None:
+    """A VOC image of 64 × 48 with a cat and a difficult dog."""
+    noise = np.random.default_rng(seed).integers(0, 256, (48, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "JPEGImages" / f"{name}.jpg")
+    objects = OBJECT.format(name="cat", difficult=0, box=box) + OBJECT.format(name="dog", difficult=1, box=(1, 1, 9, 9))
+    (folder / "Annotations" / f"{name}.xml").write_text(
+        f"<annotation><filename>{name}.jpg</filename><size><width>64</width><height>48</height><depth>3</depth></size>"
+        f"{objects}</annotation>"
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A devkit with two clean splits of their own classes, `train` and `val`."""
+    folder = tmp_path / "VOC2007"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    for index in range(4):
+        add(folder, f"{index:06}", (1, 1, 32, 24), index)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("000000\n000001\n000002\n")
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("000003\n")
+    return tmp_path
+
+
+def check(root: Path, *options: str) -> int:
+    return cli.main(["check", "--dataset", "voc", "--root", str(root), *options])
+
+
+def test_clean(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(root, "--split", "2007-train", "--split", "2007-val") == 0
+    out, err = capsys.readouterr()
+    assert "voc 2007-train: 3 images, 6 objects (3 difficult, 0 crowd)" in out
+    assert "voc 2007-val: 1 images, 2 objects (1 difficult, 0 crowd)" in out
+    assert out.endswith("no faults\n")
+    assert err == "", "no bar where nobody looks"
+
+
+def test_faults_in_text_and_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(root / "VOC2007", "000001", (1, 1, 30, 99), 1, width=70)
+    with (root / "VOC2007" / "ImageSets" / "Main" / "val.txt").open("a") as file:
+        file.write("000002\n")
+    report = root / "out" / "report.json"
+    assert check(root, "--split", "2007-train", "--split", "2007-val", "--json", str(report)) == 1
+    out = capsys.readouterr().out
+    assert "annotated as 64 × 48, the image is 70 × 48" in out
+    assert "FAULT: 1 annotations that had to be corrected" in out
+    assert "FAULT: 1 images that are in two splits" in out
+    assert out.endswith("3 faults\n")
+    values = json.loads(report.read_text(encoding="utf-8"))
+    assert values["faults"] == 3
+    assert [split["split"] for split in values["splits"]] == ["2007-train", "2007-val"]
+    assert [finding["where"] for finding in values["between"]] == ["000002"]
+    assert values["quick"] is False
+
+
+def test_json_to_standard_output_is_json_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(root, "--split", "val", "--json", "-", "--quick") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["splits"][0]["classes"] == {"cat": 1, "dog": 1}
+    assert values["quick"] is True
+
+
+def test_sheet(root: Path) -> None:
+    sheet = root / "sheet.png"
+    assert check(root, "--split", "train", "--sheet", str(sheet), "--pictures", "2") == 0
+    assert read_image(sheet).shape == (256 + 18, 2 * 256, 3)
+
+
+def test_errors_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(root, "--split", "2007-tset") == 2
+    assert check(root / "nowhere") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: ") for line in lines)

@@ -1,0 +1,43 @@
+"""`pelee-data download`: arguments, output and errors."""
+
+from pathlib import Path
+
+import pytest
+
+from data.commands import data as cli
+from data.download import download as download_module
+from data.download.sources import SOURCES, DownloadSource
+from data.errors import DatasetError
+
+
+def test_download_passes_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def fake(source: DownloadSource, root: Path, **options: object) -> list[str]:
+        calls.append((source, root, options["parts"], options["base_url"]))
+        progress = options["progress"]
+        assert callable(progress)
+        progress("2007-test", "download", 0, None)
+        progress("2007-test", "download", 5, 10)
+        return ["2007-test"]
+
+    monkeypatch.setattr(download_module, "download", fake)
+    argv = ["download", "voc", "--root", str(tmp_path), "--base-url", "http://mirror/", "--parts"]
+    assert cli.main([*argv, "2007-test", "2007-trainval"]) == 0
+    assert calls == [(SOURCES["voc"], tmp_path, ["2007-test", "2007-trainval"], "http://mirror/")]
+    out, err = capsys.readouterr()
+    assert out == f"2007-test: unpacked into {tmp_path}\n2007-trainval: already in {tmp_path}\n"
+    assert err == "2007-test: download\n"
+
+
+def test_a_download_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fake(*_: object, **__: object) -> list[str]:
+        raise DatasetError("no network")
+
+    monkeypatch.setattr(download_module, "download", fake)
+    assert cli.main(["download", "coco", "--root", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: no network\n"
