@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data.download.sources import SOURCES
 
 if TYPE_CHECKING:
-    from data.download.progress import DownloadProgress
+    from data.download.progress_callback import DownloadProgress
 
 
 def add_download(commands: Any) -> None:

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.download.progress import DownloadProgress
+from data.download.progress_callback import DownloadProgress
 from data.download.resumable_http import CHUNK, TIMEOUT, WAITS, ResumableFetch
 from data.download.sources import DownloadPart, DownloadSource
 from data.download.unpack import unpack_archive

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.download.disk import check_space, name_full_disk
-from data.download.progress import DownloadProgress
+from data.download.progress_callback import DownloadProgress
 from data.download.sources import DownloadPart
 from data.errors import DatasetError
 

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path, PureWindowsPath
 
 from data.download.disk import name_full_disk
-from data.download.progress import DownloadProgress
+from data.download.progress_callback import DownloadProgress
 from data.errors import DatasetError
 
 

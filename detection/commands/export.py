@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weights.card import Card
 
 
-SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 EPILOG = """\
 The export is a folder with the model, its card and export.json, the report of the check. Its detections, or a
 classifier's probabilities, are compared with those of the source in PyTorch, f32; with --split, mAP or top-1 and top-5
