@@ -1,4 +1,4 @@
-"""`pelee-search`: look for a PeleeNet that suits a data set and a budget."""
+"""`pelee-search`: search for a PeleeNet for a dataset and a budget."""
 
 import argparse
 import sys
@@ -11,16 +11,16 @@ from pelee.commands.train_classifier import RECIPE_NAMES
 from pelee.training.allocator import tune_allocator
 
 EPILOG = """\
-every setting of pelee-train-classifier is a flag here, too, and holds for all trials: --epochs 5 --batch-size 64
-  (the rate and the decay that it gives are what the search varies around)
+every setting of pelee-train-classifier is a flag here as well, and applies to all trials: --epochs 5 --batch-size 64
+  (the search multiplies its learning rate and weight decay by factors)
 
 examples:
   pelee-search --dataset cifar10 --root cifar10 --max-multiply-adds 50M --epochs 5 --trials 60 --output runs/search
   pelee-search --dataset imagefolder --root flowers --max-ms 8 --recipe quick --morph --output runs/flowers
-the same command again goes on, with the trial that was interrupted first; a larger --trials adds to them
+the same command again resumes the search, the interrupted trial first; a larger --trials adds trials
 
 --output: search.json (all trials), pareto.png, best.yaml (a recipe of pelee-train-classifier), trials/NUMBER (the runs)
-exit codes: 0 done, 2 an error, told in one line; 130 interrupted
+exit codes: 0 done, 2 an error, in one line; 130 interrupted
 """
 
 
@@ -28,38 +28,42 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
     parser = new_parser(
         prog="pelee-search",
-        description="Search the PeleeNet family by a Gaussian process: the best top-1 within a budget.",
+        description="Search the PeleeNet family with a Gaussian process for the best top-1 accuracy within a budget.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
     parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data under --root")
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder")
-    parser.add_argument("--output", type=Path, required=True, help="the search's folder; one that is there goes on")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the search; an existing search is resumed"
+    )
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--max-multiply-adds", type=multiply_adds, metavar="N", help="of one picture: 300M, 1.2G")
+    budget.add_argument("--max-multiply-adds", type=multiply_adds, metavar="N", help="limit for one image: 300M, 1.2G")
     budget.add_argument(
-        "--max-ms", type=positive_float, metavar="MS", help="for one picture on this machine's CPU, the network alone"
+        "--max-ms", type=positive_float, metavar="MS", help="limit for one image on this machine's CPU, network only"
     )
     parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file, for every trial")
-    parser.add_argument("--trials", type=positive_int, default=50, metavar="N", help="in all (%(default)s)")
+    parser.add_argument(
+        "--trials", type=positive_int, default=50, metavar="N", help="total number of trials (%(default)s)"
+    )
     parser.add_argument(
         "--random",
         type=positive_int,
         default=10,
         metavar="N",
-        help="trials before the Gaussian process begins (%(default)s)",
+        help="random trials before the Gaussian process starts (%(default)s)",
     )
     parser.add_argument(
         "--morph",
         action="store_true",
-        help="a design that is wider or deeper than a finished one starts from its weights, as the same function",
+        help="a design that is wider or deeper than a finished one starts from its weights, with the same function",
     )
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
     return parser
 
 
 def multiply_adds(text: str) -> float:
-    """`300M`, `1.2G` or a plain number, as argparse takes it."""
+    """Argparse type: `300M`, `1.2G` or a plain number."""
     factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
     return positive_float(text[:-1]) * factor if factor else positive_float(text)
 
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
-    tune_allocator()  # before torch is there
+    tune_allocator()  # before torch is imported
     from data.classification.image_folder import open_image_folder
     from pelee.classification.training.settings import resolve_settings
     from pelee.search.budget import Budget
@@ -101,7 +105,7 @@ def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
     )
     search = ArchitectureSearch(plan)
     if done := search.attempted():
-        print(f"{options.output} goes on: {done} of {options.trials} trials are done", flush=True)
+        print(f"{options.output} is resumed: {done} of {options.trials} trials are done", flush=True)
     while search.attempted() < options.trials:
         print(search.describe(search.step()), flush=True)
         write_report(search)

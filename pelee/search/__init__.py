@@ -1,1 +1,1 @@
-"""Search for a PeleeNet that suits a data set and a budget."""
+"""Neural architecture search over the PeleeNet family for a dataset and a budget."""

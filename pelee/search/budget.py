@@ -1,4 +1,4 @@
-"""What a design costs: multiply-adds, or milliseconds on this machine, held against a budget."""
+"""Budget of a search: the cost of a design in multiply-adds or milliseconds, compared with a limit."""
 
 import json
 import statistics
@@ -21,17 +21,18 @@ HALVINGS = 5
 
 
 def format_cost(cost: float, unit: str) -> str:
-    """A cost with its unit, in few digits."""
+    """A cost with its unit, rounded."""
     return f"{cost:.2f} ms" if unit == "ms" else f"{cost / 1e6:,.1f} M multiply-adds"
 
 
 @dataclass
 class Budget:
-    """The costs of designs, each measured once.
+    """Limit of a design's cost; each design is measured once.
 
     Attributes:
-        unit, limit: the budget, for one picture.
-        classes, input_size: of the networks; given: what all of them are built with besides their design.
+        unit, limit: the maximum cost of one image.
+        classes, input_size: of the networks.
+        given: model settings that all networks share, besides their design.
     """
 
     unit: Unit
@@ -39,18 +40,18 @@ class Budget:
     classes: int
     input_size: int
     given: Mapping[str, Any] = field(default_factory=dict)
-    _known: dict[str, float] = field(default_factory=dict)
+    _costs: dict[str, float] = field(default_factory=dict)
 
     def cost(self, params: Mapping[str, Any]) -> float:
-        """The cost of the design that a choice of `SPACE` stands for."""
+        """The cost of the design with these parameters of `SPACE`."""
         settings = {**self.given, **to_model_settings(params)}
         key = json.dumps(settings, sort_keys=True)
-        if key not in self._known:
-            self._known[key] = self._milliseconds(settings) if self.unit == "ms" else self.count(params)[1]
-        return self._known[key]
+        if key not in self._costs:
+            self._costs[key] = self._milliseconds(settings) if self.unit == "ms" else self.count(params)[1]
+        return self._costs[key]
 
     def fits(self, params: Mapping[str, Any]) -> bool:
-        """Whether a design is within the budget."""
+        """Whether a design's cost is within the limit."""
         return self.cost(params) <= self.limit
 
     def count(self, params: Mapping[str, Any]) -> tuple[int, int]:
@@ -59,29 +60,29 @@ class Budget:
         return counted.parameters, counted.multiply_adds
 
     def _milliseconds(self, settings: Mapping[str, Any]) -> float:
-        """One picture through the network on the CPU, batch norms merged: the median of some calls."""
+        """Latency of one image on the CPU with merged batch norms, in ms: the median of `CALLS` calls."""
         network = fuse_conv_bn(build(MODEL, self.classes, settings))
-        picture = torch.zeros(1, 3, self.input_size, self.input_size)
+        image = torch.zeros(1, 3, self.input_size, self.input_size)
         spent = []
         with torch.inference_mode():
             for call in range(WARM_UP + CALLS):
                 started = time.perf_counter()
-                network(picture)
+                network(image)
                 if call >= WARM_UP:
                     spent.append(time.perf_counter() - started)
         return 1000 * statistics.median(spent)
 
     def shrink_to_fit(self, params: Mapping[str, Any], floor: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """A design within the budget between `floor` and `params`: down the straight way between them until it fits,
-        then up again in one number after the other, where that fits, too.
+        """A design within the limit between `floor` and `params`.
 
-        Words, rate and decay stay those of `params`.
+        A bisection on the straight line between them finds a design that fits; then each size is increased as far as
+        the limit allows, one after the other. Categorical parameters, learning rate and weight decay stay.
 
         Args:
-            floor: a design that is nowhere larger; None for the smallest of the space.
+            floor: a design that is nowhere larger than `params`; None for the smallest of the space.
 
         Returns:
-            None where the floor itself is over the budget.
+            None where the floor itself exceeds the limit.
         """
         if self.fits(params):
             return dict(params)
@@ -108,20 +109,21 @@ class Budget:
         return best
 
     def check(self) -> None:
-        """Raise SettingsError where the budget is below every design of the space."""
-        words = [
+        """Raise SettingsError where every design of the space exceeds the limit."""
+        candidates = [
             smallest({"stem": stem, "two_way": ways}) for stem in ("two-branch", "plain") for ways in (True, False)
         ]
-        least = min(self.cost(params) for params in words)
+        least = min(self.cost(params) for params in candidates)
         if least > self.limit:
             raise SettingsError(
-                f"the budget of {format_cost(self.limit, self.unit)} is below the smallest design of the search, which takes "
-                f"{format_cost(least, self.unit)} at {self.input_size} pixels; allow more, or take a smaller --input-size"
+                f"the budget of {format_cost(self.limit, self.unit)} is below the smallest design of the search, which "
+                f"takes {format_cost(least, self.unit)} at {self.input_size} pixels; allow more, or take a smaller "
+                "--input-size"
             )
 
 
-def smallest(words: Mapping[str, Any]) -> dict[str, Any]:
-    """The smallest design of the space with these words in it, else the first of each."""
+def smallest(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The smallest design of the space with these categorical choices, and the first of every other."""
     lowest = {name: kind.low for name, kind in SPACE.items() if hasattr(kind, "low")}
     first = {name: kind.choices[0] for name, kind in SPACE.items() if hasattr(kind, "choices")}
-    return {**lowest, **first, **words}
+    return {**lowest, **first, **choices}

@@ -1,12 +1,11 @@
-"""Function-preserving morphisms: a wider or deeper PeleeNet that starts as the function that its parent is.
+"""Net2Net: function-preserving growth of a PeleeNet into a wider or deeper one.
 
 Source: Chen, Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016
-(arXiv 1511.05641), here for dense blocks. In these a new layer is nothing but new channels behind those that its block
-has, so that one rule serves stem, growth, bottlenecks, transitions and new layers alike: what is new takes from
-everything, by the random weights that it was initialised with, and gives nothing to what is old, by weights of zero.
-The zeros have gradients from the first step on, and through them all that is new learns; as it starts at random, no
-two new channels are the same. Batch norm treats each channel by itself: the two functions are the same in training,
-too, but for the dropout.
+(arXiv 1511.05641), here for dense blocks. A new layer of a dense block only adds channels after the existing ones, so
+that one rule serves stem, growth, bottlenecks, transitions and new layers: new channels read all inputs (random
+weights) but contribute nothing to existing outputs (zero weights). The zero weights have gradients from the first step
+on, through which the new channels learn; their random initialization makes them differ from one another. Batch norm
+treats each channel separately: the two functions are equal in training mode as well, except for dropout.
 """
 
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pelee.models.peleenet import DenseLayer, PeleeNet, PeleeNetConfig, TwoBranc
 
 
 def grow(parent: PeleeNet, config: PeleeNetConfig) -> PeleeNet:
-    """A network of a wider or deeper design that gives its parent's logits, in the parent's type and mode.
+    """A network of a wider or deeper design with its parent's logits, data type and mode.
 
     Raises:
         SettingsError: the design does not extend the parent's.
@@ -31,9 +30,9 @@ def grow(parent: PeleeNet, config: PeleeNetConfig) -> PeleeNet:
 
 
 def extends(parent: PeleeNetConfig, child: PeleeNetConfig) -> bool:
-    """Whether a network of the design `child` can start as one of the design `parent`, and is not the same."""
+    """Whether a network of design `parent` can grow into one of design `child`, and the designs differ."""
     try:
-        _check(parent, child)  # quick, and most pairs end here
+        _check(parent, child)  # quick; rejects most pairs
         small, large = PeleeNet(1, parent), PeleeNet(1, child)
         morph(small, large)
     except SettingsError:
@@ -43,15 +42,15 @@ def extends(parent: PeleeNetConfig, child: PeleeNetConfig) -> bool:
 
 @torch.no_grad()
 def morph(parent: PeleeNet, child: PeleeNet) -> None:
-    """Make the child's function the parent's, in place; what it has beyond the parent keeps its random weights.
+    """Give the child its parent's function, in place; additional channels keep their random weights.
 
     Raises:
-        SettingsError: the child is narrower or shallower somewhere, or made in another way.
+        SettingsError: the child is narrower or shallower somewhere, or of another kind.
     """
     _check(parent.config, child.config)
     at = _stem(parent.stem, child.stem)
     for index in range(len(parent.stages)):
-        # the child's further layers are behind these: new channels, which nothing old looks at
+        # the child's additional layers follow these: new channels, which no existing output reads
         for layer, wider in zip(_layers(parent, index), _layers(child, index), strict=False):
             at = _dense(layer, wider, at)
         at = _unit(parent.transitions[index], child.transitions[index], at)
@@ -62,7 +61,7 @@ def morph(parent: PeleeNet, child: PeleeNet) -> None:
 
 
 def _check(parent: PeleeNetConfig, child: PeleeNetConfig) -> None:
-    """What a design says of it before networks are made; the convolutions' widths say the rest."""
+    """Check the designs before networks are built; the widths of the convolutions are checked in `_unit`."""
     same = all(getattr(parent, name) == getattr(child, name) for name in ("stem", "activation"))
     deep = len(parent.blocks) == len(child.blocks) and all(map(int.__le__, parent.blocks, child.blocks))
     wide = parent.growth_rate // (1 + parent.two_way) <= child.growth_rate // (1 + child.two_way)
@@ -70,8 +69,8 @@ def _check(parent: PeleeNetConfig, child: PeleeNetConfig) -> None:
         raise SettingsError(f"{child} does not extend {parent}: it must be as deep and as wide everywhere")
 
 
-# Each of the following fills one part of the child. `at` says where among the child's channels the parent's are, in
-# the parent's order: of the input as an argument, of the output as what is returned.
+# Each of the following functions fills one part of the child. `at` holds the indices of the parent's channels among the
+# child's, in the parent's order: of the input as the argument, of the output as the result.
 def _stem(old: nn.Module, new: nn.Module) -> Tensor:
     at = torch.arange(3)
     if isinstance(old, TwoBranchStem) and isinstance(new, TwoBranchStem):
@@ -83,21 +82,21 @@ def _stem(old: nn.Module, new: nn.Module) -> Tensor:
 
 
 def _dense(old: DenseLayer, new: DenseLayer, at: Tensor) -> Tensor:
-    """The output is the input, then the channels of the first way, then those of the second."""
-    behind = _parts(new.branch1[0])[0].in_channels
+    """The output is the input, then the channels of the first branch, then those of the second."""
+    offset = _parts(new.branch1[0])[0].in_channels
     out = [at]
     for before, after in ((old.branch1, new.branch1), (old.branch2, new.branch2)):
         if before is not None and after is not None:
-            way = at
+            branch = at
             for unit, wider in zip(before, after, strict=True):
-                way = _unit(unit, wider, way)
-            out.append(way + behind)
-            behind += _parts(after[-1])[0].out_channels
+                branch = _unit(unit, wider, branch)
+            out.append(branch + offset)
+            offset += _parts(after[-1])[0].out_channels
     return torch.cat(out)
 
 
 def _unit(old: nn.Module, new: nn.Module, at: Tensor) -> Tensor:
-    """The parent's outputs are the first of the child's, and look at the parent's inputs alone."""
+    """The parent's outputs are the first of the child's, and read only the parent's inputs."""
     (conv, norm), (wide, wide_norm) = _parts(old), _parts(new)
     if wide.out_channels < conv.out_channels or wide.in_channels < conv.in_channels:
         raise SettingsError(
@@ -127,5 +126,5 @@ def _layers(network: PeleeNet, stage: int) -> Iterator[DenseLayer]:
 
 def _linear(network: PeleeNet) -> nn.Linear:
     if network.classifier is None:
-        raise SettingsError("a PeleeNet without a classifier gives no logits to keep")
+        raise SettingsError("a PeleeNet without a classifier has no logits to keep")
     return next(module for module in network.classifier.modules() if isinstance(module, nn.Linear))

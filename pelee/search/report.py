@@ -1,4 +1,4 @@
-"""What a search found: a table, `search.json`, `best.yaml` and the Pareto plot."""
+"""Results of a search: a table, `search.json`, `best.yaml` and the Pareto plot."""
 
 import json
 import shlex
@@ -20,28 +20,28 @@ RED = "#c8402f"
 
 
 def write_report(search: ArchitectureSearch) -> dict[str, Any]:
-    """Write search.json, best.yaml and pareto.png into the search's folder; returns what search.json holds.
+    """Write search.json, best.yaml and pareto.png into the search's folder; returns the content of search.json.
 
-    best.yaml is the recipe of the trial with the highest top-1, the cheapest of these.
+    best.yaml is the recipe of the trial with the highest top-1, among equals the one of least cost.
     """
     plan, trials = search.plan, search.finished()
-    chosen = pareto_front(search.study)
+    front = pareto_front(search.study)
     best = max(trials, key=lambda trial: (trial.values[0], -trial.values[1]), default=None)
     found = {
         "dataset": plan.dataset,
         "budget": {"unit": plan.budget.unit, "limit": plan.budget.limit, "input_size": plan.budget.input_size},
         "best": best.number if best else None,
-        "front": [trial.number for trial in chosen],
+        "front": [trial.number for trial in front],
         "trials": [_row(plan, trial) for trial in trials],
     }
-    with atomic_path(plan.output / "search.json") as aside:
-        aside.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(plan.output / "search.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if best:
         words = ["pelee-train-classifier", "--model", MODEL, "--dataset", plan.dataset, "--root", str(plan.root)]
         line = f"# trial {best.number}, top-1 {best.values[0]:.2f}; train it longer by --epochs:\n"
         line += f"# {shlex.join([*words, '--recipe', str(plan.output / 'best.yaml')])}\n"
         write_recipe(plan.output / "best.yaml", to_settings(best.params, plan.settings), line)
-        plot_front(plan, trials, chosen, plan.output / "pareto.png")
+        plot_front(plan, trials, front, plan.output / "pareto.png")
     return found
 
 
@@ -64,7 +64,7 @@ def _row(plan: SearchPlan, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def print_table(found: dict[str, Any]) -> None:
-    """Print the trials, the best first; a star marks those on the front."""
+    """Print the trials by descending top-1; a star marks those on the Pareto front."""
     from rich.console import Console
     from rich.table import Table
 
@@ -85,11 +85,13 @@ def print_table(found: dict[str, Any]) -> None:
         )
     console = Console(width=None if Console().is_terminal else 140)
     console.print(table)
-    console.print("*: no other trial is better and cheaper; from: the trial whose weights it started with")
+    console.print(
+        "*: on the Pareto front, no other trial is better and cheaper; from: the trial whose weights it started from"
+    )
 
 
 def design(settings: dict[str, Any]) -> str:
-    """A PeleeNet's design in a line: stem and its channels, layers × growth, bottlenecks, what transitions give."""
+    """A PeleeNet's design in one line: stem and its channels, layers × growth, bottlenecks, channels of transitions."""
 
     def dashed(numbers: Sequence[int]) -> str:
         return "-".join(map(str, numbers))
@@ -100,13 +102,11 @@ def design(settings: dict[str, Any]) -> str:
     return f"{stem}, {layers}, {ways}, {dashed(settings['bottleneck_widths'])}, to {dashed(settings['transitions'])}"
 
 
-def plot_front(
-    plan: SearchPlan, trials: Sequence[FrozenTrial], chosen: Sequence[FrozenTrial], path: Path | str
-) -> None:
-    """Draw top-1 over cost: every trial, the front through those that no other beats, and the budget."""
+def plot_front(plan: SearchPlan, trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], path: Path | str) -> None:
+    """Draw top-1 over cost: all trials, the Pareto front, and the budget."""
     from matplotlib.figure import Figure
 
-    scale, label = (1.0, "ms a picture") if plan.budget.unit == "ms" else (1e6, "million multiply-adds")
+    scale, label = (1.0, "ms per image") if plan.budget.unit == "ms" else (1e6, "million multiply-adds")
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     axes = figure.subplots()
     for grown, marker, name in ((False, "o", "trained from the start"), (True, "^", "grown from another trial")):
@@ -114,14 +114,14 @@ def plot_front(
         if some:
             places = [trial.values[1] / scale for trial in some], [trial.values[0] for trial in some]
             axes.plot(*places, marker, color=FAINT, ms=5, mew=0, label=name, zorder=2)
-    costs, scores = [trial.values[1] / scale for trial in chosen], [trial.values[0] for trial in chosen]
-    axes.plot(costs, scores, color=BLUE, lw=1.4, drawstyle="steps-post", label="the front", zorder=3)
-    for trial, cost, score in zip(chosen, costs, scores, strict=True):
+    costs, scores = [trial.values[1] / scale for trial in front], [trial.values[0] for trial in front]
+    axes.plot(costs, scores, color=BLUE, lw=1.4, drawstyle="steps-post", label="Pareto front", zorder=3)
+    for trial, cost, score in zip(front, costs, scores, strict=True):
         axes.plot(cost, score, "^" if trial.user_attrs["start"] >= 0 else "o", color=BLUE, ms=6, zorder=4)
         axes.annotate(
             str(trial.number), (cost, score), (-5, 5), textcoords="offset points", fontsize=8, color=INK, ha="right"
         )
-    axes.axvline(plan.budget.limit / scale, color=RED, lw=1, ls="--", label="the budget")
+    axes.axvline(plan.budget.limit / scale, color=RED, lw=1, ls="--", label="budget")
     axes.set_xlabel(f"{label}, at {plan.budget.input_size} pixels", fontsize=9, color=INK)
     axes.set_ylabel("top-1, %", fontsize=9, color=INK)
     axes.margins(x=0.08, y=0.12)

@@ -1,4 +1,4 @@
-"""Which design to train next: at random at first, then where a Gaussian process expects most, within the budget."""
+"""Sampler of designs: random trials first, then a Gaussian process, always within the budget."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,19 +12,21 @@ from optuna.trial import FrozenTrial, TrialState
 from pelee.search.budget import Budget, smallest
 from pelee.search.space import SPACE, size_names
 
-TRIES = 100
+TRIES = 100  # random draws before one is shrunk to fit
 
 
 class DesignSampler(GPSampler):
-    """Optuna's Gaussian-process sampler, held to a budget that is known before anything is trained.
+    """Optuna's Gaussian-process sampler, restricted to a budget that is known before training.
 
-    A design over the budget is never proposed: a random one is drawn again, and the process's own, which it would
-    repeat, is made smaller on the straight way to the smallest design until it fits. The process knows of the budget,
-    too, by the constraint that every trial carries.
+    A design over the budget is never proposed: a random one is drawn again; a proposal of the process, which would
+    repeat it, is shrunk towards the smallest design until it fits. The process learns the budget as well, from the
+    constraint of every trial.
 
     Args:
-        random: trials that are drawn at random before the process begins.
-        morph: make every second proposal of the process one that extends a finished trial, the nearest on the front.
+        budget: the limit of a design's cost.
+        seed: of the random designs and the process.
+        random: number of random trials before the process starts.
+        morph: every second proposal of the process extends a finished trial, the nearest one on the Pareto front.
     """
 
     def __init__(self, budget: Budget, *, seed: int, random: int, morph: bool) -> None:
@@ -33,7 +35,7 @@ class DesignSampler(GPSampler):
         self.rng = np.random.default_rng(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All of the space, from the first trial on, so that every value is the sampler's own."""
+        """The whole space, from the first trial on, so that `sample_relative` chooses every value."""
         return dict(SPACE)
 
     def sample_relative(
@@ -45,7 +47,7 @@ class DesignSampler(GPSampler):
         fitting = self.budget.shrink_to_fit(params)
         if self.morph and trial.number % 2:
             parent = nearest_design(params, [one.params for one in pareto_front(study)])
-            # never None: the parent was trained, and is within the budget
+            # never None: the parent was trained, hence is within the budget
             fitting = self.budget.shrink_to_fit(smallest_extension(params, parent), parent)
         return fitting or self.random_design()
 
@@ -71,24 +73,24 @@ class DesignSampler(GPSampler):
 
 
 def pareto_front(study: Study) -> list[FrozenTrial]:
-    """The finished trials that no other beats in both top-1 and cost, the cheapest first."""
+    """The finished trials that no other dominates in top-1 and cost, by ascending cost."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return sorted(study.best_trials, key=lambda trial: trial.values[1])
 
 
-def nearest_design(params: Mapping[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one of the others that differs least, each value as a share of its range, another word for a whole one."""
+def nearest_design(params: Mapping[str, Any], designs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The nearest of the designs: distances are shares of each size's range, and 1 for each categorical difference."""
 
     def distance(other: Mapping[str, Any]) -> float:
-        words = sum(params[name] != other[name] for name in ("stem", "two_way"))
+        categorical = sum(params[name] != other[name] for name in ("stem", "two_way"))
         spans = {name: SPACE[name].high - SPACE[name].low for name in size_names()}  # type: ignore[attr-defined]
-        return words + sum(abs(params[name] - other[name]) / span for name, span in spans.items())
+        return categorical + sum(abs(params[name] - other[name]) / span for name, span in spans.items())
 
-    return min(others, key=distance)
+    return min(designs, key=distance)
 
 
 def smallest_extension(params: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
-    """The smallest design that is nowhere below `params` and extends `parent`, with the rate and decay of `params`."""
-    words = {name: parent[name] for name in ("stem", "two_way")}
-    return {**params, **words, **{name: max(params[name], parent[name]) for name in size_names()}}
+    """The smallest design that extends `parent` and is nowhere below `params`; rate and decay are those of `params`."""
+    categorical = {name: parent[name] for name in ("stem", "two_way")}
+    return {**params, **categorical, **{name: max(params[name], parent[name]) for name in size_names()}}

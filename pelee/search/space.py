@@ -1,4 +1,4 @@
-"""What a search chooses from, as plain data, and what a choice means for network and training."""
+"""Search space as plain data, and the model and training settings of its parameters."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,9 +16,9 @@ from pelee.classification.training.settings import ClassifierSettings
 from pelee.models.peleenet import PeleeNetConfig
 
 MODEL = "peleenet"
-# The numbers of the four stages have the stage behind their name. `transition` is the share of a stage's channels that
-# its transition keeps (PeleeNet keeps all, DenseNet half); `lr` and `weight_decay` are multiples of the settings' own,
-# so that one space serves every recipe and optimiser.
+# Parameters of the four stages end in the stage's number. `transition` is the share of a stage's channels that its
+# transition keeps (PeleeNet keeps all, DenseNet half); `lr` and `weight_decay` are factors of the settings' own values,
+# so that one space serves every recipe and optimizer.
 SPACE: dict[str, BaseDistribution] = {
     "stem": CategoricalDistribution(("two-branch", "plain", "none")),
     "stem_channels": IntDistribution(16, 48, step=8),
@@ -36,7 +36,7 @@ SPACE: dict[str, BaseDistribution] = {
     "lr": FloatDistribution(0.2, 5.0, log=True),
     "weight_decay": FloatDistribution(0.1, 10.0, log=True),
 }
-TRAINING = ("lr", "weight_decay")  # of these, what the network's size does not depend on
+TRAINING = ("lr", "weight_decay")  # parameters that do not change the network
 PAPER: dict[str, Any] = {
     **{"stem": "two-branch", "stem_channels": 32, "growth_rate": 32, "two_way": True, "transition": 1.0},
     **{f"blocks{stage}": layers for stage, layers in enumerate(PeleeNetConfig().blocks, 1)},
@@ -46,7 +46,7 @@ PAPER: dict[str, Any] = {
 
 
 def to_model_settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `PeleeNetConfig` that a choice stands for; `params` has a value for each of `SPACE`."""
+    """The `PeleeNetConfig` settings of a design; `params` has a value for each parameter of `SPACE`."""
     blocks = [params[f"blocks{stage}"] for stage in range(1, 5)]
     channels = 3 if params["stem"] == "none" else params["stem_channels"]
     transitions = []
@@ -66,7 +66,7 @@ def to_model_settings(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_settings(params: Mapping[str, Any], base: ClassifierSettings) -> ClassifierSettings:
-    """The settings of the run that a choice stands for: the base's, but for the design, the rate and the decay."""
+    """The training settings of a trial: the base's, with the trial's design, learning rate and weight decay."""
     return replace(
         base,
         model_settings={**base.model_settings, **to_model_settings(params)},
@@ -76,14 +76,14 @@ def to_settings(params: Mapping[str, Any], base: ClassifierSettings) -> Classifi
 
 
 def size_names() -> list[str]:
-    """The names in `SPACE` of what a network has more or less of."""
+    """The parameters of `SPACE` that are sizes of the network: numeric, and not of the training."""
     return [
         name for name, kind in SPACE.items() if not isinstance(kind, CategoricalDistribution) and name not in TRAINING
     ]
 
 
 def nearest_value(name: str, value: float) -> float | int:
-    """The value of the space that is nearest."""
+    """The nearest value of a parameter of the space."""
     kind = SPACE[name]
     assert isinstance(kind, IntDistribution | FloatDistribution) and kind.step
     value = kind.low + round((value - kind.low) / kind.step) * kind.step
@@ -91,5 +91,5 @@ def nearest_value(name: str, value: float) -> float | int:
 
 
 def space_to_json() -> dict[str, str]:
-    """The space as a search keeps it, so that it goes on in the same one."""
+    """The space as JSON, stored with a search to detect a changed space on resumption."""
     return {name: distribution_to_json(kind) for name, kind in SPACE.items()}

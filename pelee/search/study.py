@@ -1,4 +1,4 @@
-"""The search itself: an Optuna study in a file, and for each of its trials a run of the classifier's trainer."""
+"""Architecture search: an Optuna study in a file, and one run of pelee-train-classifier for each trial."""
 
 import shutil
 import subprocess
@@ -30,18 +30,21 @@ from weights.card import CARD_NAME, Card
 from weights.store import resolve, save_model
 
 STUDY = "search.db"
+TRAINER = "pelee.commands.train_classifier"  # module of pelee-train-classifier
+TRIAL_FAILED, INTERRUPTED = 2, 130  # its exit codes
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What is searched and how.
+    """Configuration of a search.
 
     Attributes:
         output: the search's folder; trial number 7 is the run in `trials/0007`.
-        settings: what every trial is trained with, but for its design, its rate and its decay.
-        dataset, root, accelerator: as pelee-train-classifier takes them; class_names: of the data set.
+        settings: training settings of every trial, except for its design, learning rate and weight decay.
+        dataset, root, accelerator: options of pelee-train-classifier.
+        class_names: of the dataset.
         budget: the limit of a design's cost.
-        random: trials that are drawn at random at first; see `DesignSampler`.
+        random: number of random trials at the start; see `DesignSampler`.
         morph: a trial that extends a finished one starts from its weights.
     """
 
@@ -56,16 +59,17 @@ class SearchPlan:
     accelerator: str = "auto"
 
     def folder(self, number: int) -> Path:
-        """The folder of a trial."""
+        """Folder of a trial's run."""
         return self.output / "trials" / f"{number:04}"
 
 
 class ArchitectureSearch:
-    """A search that was begun, or that goes on: everything but what the running trial learned since its last
-    checkpoint is in `plan.output`.
+    """A search, new or resumed from `plan.output`.
+
+    The folder holds the whole state, except for the running trial's training since its last checkpoint.
 
     Raises:
-        SettingsError: the budget is below every design, or the folder holds a search with other settings.
+        SettingsError: every design exceeds the budget, or the folder holds a search with other settings.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
@@ -78,11 +82,11 @@ class ArchitectureSearch:
         self.study = optuna.create_study(
             storage=f"sqlite:///{plan.output / STUDY}",
             study_name="pelee-search",
-            directions=["maximize", "minimize"],  # top-1 in per cent, and the cost
+            directions=["maximize", "minimize"],  # top-1 in percent, and the cost
             load_if_exists=True,
         )
         self._check_begun()
-        # not the same draws again in a search that goes on
+        # a resumed search draws other random designs
         seed = plan.settings.seed + len(self.study.get_trials(deepcopy=False))
         self.study.sampler = DesignSampler(plan.budget, seed=seed, random=plan.random, morph=plan.morph)
 
@@ -100,33 +104,34 @@ class ArchitectureSearch:
         if begun is None:
             self.study.set_user_attr("begun", now)
             if first := plan.budget.shrink_to_fit(PAPER):
-                self.study.enqueue_trial(first)  # PeleeNet itself, or what of it the budget allows
+                self.study.enqueue_trial(first)  # PeleeNet itself, shrunk to the budget
             return
         for key, value in now.items():
             if begun.get(key) != value:
                 raise SettingsError(
                     f"{plan.output} holds a search that was begun with {key} {begun.get(key)!r} and cannot go on with "
-                    f"{value!r}; give the same command again, or name another --output"
+                    f"{value!r}; run the same command again, or name another --output"
                 )
 
     def finished(self) -> list[FrozenTrial]:
-        """The trials that were trained, in their order."""
+        """The trials that were trained, by number."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def attempted(self) -> int:
-        """Trials that were trained, or that broke off by an error of their own."""
+        """Number of trials that were trained or failed."""
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
 
     def step(self) -> int:
-        """Go on with the trial that was interrupted, or train the next one; returns its number.
+        """Resume the interrupted trial, or train the next one; returns its number.
 
         Raises:
-            SettingsError: pelee-train-classifier refused; it has said why. KeyboardInterrupt: ctrl-C.
+            SettingsError: pelee-train-classifier reported an error.
+            KeyboardInterrupt: ctrl-C.
         """
-        for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "start" in left.user_attrs:
-                return self._train(left.number, left.user_attrs)
-            self.study.tell(left.number, state=TrialState.PRUNED)  # killed before it had begun: nothing is lost
+        for interrupted in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "start" in interrupted.user_attrs:
+                return self._train(interrupted.number, interrupted.user_attrs)
+            self.study.tell(interrupted.number, state=TrialState.PRUNED)  # killed before its training
         trial = self.study.ask(SPACE)
         budget = self.plan.budget
         cost = budget.cost(trial.params)
@@ -135,7 +140,7 @@ class ArchitectureSearch:
         trial.set_user_attr("parameters", parameters)
         trial.set_user_attr("multiply_adds", multiply_adds)
         trial.set_user_attr("cost", cost)
-        if cost > budget.limit:  # by a hand other than the sampler's
+        if cost > budget.limit:  # enqueued, not proposed by the sampler
             self.study.tell(trial, state=TrialState.PRUNED)
             return trial.number
         folder = self.plan.folder(trial.number)
@@ -150,13 +155,13 @@ class ArchitectureSearch:
         return PeleeNetConfig(**{**given, **to_model_settings(params)})
 
     def _parent(self, params: Mapping[str, Any]) -> FrozenTrial | None:
-        """The best of the finished trials that this design extends."""
+        """The finished trial of highest top-1 that this design extends; None where there is none."""
         design = self._config(params)
         best_first = sorted(self.finished(), key=lambda trial: -trial.values[0])
         return next((trial for trial in best_first if extends(self._config(trial.params), design)), None)
 
     def _prepare(self, folder: Path, params: Mapping[str, Any], parent: FrozenTrial | None) -> None:
-        """Write what the trial is trained with: its recipe and, where it has a parent, the weights to start from."""
+        """Write the trial's recipe and, where it has a parent, the weights to start from."""
         plan = self.plan
         write_recipe(folder / "recipe.yaml", to_settings(params, plan.settings))
         if parent is None:
@@ -180,27 +185,29 @@ class ArchitectureSearch:
         save_model(folder / "start", to_tensors(child), card, half=False)
 
     def _train(self, number: int, attributes: Mapping[str, Any]) -> int:
-        """Run the trainer for a trial whose folder is prepared, and tell the study what came of it."""
+        """Run the trainer for a prepared trial, and report its result to the study."""
         folder = self.plan.folder(number)
         if not (folder / "model" / CARD_NAME).is_file():
-            code = launch(self._words(folder, attributes["start"] >= 0))
-            if code == 130:
+            code = launch(self._arguments(folder, attributes["start"] >= 0))
+            if code == INTERRUPTED:
                 raise KeyboardInterrupt
-            if code == 2:
-                raise SettingsError(f"trial {number} could not be trained; mend it and give the same command again")
+            if code == TRIAL_FAILED:
+                raise SettingsError(
+                    f"trial {number} could not be trained; fix the error above and run the same command again"
+                )
         if not (folder / "model" / CARD_NAME).is_file():
             self.study.tell(number, state=TrialState.FAIL)
             return number
         card = Card.load(folder / "model")
         top1 = next(score["value"] for score in card.scores if score["metric"] == "top1")
         self.study.tell(number, values=[top1, attributes["cost"]])
-        for name in ("best.ckpt", "last.ckpt"):  # the model holds the weights; these are several times as large
+        for name in ("best.ckpt", "last.ckpt"):  # the model holds the weights; a checkpoint is several times as large
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "start", ignore_errors=True)
         return number
 
-    def _words(self, folder: Path, grown: bool) -> list[str]:
-        """The arguments of pelee-train-classifier."""
+    def _arguments(self, folder: Path, grown: bool) -> list[str]:
+        """Arguments of pelee-train-classifier for a trial."""
         plan = self.plan
         words = ["--model", MODEL, "--dataset", plan.dataset, "--root", str(plan.root)]
         words += ["--recipe", str(folder / "recipe.yaml"), "--output", str(folder), "--accelerator", plan.accelerator]
@@ -209,24 +216,24 @@ class ArchitectureSearch:
         return words + (["--resume"] if (folder / "last.ckpt").is_file() else [])
 
     def describe(self, number: int) -> str:
-        """One line on a trial that is over."""
+        """One line about a finished trial."""
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state is TrialState.PRUNED:
             return f"trial {number}: over the budget, not trained"
         if trial.state is not TrialState.COMPLETE:
-            return f"trial {number}: failed; see what its training said above"
+            return f"trial {number}: failed; see the output of its training above"
         start = trial.user_attrs["start"]
         grown = f", grown from trial {start}" if start >= 0 else ""
         cost = format_cost(trial.values[1], self.plan.budget.unit)
         return f"trial {number}: top-1 {trial.values[0]:.2f} at {cost}{grown}"
 
 
-def launch(words: Sequence[str]) -> int:
-    """Train in a process of its own, which gives back all its memory; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "pelee.commands.train_classifier", *words], check=False).returncode
+def launch(arguments: Sequence[str]) -> int:
+    """Train in a separate process, which frees all its memory at its end; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", TRAINER, *arguments], check=False).returncode
 
 
 def write_recipe(path: Path, settings: ClassifierSettings, comment: str = "") -> None:
-    """Write settings as a recipe that pelee-train-classifier takes, a comment of whole lines above them."""
-    with atomic_path(path) as aside:
-        aside.write_text(comment + yaml.safe_dump(to_plain(settings), sort_keys=False), encoding="utf-8")
+    """Write settings as a recipe of pelee-train-classifier, after a comment of whole lines."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(comment + yaml.safe_dump(to_plain(settings), sort_keys=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Morphisms: a grown network is the function that its parent is, and learns with all that is new."""
+"""Net2Net: a grown network has its parent's function, and all its new channels learn."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ WIDER = {
 
 
 def network(config: PeleeNetConfig, seed: int = 0) -> PeleeNet:
-    """A parent with nothing at its initial value: running statistics, scales, biases, a classifier that tells apart."""
+    """A parent whose running statistics, scales, biases and classifier all differ from their initial values."""
     torch.manual_seed(seed)
     made = PeleeNet(5, config)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def network(config: PeleeNetConfig, seed: int = 0) -> PeleeNet:
     return made
 
 
-def pictures(count: int = 3) -> torch.Tensor:
+def images(count: int = 3) -> torch.Tensor:
     return 255 * torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
@@ -53,14 +53,14 @@ def more(numbers: tuple[int, ...], most: int) -> st.SearchStrategy[tuple[int, ..
 
 @st.composite
 def designs(draw: st.DrawFn) -> tuple[PeleeNetConfig, PeleeNetConfig]:
-    """A parent and a child that is nowhere smaller; every way of making them."""
+    """A parent and a child that is nowhere smaller, over all options of the config."""
     each = st.tuples(*[st.integers(1, 2)] * 4)
     two_way = draw(st.booleans())
     parent = PeleeNetConfig(
         blocks=draw(each),
         growth_rate=draw(st.sampled_from((4, 8))),
         bottleneck_widths=draw(each),
-        # the narrowing of bottlenecks may leave a child's narrower than its parent's
+        # with it, a child's bottlenecks may be narrower than its parent's
         dynamic_bottleneck=False,
         two_way=two_way,
         stem=draw(st.sampled_from(("two-branch", "plain", "none"))),
@@ -68,7 +68,7 @@ def designs(draw: st.DrawFn) -> tuple[PeleeNetConfig, PeleeNetConfig]:
         transitions=draw(st.none() | st.tuples(*[st.integers(4, 12)] * 4)),
         activation=draw(st.sampled_from(("post", "pre"))),
     )
-    opened = draw(st.booleans()) and not two_way  # a second way beside the one
+    opened = draw(st.booleans()) and not two_way  # a second branch next to the first
     child = replace(
         parent,
         blocks=draw(more(parent.blocks, 2)),
@@ -83,14 +83,14 @@ def designs(draw: st.DrawFn) -> tuple[PeleeNetConfig, PeleeNetConfig]:
 
 @settings(max_examples=12)
 @given(designs(), st.booleans())
-def test_a_child_s_output_is_its_parent_s(pair: tuple[PeleeNetConfig, PeleeNetConfig], training: bool) -> None:
-    """In evaluation, and but for the dropout in training, where batch norm goes by the batch."""
+def test_grow_keeps_the_parent_s_output(pair: tuple[PeleeNetConfig, PeleeNetConfig], training: bool) -> None:
+    """In eval mode, and in training mode without dropout, where batch norm uses the batch's statistics."""
     first, second = (replace(config, dropout=0.0) for config in pair)
     parent = network(first).double().train(training)
     child = grow(parent, second)
     with torch.no_grad():
-        expected = parent(pictures())
-        assert torch.allclose(child(pictures()), expected, rtol=1e-9, atol=1e-10)
+        expected = parent(images())
+        assert torch.allclose(child(images()), expected, rtol=1e-9, atol=1e-10)
     assert expected.std() > 0.05
     larger = sum(p.numel() for p in child.parameters()) > sum(p.numel() for p in parent.parameters())
     assert extends(first, second) == larger
@@ -98,8 +98,8 @@ def test_a_child_s_output_is_its_parent_s(pair: tuple[PeleeNetConfig, PeleeNetCo
 
 @pytest.mark.parametrize("activation", ["post", "pre"])
 @pytest.mark.parametrize("what", WIDER)
-def test_all_that_is_new_learns(what: str, activation: str) -> None:
-    """The first step moves what is new by its zeros, the second what feeds it; and the two are not moved alike."""
+def test_new_channels_learn(what: str, activation: str) -> None:
+    """The first step changes the zero weights, the second the new channels; no two of these have equal gradients."""
     base = replace(SMALL, activation=activation, dropout=0.0)
     parent = network(base).double()
     child = grow(parent, replace(base, **WIDER[what]))
@@ -107,13 +107,13 @@ def test_all_that_is_new_learns(what: str, activation: str) -> None:
     labels = torch.tensor([0, 1, 2])
     for _ in range(2):
         optimizer.zero_grad()
-        F.cross_entropy(child(pictures()), labels).backward()
+        F.cross_entropy(child(images()), labels).backward()
         optimizer.step()
     shapes = {name: one.shape for name, one in parent.named_parameters()}
     new = [(name, one) for name, one in child.named_parameters() if shapes.get(name) != one.shape]
     assert new
     for name, one in new:
-        if one.ndim == 4:  # whole new layers, and new rows of those that there were
+        if one.ndim == 4:  # new layers, and new rows of existing ones
             rows = one.grad.flatten(1)[shapes[name][0] if name in shapes else 0 :]  # type: ignore[union-attr]
             if len(rows):
                 assert (rows != 0).any(), name
@@ -121,11 +121,11 @@ def test_all_that_is_new_learns(what: str, activation: str) -> None:
                 assert not torch.allclose(rows[0], rows[1]), name
 
 
-def test_a_grown_network_keeps_type_and_mode() -> None:
+def test_grow_keeps_type_and_mode() -> None:
     parent = network(SMALL).eval()
     child = grow(parent, replace(SMALL, blocks=(2, 2, 2, 2)))
     assert not child.training and next(child.parameters()).dtype == torch.float32
-    assert torch.allclose(child(pictures().float()), parent(pictures().float()), atol=1e-4)
+    assert torch.allclose(child(images().float()), parent(images().float()), atol=1e-4)
 
 
 SMALLER = {
@@ -141,19 +141,19 @@ SMALLER = {
 
 
 @pytest.mark.parametrize("what", SMALLER)
-def test_a_design_that_is_smaller_somewhere_is_refused(what: str) -> None:
+def test_morph_to_a_smaller_design_is_refused(what: str) -> None:
     config = replace(SMALL, **SMALLER[what])
     assert not extends(SMALL, config)
     with pytest.raises(SettingsError, match="does not extend"):
         morph(network(SMALL), PeleeNet(5, config))
 
 
-def test_a_design_extends_others_and_not_itself() -> None:
+def test_extends_is_true_for_larger_designs_only() -> None:
     assert not extends(SMALL, SMALL)
     for changes in WIDER.values():
         assert extends(SMALL, replace(SMALL, **changes)) and not extends(replace(SMALL, **changes), SMALL)
 
 
-def test_a_backbone_without_a_classifier_is_refused() -> None:
+def test_grow_of_a_network_without_a_classifier_is_refused() -> None:
     with pytest.raises(SettingsError, match="without a classifier"):
         grow(PeleeNet(0, SMALL), SMALL)
