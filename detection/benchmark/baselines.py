@@ -8,24 +8,24 @@ import torch
 import torchvision
 from torch import nn
 
-from detection.benchmark.latency import Contender
+from detection.benchmark.latency import BenchmarkCase
 from detection.detector import Detector
 from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network
 from weights.store import resolve
 
 AGAINST = ("eager", "torchvision")
-SURE = 30.0  # a bias of the background by which no box passes the threshold
+BACKGROUND_BIAS = 30.0  # a bias of the background by which no box passes the threshold
 
 
-def contenders(names: list[str], weights: str) -> list[Contender]:
+def cases(names: list[str], weights: str) -> list[BenchmarkCase]:
     """Those of `AGAINST` that are named, each taking one picture a call."""
     found = []
     if "eager" in names:
         detector = Detector(EagerRuntime(weights), resolve(weights).card)
         confidence = detector.card.default_confidence
         found.append(
-            Contender(detector.runtime.name, 1, lambda images: detector.predict_batch(images, confidence), detector)
+            BenchmarkCase(detector.runtime.name, 1, lambda images: detector.predict_batch(images, confidence), detector)
         )
     if "torchvision" in names:
         builders = torchvision.models.detection
@@ -33,7 +33,7 @@ def contenders(names: list[str], weights: str) -> list[Contender]:
             ("torchvision SSDLite320-MobileNetV3", builders.ssdlite320_mobilenet_v3_large),
             ("torchvision SSD300-VGG16", builders.ssd300_vgg16),
         ):
-            found.append(Contender(name, 1, TorchvisionModel(builder(weights=None, weights_backbone=None))))
+            found.append(BenchmarkCase(name, 1, TorchvisionModel(builder(weights=None, weights_backbone=None))))
     return found
 
 
@@ -81,7 +81,7 @@ class TorchvisionModel:
             last = [part for part in module.modules() if isinstance(part, nn.Conv2d)][-1]
             assert last.bias is not None
             with torch.no_grad():
-                last.bias.view(-1, head.num_columns)[:, 0] = SURE
+                last.bias.view(-1, head.num_columns)[:, 0] = BACKGROUND_BIAS
 
     @torch.inference_mode()
     def __call__(self, images: list[np.ndarray]) -> list[dict[str, torch.Tensor]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from detection.benchmark.latency import bare_rate, openvino_model, submit_rate
+from detection.benchmark.latency import async_throughput, openvino_model, raw_throughput
 from detection.detector import Detector
 from detection.inference.options import Search
 from detection.inference.stage_timer import StageTimer
@@ -34,7 +34,7 @@ finally:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
     print(peak, file=sys.stderr)
 """
-WARM_UP_STEPS = 3  # of training
+WARMUP_STEPS = 3  # of training
 
 
 class Silent:
@@ -146,7 +146,7 @@ def time_video(video: str, weights: str, rounds: int, seconds: float) -> dict[st
 
 def network_rate(model: ModelFile | None, detector: Detector, seconds: float) -> float:
     """Pictures a second of the network alone: OpenVINO's own loop where there is a model for it."""
-    return bare_rate(model, seconds) if model is not None else submit_rate(detector, seconds)
+    return raw_throughput(model, seconds) if model is not None else async_throughput(detector, seconds)
 
 
 def decode(item: Item) -> tuple[int, float]:
@@ -183,11 +183,11 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
             self.begin = self.end = 0.0
 
         def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
-            if trainer.global_step == WARM_UP_STEPS:
+            if trainer.global_step == WARMUP_STEPS:
                 self.begin = time.perf_counter()
             self.end = time.perf_counter()
 
-    overrides = {"precision": precision, "max_steps": WARM_UP_STEPS + steps, "batch_size": batch_size}
+    overrides = {"precision": precision, "max_steps": WARMUP_STEPS + steps, "batch_size": batch_size}
     settings = resolve_settings("quick", {**overrides, "size_phases": []})
     dataset = open_dataset("voc", root, split)
     held_out = replace(dataset, records=dataset.records[:batch_size])  # training ends with a validation, untimed

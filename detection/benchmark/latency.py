@@ -18,15 +18,15 @@ from detection.inference.options import Search
 from detection.inference.stage_timer import StageTimer
 from weights.store import ModelFile, find_exports, resolve
 
-WARM_UP = 5  # calls before the first that counts
-PAUSE = 0.3  # seconds between contenders: threads of the one before wait for more work at full speed for up to 0.2
-AGAIN = 2  # calls that do not count at the begin of each round: another network was in the caches
+WARMUP_CALLS = 5  # calls before the first that counts
+PAUSE = 0.3  # seconds between cases: threads of the one before wait for more work at full speed for up to 0.2
+ROUND_WARMUP_CALLS = 2  # calls that do not count at the begin of each round: another network was in the caches
 ROUNDS = 5
 SECONDS = 2.0  # of full load a round
 
 
 @dataclass(eq=False)
-class Contender:
+class BenchmarkCase:
     """One way from pictures in memory to their boxes.
 
     Attributes:
@@ -74,15 +74,15 @@ class Contender:
         return row
 
 
-def our_contenders(
+def own_cases(
     weights: Sequence[str],
     runtimes: Sequence[str],
     precisions: Sequence[str],
     device: str,
     batches: Sequence[int],
-) -> tuple[list[Contender], list[str]]:
+) -> tuple[list[BenchmarkCase], list[str]]:
     """Every runtime and precision that one of the models has, at every batch size; a line for each that is absent."""
-    contenders: dict[tuple[str, int], Contender] = {}
+    cases: dict[tuple[str, int], BenchmarkCase] = {}
     absent = []
     for runtime in runtimes:
         for precision in precisions:
@@ -98,12 +98,12 @@ def our_contenders(
                     name = detector.runtime.name
                     # A timer of its own for each: the runtime, which is large, is shared.
                     own = Detector(detector.runtime, detector.card)
-                    contenders.setdefault((name, batch), Contender(name, batch, _finder(own), own, choice))
+                    cases.setdefault((name, batch), BenchmarkCase(name, batch, _finder(own), own, choice))
                 reason = ""
                 break
             if reason:
                 absent.append(f"{runtime} {precision}: {reason}")
-    return list(contenders.values()), absent
+    return list(cases.values()), absent
 
 
 def _finder(detector: Detector) -> Callable[[list[np.ndarray]], object]:
@@ -111,38 +111,38 @@ def _finder(detector: Detector) -> Callable[[list[np.ndarray]], object]:
     return lambda images: detector.predict_batch(images, confidence)
 
 
-def time_calls(contenders: Sequence[Contender], images: Sequence[np.ndarray], repeats: int) -> None:
-    """Time `repeats` calls of each contender, in interleaved rounds, after a warm-up."""
-    for contender in contenders:
-        for number in range(WARM_UP):
-            contender.call(_part(images, contender.batch, number))
-        if contender.detector is not None:
-            contender.detector.timer = StageTimer()
+def time_calls(cases: Sequence[BenchmarkCase], images: Sequence[np.ndarray], repeats: int) -> None:
+    """Time `repeats` calls of each case, in interleaved rounds, after a warm-up."""
+    for case in cases:
+        for number in range(WARMUP_CALLS):
+            case.call(_part(images, case.batch, number))
+        if case.detector is not None:
+            case.detector.timer = StageTimer()
     for number in range(ROUNDS):
-        for contender in contenders:
+        for case in cases:
             time.sleep(PAUSE)
-            detector = contender.detector
+            detector = case.detector
             timer = detector.timer if detector is not None else None
-            for call in range(-AGAIN, _share(repeats, number)):
+            for call in range(-ROUND_WARMUP_CALLS, _share(repeats, number)):
                 if detector is not None and timer is not None:
                     detector.timer = timer if call >= 0 else StageTimer()
-                part = _part(images, contender.batch, number * repeats + call)
+                part = _part(images, case.batch, number * repeats + call)
                 start = time.perf_counter()
-                contender.call(part)
+                case.call(part)
                 if call >= 0:
-                    contender.times.append(time.perf_counter() - start)
+                    case.times.append(time.perf_counter() - start)
 
 
-def time_in_flight(contenders: Sequence[Contender], seconds: float) -> None:
-    """Measure each of our contenders at batch 1 with several pictures in flight, the bare network, in rounds."""
-    loaded = [(one, one.load("throughput")) for one in contenders if one.choice is not None and one.batch == 1]
+def time_in_flight(cases: Sequence[BenchmarkCase], seconds: float) -> None:
+    """Measure each of our cases at batch 1 with several pictures in flight, the bare network, in rounds."""
+    loaded = [(one, one.load("throughput")) for one in cases if one.choice is not None and one.batch == 1]
     for _ in range(ROUNDS):
-        for contender, detector in loaded:
+        for case, detector in loaded:
             time.sleep(PAUSE)
-            contender.rates.append(submit_rate(detector, seconds))
+            case.rates.append(async_throughput(detector, seconds))
 
 
-def submit_rate(detector: Detector, seconds: float) -> float:
+def async_throughput(detector: Detector, seconds: float) -> float:
     """Pictures a second of a detector's bare network, kept full with as many a call as it takes best."""
     runtime = detector.runtime
     shape = (runtime.batch, runtime.input_size, runtime.input_size, 3)
@@ -161,7 +161,7 @@ def submit_rate(detector: Detector, seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def bare_rate(model: ModelFile, seconds: float) -> float:
+def raw_throughput(model: ModelFile, seconds: float) -> float:
     """Pictures a second of an OpenVINO model alone, as `benchmark_app -hint throughput -infer_precision f32` has it.
 
     OpenVINO's own asynchronous queue, inputs set once, outputs never looked at.
@@ -195,7 +195,7 @@ def openvino_model(name: str) -> ModelFile | None:
     return min(fitting, key=lambda one: one.export is not None and one.export.precision != "int8", default=None)
 
 
-def time_suppression(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> dict[str, float]:
+def time_nms(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> dict[str, float]:
     """Milliseconds of postprocessing a picture: the median at the card's threshold, and the worst picture's at 0.01.
 
     The worst is the picture whose median over `repeats` is the highest.

@@ -17,8 +17,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure what the options ask for.
 
     Returns:
-        Plain values: "machine", "settings", "networks" (a row for each contender, fastest first, see
-        `bench_speed.Contender.row`), "absent", "postprocess_ms", "start", and "video" and "training" where wanted.
+        Plain values: "machine", "settings", "networks" (a row for each case, fastest first, see
+        `bench_speed.BenchmarkCase.row`), "absent", "postprocess_ms", "start", and "video" and "training" where wanted.
     """
     import cv2
 
@@ -30,54 +30,54 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     paths = find_images(options.pictures)
     cv2.setNumThreads(1)  # as pelee-detect has it
     images = [read_image(path) for path in paths[:64]]  # what is in memory at once
-    contenders, absent = bench_speed.our_contenders(
+    cases, absent = bench_speed.own_cases(
         options.weights, options.runtime, options.precision, options.device, options.batch
     )
-    ours = list(contenders)
+    ours = list(cases)
     if options.against:
-        contenders += _against(options)
+        cases += _against(options)
     result: dict[str, Any] = {
         "machine": machine,
         "settings": {
             "weights": options.weights,
             "pictures": len(images),
             "repeats": options.repeats,
-            "warm_up": bench_speed.WARM_UP,
+            "warm_up": bench_speed.WARMUP_CALLS,
             "rounds": bench_speed.ROUNDS,
         },
         "absent": absent,
     }
-    bench_speed.time_calls(contenders, images, options.repeats)
+    bench_speed.time_calls(cases, images, options.repeats)
     bench_speed.time_in_flight(ours, bench_speed.SECONDS)
-    contenders.sort(key=lambda one: sum(one.times) / one.batch)
-    rows = {id(one): one.row() for one in contenders}
+    cases.sort(key=lambda one: sum(one.times) / one.batch)
+    rows = {id(one): one.row() for one in cases}
     result["networks"] = list(rows.values())
-    _measure_alone(options, contenders, rows, str(paths[0]))
+    _measure_alone(options, cases, rows, str(paths[0]))
     if ours and ours[0].detector is not None:
-        result["postprocess_ms"] = bench_speed.time_suppression(ours[0].detector, images, 20)
+        result["postprocess_ms"] = bench_speed.time_nms(ours[0].detector, images, 20)
     _measure_runs(options, result, str(paths[0]))
     return result
 
 
 def _against(options: argparse.Namespace) -> list[Any]:
     from data.errors import SettingsError
-    from detection.benchmark.baselines import AGAINST, contenders
+    from detection.benchmark.baselines import AGAINST, cases
 
     for name in options.against:
         if name not in AGAINST:
             raise SettingsError(f"--against {name} is unknown, expected one of {', '.join(AGAINST)}")
-    return contenders(options.against, options.weights[0])
+    return cases(options.against, options.weights[0])
 
 
 def _measure_alone(
-    options: argparse.Namespace, contenders: Sequence[Any], rows: dict[int, dict[str, Any]], picture: str
+    options: argparse.Namespace, cases: Sequence[Any], rows: dict[int, dict[str, Any]], picture: str
 ) -> None:
     """Add each runtime's memory and mAP to its rows of batch 1."""
     from data.datasets.registry import find_format
     from detection.benchmark.end_to_end import run_command
     from detection.benchmark.latency import measure_map
 
-    for one in contenders:
+    for one in cases:
         if one.choice is None or one.batch != min(options.batch):
             continue
         row = rows[id(one)]

@@ -1,4 +1,4 @@
-"""What the trainer, the files, the exports and the tables ask of a detector's network, whichever it is."""
+"""Detector network interface: `DetectorNetwork` and `DetectorConfig`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from typing import Any, ClassVar, Protocol, Self
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from detection.models.priors import PriorMap, place_priors
+from detection.models.priors import PriorMap, generate_priors
 
-SMALLEST_INPUT = 64
-HEADS = 6
+MIN_INPUT_SIZE = 64
+NUM_HEADS = 6
 
 
 class DetectorConfig(Protocol):
-    """What makes one network: a frozen dataclass of plain values, which a card can hold.
+    """Config of a network: a frozen dataclass of plain values, as stored in a model card.
 
     Attributes:
-        architecture: its name on a card and in the settings.
-        input_multiple: what the sides of its inputs are multiples of.
-        num_classes: classes of objects, background not counted.
-        input_size: side of the square input that it is meant for, in pixels.
-        prior_sizes: each head's smallest prior as a share of the input, and the last one's largest.
+        architecture: name in model cards and settings.
+        input_multiple: the input side must be a multiple of this.
+        num_classes: object classes, without the background.
+        input_size: side of the square input in pixels.
+        prior_sizes: smallest prior of each head as a fraction of the input, then the largest of the last head.
     """
 
     architecture: ClassVar[str]
@@ -38,74 +38,74 @@ class DetectorConfig(Protocol):
 
     @classmethod
     def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """The config from a card's architecture_settings; TypeError or KeyError where they do not fit."""
+        """Config from the architecture_settings of a card. Raises TypeError or KeyError for unknown or missing keys."""
         ...
 
 
 def check_input_size(size: int, multiple: int) -> int:
-    """Return `size`, in pixels, if a network whose inputs are multiples of `multiple` takes it, else SettingsError."""
-    if size < SMALLEST_INPUT or size % multiple:
+    """Return `size` (pixels) if it is a valid multiple of `multiple`. Raises SettingsError otherwise."""
+    if size < MIN_INPUT_SIZE or size % multiple:
         wanted = f"a multiple of {multiple}, " if multiple > 1 else ""
-        raise SettingsError(f"input size {size} does not fit; expected {wanted}at least {SMALLEST_INPUT}")
+        raise SettingsError(f"input size {size} does not fit; expected {wanted}at least {MIN_INPUT_SIZE}")
     return size
 
 
 def check_config(config: DetectorConfig) -> None:
-    """Raise SettingsError for what no network can be built with."""
+    """Raise SettingsError for an invalid input size, class count or number of prior sizes."""
     check_input_size(config.input_size, config.input_multiple)
     if config.num_classes < 1:
         raise SettingsError(f"num_classes is {config.num_classes}; a detector needs at least 1")
-    if len(config.prior_sizes) != HEADS + 1:
+    if len(config.prior_sizes) != NUM_HEADS + 1:
         raise SettingsError(
-            f"prior_sizes has {len(config.prior_sizes)} sizes; expected {HEADS + 1}, one a head and the largest"
+            f"prior_sizes has {len(config.prior_sizes)} sizes; expected {NUM_HEADS + 1}, one per head and the largest"
         )
 
 
 class DetectorNetwork(nn.Module, ABC):
-    """A detector's network: a backbone, and heads that predict against priors.
+    """Base class of detector networks: a backbone and heads that predict relative to priors.
 
     Shapes: (N, 3, S, S) RGB in 0 to 255, uint8 or floating -> class logits (N, P, num_classes + 1), background first,
-    and box offsets (N, P, 4) from the P priors. The same in training and in evaluation.
+    and box offsets (N, P, 4) from the P priors. The outputs are the same in training and evaluation mode.
 
     Attributes:
-        config: its design.
-        backbone: what a classifier's weights can start, and `backbone_lr` applies to.
-        heads: `detection.models.heads.Head`s, in the order of the priors.
-        map_channels: channels of the last two of the `features`, of strides 16 and 32: what a teacher teaches.
+        config: the architecture settings.
+        backbone: initialized from classifier weights; trained at `backbone_lr`.
+        heads: `detection.models.heads.Head` modules, in the order of the priors.
+        feature_channels: channels of the last two `features`, strides 16 and 32, used for feature distillation.
     """
 
     config: DetectorConfig
     backbone: nn.Module
     heads: nn.ModuleList
-    map_channels: tuple[int, int]
+    feature_channels: tuple[int, int]
 
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
-        """The backbone's maps, the last two of them of strides 16 and 32: (N, C, S/stride, S/stride), rounded up."""
+        """Backbone feature maps (N, C, ceil(S/stride), ceil(S/stride)); the last two have strides 16 and 32."""
 
     @abstractmethod
-    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What `forward` returns, from what `features` gives."""
+    def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits and box offsets, as in `forward`, from the maps of `features`."""
 
     @abstractmethod
-    def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
-        """Each head's priors, for an input of so many pixels a side and sizes as `prior_sizes`."""
+    def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
+        """Prior map of each head for an input side in pixels and sizes as in `prior_sizes`."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.predict(self.features(images))
+        return self.forward_head(self.features(images))
 
     def prior_maps(self, input_size: int | None = None, in_pixels: bool = False) -> tuple[PriorMap, ...]:
-        """Each head's priors, for an input of `input_size` or of the configured size.
+        """Prior map of each head for `input_size`, by default the configured size.
 
-        At another size than the configured one they keep their share of the input, or, `in_pixels`, their size in
-        pixels: what a convolution has learnt to tell is how many pixels an object has, whatever the input's size.
+        At other input sizes, priors keep their size relative to the input, or with `in_pixels` their size in pixels
+        (a convolution responds to the size of an object in pixels, independent of the input size).
         """
         size = check_input_size(input_size or self.config.input_size, self.config.input_multiple)
         sizes = self.config.prior_sizes
         if in_pixels:
             sizes = tuple(share * self.config.input_size / size for share in sizes)
-        return self.lay_out(size, sizes)
+        return self.make_prior_maps(size, sizes)
 
     def priors(self, input_size: int | None = None, in_pixels: bool = False) -> Tensor:
-        """(P, 4) priors, cxcywh, relative to the input; the arguments are those of `prior_maps`."""
-        return place_priors(self.prior_maps(input_size, in_pixels))
+        """Priors (P, 4) cxcywh, relative to the input; arguments as in `prior_maps`."""
+        return generate_priors(self.prior_maps(input_size, in_pixels))

@@ -1,4 +1,4 @@
-"""What stands between the feature maps and the predictions: residual prediction blocks and the prediction heads."""
+"""Prediction heads, residual prediction blocks and extra feature layers."""
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +8,9 @@ from pelee.models.layers import ConvUnit
 
 
 class ResBlock(nn.Module):
-    """The residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), a 1×1 shortcut beside 1×1, 3×3, 1×1.
+    """Residual prediction block (figure 5): (N, C, H, W) -> (N, 256, H, W), 1×1 shortcut plus 1×1, 3×3, 1×1.
 
-    The two are added before their ReLU, as in the network that the authors published.
+    The branches are added before the ReLU, as in the network published by the authors.
     """
 
     out_channels = 256
@@ -27,11 +27,11 @@ class ResBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """Class scores and box offsets of the A priors a cell of one map: (N, C, H, W) -> (N, H·W·A, K), (N, H·W·A, 4).
+    """Class logits and box offsets of A priors per cell of a feature map: (N, C, H, W) -> (N, H·W·A, K), (N, H·W·A, 4).
 
     Args:
-        num_outputs: K, classes of objects and the background.
-        classify: (N, C, H, W) -> (N, A·K, H, W); a convolution with a bias, or a sequence that ends in one.
+        num_outputs: K, object classes plus background.
+        classify: (N, C, H, W) -> (N, A·K, H, W); a convolution with bias, or a sequence ending in one.
         regress: (N, C, H, W) -> (N, A·4, H, W).
     """
 
@@ -42,7 +42,7 @@ class Head(nn.Module):
 
     @property
     def class_bias(self) -> Tensor:
-        """(A, K), what each prior's scores begin with: a view of the parameter."""
+        """Bias of the class logits, (A, K): a view of the parameter."""
         (*_, last) = (module for module in self.classify.modules() if isinstance(module, nn.Conv2d))
         assert last.bias is not None
         return last.bias.view(-1, self.num_outputs)
@@ -55,7 +55,7 @@ class Head(nn.Module):
 
 
 class PredictionHead(Head):
-    """Pelee's head: one convolution for the scores of six priors a cell and one for their boxes."""
+    """Head of Pelee: one convolution for the class logits of six priors per cell and one for their offsets."""
 
     def __init__(self, in_channels: int, num_outputs: int, kernel_size: int) -> None:
         padding = kernel_size // 2
@@ -67,21 +67,21 @@ class PredictionHead(Head):
 
 
 class ExtraBlock(nn.Module):
-    """One of the small maps beyond the backbone: a 1×1 convolution and a 3×3 one that shrinks the map.
+    """Extra feature layer after the backbone: a 1×1 convolution and a 3×3 one that shrinks the map.
 
-    The first halves it (10 to 5), the others use no padding (5 to 3, 3 to 1). A map too small for an unpadded 3×3,
-    as small inputs give, is padded and keeps its size.
+    Stride 2 halves the map (10 to 5); stride 1 uses no padding (5 to 3, 3 to 1). A map too small for an unpadded 3×3
+    convolution (small inputs) is padded and keeps its size.
     """
 
-    def __init__(self, in_channels: int, middle: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.reduce = ConvUnit(in_channels, middle, 1)
-        self.shrink = ConvUnit(middle, out_channels, 3, stride, padding=1 if stride == 2 else 0)
+        self.reduce = ConvUnit(in_channels, mid_channels, 1)
+        self.shrink = ConvUnit(mid_channels, out_channels, 3, stride, padding=1 if stride == 2 else 0)
 
     @staticmethod
     def output_cells(cells: int, stride: int) -> int:
-        """Cells a side of the output for `cells` a side of the input."""
+        """Output side in cells for an input side of `cells`."""
         if stride == 2:
             return (cells + 1) // 2
         return cells - 2 if cells >= 3 else cells

@@ -7,9 +7,9 @@ from detection.models.box_coder import decode
 
 
 class DetectionGraph(nn.Module):
-    """A network with its decoding, as runtimes run it: what training never needs and every user does.
+    """Network with normalization, softmax and box decoding, as exported and executed by the runtimes.
 
-    Shapes: (N, S, S, 3) uint8 RGB -> scores (N, P, C) of the objects' classes, 0 to 1, background left out, and boxes
+    Shapes: (N, S, S, 3) uint8 RGB -> scores (N, P, C) of the object classes, 0 to 1, without background, and boxes
     (N, P, 4) xyxy relative to the input, unclipped. For `input_size` and `in_pixels` see `DetectorNetwork.prior_maps`.
     """
 

@@ -1,4 +1,4 @@
-"""Between a network and its file: build what a card describes, check a start from other weights, write a card."""
+"""Loading of a detector network from a model file, and conversion between configs and card settings."""
 
 import dataclasses
 from typing import Any
@@ -11,14 +11,14 @@ from weights.store import ModelFile
 
 
 def to_settings(config: DetectorConfig) -> dict[str, Any]:
-    """The config as a card holds it: plain values, class count and input size left out (the card has them)."""
+    """Card settings of a config: plain values without class count and input size, which the card stores itself."""
     settings = dataclasses.asdict(config)  # type: ignore[call-overload]  # each is a dataclass
     del settings["num_classes"], settings["input_size"]
     return settings
 
 
 def to_config(model: ModelFile) -> DetectorConfig:
-    """The network's design as the card tells it. Raises WeightsError for a card that describes no detector's."""
+    """Config described by the card of a model. Raises WeightsError if the card is not that of a detector."""
     card = model.card
     if card.architecture not in ARCHITECTURES:
         known = " or ".join(map(repr, ARCHITECTURES))
@@ -32,7 +32,7 @@ def to_config(model: ModelFile) -> DetectorConfig:
 
 
 def load_network(model: ModelFile) -> DetectorNetwork:
-    """The network of a model file with its weights, verified, in eval mode."""
+    """Network of a model file with verified weights, in eval mode."""
     network = build(to_config(model))
     fill(network, model)
     return network.eval()

@@ -18,15 +18,15 @@ EXTRA_CHANNELS = 256
 
 @dataclass(frozen=True, slots=True)
 class PeleeConfig:
-    """What makes one Pelee; the defaults are the paper's for VOC.
+    """Config of a Pelee network; the defaults are the paper's for VOC.
 
     Attributes:
-        num_classes: classes of objects, background not counted.
-        input_size: side of the square input that it is meant for, in pixels: a multiple of 16, at least 64.
-        prior_sizes: each head's smallest prior as a share of the input, and the last one's largest.
-        res_blocks: a residual prediction block before every head; without, the heads see the maps themselves.
+        num_classes: object classes, without the background.
+        input_size: side of the square input in pixels: a multiple of 16, at least 64.
+        prior_sizes: smallest prior of each head as a fraction of the input, then the largest of the last head.
+        res_blocks: a residual prediction block before every head; without it, the heads read the feature maps directly.
         head_kernel: kernel size of the prediction convolutions, 1 or 3.
-        use_38x38: take the first head from the stride-8 map, as SSD does, in place of a second one on 19×19.
+        use_38x38: put the first head on the stride-8 map, as in SSD, instead of a second one on 19×19.
         backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32.
     """
 
@@ -50,14 +50,14 @@ class PeleeConfig:
 
     @classmethod
     def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """As `DetectorConfig` says."""
+        """See `DetectorConfig.from_card`."""
         own = dict(settings)
         backbone = PeleeNetConfig(**own.pop("backbone"))
         return cls(num_classes=num_classes, input_size=input_size, backbone=backbone, **own)
 
 
 def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
-    """Cells a side of each of the six heads' maps: 304 -> 19, 19, 10, 5, 3, 1."""
+    """Feature map side of each of the six heads, in cells: 304 -> 19, 19, 10, 5, 3, 1."""
     stride8, stride16 = input_size // 8, input_size // 16
     stride32 = (stride16 + 1) // 2
     extra1 = ExtraBlock.output_cells(stride32, 2)
@@ -66,7 +66,7 @@ def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:
     return (stride8 if use_38x38 else stride16, stride16, stride32, extra1, extra2, extra3)
 
 
-#: The published ones, by name.
+#: Published configs by name.
 DESIGNS = {
     "pelee-voc": PeleeConfig(),
     "pelee-coco": PeleeConfig(num_classes=80, prior_sizes=COCO_SIZES),
@@ -74,7 +74,7 @@ DESIGNS = {
 
 
 class Pelee(DetectorNetwork):
-    """The paper's network; shapes as `DetectorNetwork` says, with 5,142 priors at 304×304."""
+    """The network of the paper; shapes as in `DetectorNetwork`, with 5,142 priors at 304×304."""
 
     config: PeleeConfig
     backbone: PeleeNet
@@ -84,7 +84,7 @@ class Pelee(DetectorNetwork):
         self.config = config = config or PeleeConfig()
         self.backbone = PeleeNet(0, config.backbone)
         _, stage2, stage3, stage4 = self.backbone.feature_info
-        self.map_channels = (stage3.channels, stage4.channels)
+        self.feature_channels = (stage3.channels, stage4.channels)
         self.extras = nn.ModuleList(
             [
                 ExtraBlock(stage4.channels, EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
@@ -99,11 +99,11 @@ class Pelee(DetectorNetwork):
         self.blocks = nn.ModuleList(blocks)
         inputs = [ResBlock.out_channels] * len(channels) if config.res_blocks else channels
         if not config.use_38x38:
-            inputs = [inputs[0], *inputs]  # the 19×19 map serves two heads
+            inputs = [inputs[0], *inputs]  # the 19×19 map feeds two heads
         self.heads = nn.ModuleList(PredictionHead(c, config.num_classes + 1, config.head_kernel) for c in inputs)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for part in (self.extras, self.blocks, self.heads):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
@@ -111,13 +111,13 @@ class Pelee(DetectorNetwork):
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
 
-    def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
+    def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.backbone.features(images)
 
-    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         _, stage2, stage3, x = features
         maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
         for extra in self.extras:

@@ -1,4 +1,4 @@
-"""The detectors' networks by name: what a setting, a card or a table's row builds."""
+"""Registry of detector architectures, by the name used in settings, model cards and tables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from detection.models.base import DetectorConfig, DetectorNetwork
 
 
 class Architecture(NamedTuple):
-    """A kind of network: the class of its configs, and what builds one from a config."""
+    """Descriptor of an architecture: its config class, and a builder of a network from a config."""
 
     config: type[DetectorConfig]
     network: Callable[[Any], DetectorNetwork]
@@ -19,10 +19,10 @@ ARCHITECTURES = {
     config.architecture: Architecture(config, network)
     for config, network in ((model.PeleeConfig, model.Pelee), (ssdlite.SSDLiteConfig, ssdlite.SSDLite))
 }
-#: The published designs, by name.
+#: Published configs by name.
 DESIGNS: dict[str, DetectorConfig] = {**model.DESIGNS, **ssdlite.DESIGNS}
 
 
 def build(config: DetectorConfig) -> DetectorNetwork:
-    """The network that a config describes, with random weights."""
+    """Build the network described by a config, with random weights."""
     return ARCHITECTURES[config.architecture].network(config)

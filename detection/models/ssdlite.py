@@ -1,9 +1,9 @@
-"""SSDLite on MobileNetV2: the peer that the paper measures Pelee against.
+"""SSDLite on MobileNetV2, the baseline that the paper compares Pelee with.
 
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, section 6.2 and table 6:
-4.3 M parameters, 0.8 G multiply-adds and 22.1 mAP on COCO test-dev, at 320×320; Pelee's paper has it at 300×300. What
-the paper leaves open (priors, the reduced widths of the extra layers, initial values) is as in the configuration that
-its authors trained, `ssdlite_mobilenet_v2_coco` of TensorFlow's Object Detection API.
+4.3 M parameters, 0.8 G multiply-adds and 22.1 mAP on COCO test-dev, at 320×320; Pelee's paper uses 300×300. Details
+not given in the paper (priors, reduced widths of the extra layers, initial values) follow the authors' configuration,
+`ssdlite_mobilenet_v2_coco` of TensorFlow's Object Detection API.
 """
 
 from collections.abc import Mapping
@@ -22,23 +22,23 @@ from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 STRIDES = (16, 32, 64, 128, 256, 512)
 EXTRA_CHANNELS = (512, 256, 256, 128)
-#: 0.2 to 0.95 in even steps, and 1 as the last one's largest.
+#: 0.2 to 0.95 in even steps, and 1 as the largest of the last head.
 PRIOR_SIZES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
-REDUCED = 3  # priors a cell of the finest map, which has fewer and a smaller one
-EXPANDED = 14  # the place in torchvision's `features` of block 13, whose expansion is the first head's map
-SMALLEST_WIDTH = 16  # channels that a narrower network's extra layers keep
-DEVIATION = 0.03  # of the initial weights beyond the backbone
+FINEST_MAP_PRIORS = 3  # priors per cell of the finest map: fewer than elsewhere, and one smaller
+EXPANSION_LAYER = 14  # index in torchvision's `features` of block 13, whose expansion feeds the first head
+MIN_EXTRA_CHANNELS = 16  # lower bound of the extra layers' channels in narrow networks
+INIT_STD = 0.03  # of the initial weights after the backbone
 
 
 @dataclass(frozen=True, slots=True)
 class SSDLiteConfig:
-    """What makes one SSDLite on MobileNetV2; the defaults are the published one's, for VOC.
+    """Config of SSDLite on MobileNetV2; the defaults are the published ones, for VOC.
 
     Attributes:
-        num_classes: classes of objects, background not counted.
-        input_size: side of the square input that it is meant for, in pixels: at least 64.
-        width: MobileNetV2's width multiplier, for the extra layers, too.
-        prior_sizes: each head's smallest prior as a share of the input, and the last one's largest.
+        num_classes: object classes, without the background.
+        input_size: side of the square input in pixels, at least 64.
+        width: width multiplier of MobileNetV2 and of the extra layers.
+        prior_sizes: smallest prior of each head as a fraction of the input, then the largest of the last head.
     """
 
     architecture: ClassVar[str] = "ssdlite-mobilenetv2"
@@ -56,11 +56,11 @@ class SSDLiteConfig:
 
     @classmethod
     def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """As `DetectorConfig` says."""
+        """See `DetectorConfig.from_card`."""
         return cls(num_classes=num_classes, input_size=input_size, **settings)
 
 
-#: The published ones, by name.
+#: Published configs by name.
 DESIGNS = {
     "ssdlite-mobilenetv2-voc": SSDLiteConfig(),
     "ssdlite-mobilenetv2-coco": SSDLiteConfig(num_classes=80),
@@ -68,16 +68,16 @@ DESIGNS = {
 
 
 def head_map_sizes(input_size: int) -> tuple[int, ...]:
-    """Cells a side of each of the six heads' maps, rounded up: 300 -> 19, 10, 5, 3, 2, 1."""
+    """Feature map side of each of the six heads in cells, rounded up: 300 -> 19, 10, 5, 3, 2, 1."""
     return tuple(-(-input_size // stride) for stride in STRIDES)
 
 
 class MobileNetV2Maps(nn.Module):
-    """torchvision's MobileNetV2 without its classifier, its tensors named as those of the classifier `mobilenet-v2`.
+    """MobileNetV2 of torchvision without its classifier, with the tensor names of the classifier `mobilenet-v2`.
 
-    So its weights start from such a classifier, or from torchvision's (`pelee.models.pretrained.read_weights`).
+    It can be initialized from such a classifier or from torchvision's weights (`pelee.models.pretrained.read_weights`).
 
-    Shapes: (N, 3, H, W) RGB in 0 to 255 -> block 13's expansion, (N, 576, H/16, W/16), and the last map,
+    Shapes: (N, 3, H, W) RGB in 0 to 255 -> expansion of block 13, (N, 576, H/16, W/16), and the last map,
     (N, 1280, H/32, W/32), rounded up.
     """
 
@@ -89,33 +89,33 @@ class MobileNetV2Maps(nn.Module):
         self.network = mobilenet_v2(weights=None, width_mult=width)
         self.network.classifier = nn.Identity()
         layers = self.network.features
-        self.map_channels = (layers[EXPANDED].conv[0].out_channels, layers[-1].out_channels)
+        self.feature_channels = (layers[EXPANSION_LAYER].conv[0].out_channels, layers[-1].out_channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         layers = self.network.features
-        x = layers[:EXPANDED](self.normalize(images))
-        expand, *rest = layers[EXPANDED].conv
+        x = layers[:EXPANSION_LAYER](self.normalize(images))
+        expand, *rest = layers[EXPANSION_LAYER].conv
         expanded = x = expand(x)
-        for part in (*rest, *layers[EXPANDED + 1 :]):
+        for part in (*rest, *layers[EXPANSION_LAYER + 1 :]):
             x = part(x)
         return [expanded, x]
 
 
-def unit(in_channels: int, out_channels: int, kernel_size: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm and ReLU6, as the backbone has them; an odd kernel keeps the map's size."""
+def conv_bn_relu6(in_channels: int, out_channels: int, kernel_size: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution, batch norm and ReLU6, as in the backbone; an odd kernel preserves the map size."""
     from torchvision.ops import Conv2dNormActivation
 
-    made: nn.Sequential = Conv2dNormActivation(
+    block: nn.Sequential = Conv2dNormActivation(
         in_channels, out_channels, kernel_size, groups=groups, activation_layer=nn.ReLU6
     )
-    return made
+    return block
 
 
 class HalvingConv(nn.Conv2d):
     """A depthwise 3×3 convolution of stride 2: (N, C, H, W) -> (N, C, H/2, W/2), rounded up.
 
-    A single cell is convolved with stride 1, which computes the same: with stride 2, PyTorch 2.15's bfloat16 gradient
-    of the weight takes in uninitialised memory there, on a CPU and channels-last.
+    A 1×1 map is convolved with stride 1, which is equivalent: with stride 2, the bfloat16 weight gradient of PyTorch
+    2.15 reads uninitialized memory there (CPU, channels-last).
     """
 
     def __init__(self, channels: int) -> None:
@@ -127,21 +127,22 @@ class HalvingConv(nn.Conv2d):
 
 
 class ExtraLayer(nn.Sequential):
-    """One of the small maps beyond the backbone: 1×1 to half the channels, `HalvingConv`, and 1×1."""
+    """Extra feature layer after the backbone: 1×1 to half the channels, `HalvingConv`, and 1×1."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        middle = out_channels // 2
-        halve = nn.Sequential(HalvingConv(middle), nn.BatchNorm2d(middle), nn.ReLU6(inplace=True))
-        super().__init__(unit(in_channels, middle), halve, unit(middle, out_channels))
+        mid_channels = out_channels // 2
+        halve = nn.Sequential(HalvingConv(mid_channels), nn.BatchNorm2d(mid_channels), nn.ReLU6(inplace=True))
+        super().__init__(conv_bn_relu6(in_channels, mid_channels), halve, conv_bn_relu6(mid_channels, out_channels))
 
 
 class SeparableHead(Head):
-    """SSDLite's head: a depthwise 3×3 and a 1×1 convolution for the scores of a cell's priors, and for their boxes."""
+    """Head of SSDLite: a depthwise 3×3 and a 1×1 convolution each for class logits and box offsets."""
 
     def __init__(self, in_channels: int, num_outputs: int, priors: int) -> None:
         classify, regress = (
             nn.Sequential(
-                unit(in_channels, in_channels, 3, groups=in_channels), nn.Conv2d(in_channels, priors * outputs, 1)
+                conv_bn_relu6(in_channels, in_channels, 3, groups=in_channels),
+                nn.Conv2d(in_channels, priors * outputs, 1),
             )
             for outputs in (num_outputs, 4)
         )
@@ -149,7 +150,7 @@ class SeparableHead(Head):
 
 
 class SSDLite(DetectorNetwork):
-    """The network; shapes as `DetectorNetwork` says, with 1,917 priors at 300×300."""
+    """SSDLite on MobileNetV2; shapes as in `DetectorNetwork`, with 1,917 priors at 300×300."""
 
     config: SSDLiteConfig
     backbone: MobileNetV2Maps
@@ -158,34 +159,34 @@ class SSDLite(DetectorNetwork):
         super().__init__()
         self.config = config = config or SSDLiteConfig()
         self.backbone = MobileNetV2Maps(config.width)
-        self.map_channels = self.backbone.map_channels
-        channels = list(self.map_channels)
+        self.feature_channels = self.backbone.feature_channels
+        channels = list(self.feature_channels)
         self.extras = nn.ModuleList()
-        for wide in EXTRA_CHANNELS:
-            out = max(SMALLEST_WIDTH, int(wide * config.width))
+        for channels_at_width_1 in EXTRA_CHANNELS:
+            out = max(MIN_EXTRA_CHANNELS, int(channels_at_width_1 * config.width))
             self.extras.append(ExtraLayer(channels[-1], out))
             channels.append(out)
-        priors = [REDUCED] + [PRIORS_PER_CELL] * (len(channels) - 1)
+        priors = [FINEST_MAP_PRIORS] + [PRIORS_PER_CELL] * (len(channels) - 1)
         self.heads = nn.ModuleList(
             SeparableHead(c, config.num_classes + 1, count) for c, count in zip(channels, priors, strict=True)
         )
         for part in (self.extras, self.heads):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
-                    nn.init.normal_(module.weight, std=DEVIATION)
+                    nn.init.normal_(module.weight, std=INIT_STD)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
 
-    def lay_out(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
-        """SSD's six priors a cell, but on the finest map three: half the smallest size, and 2:1 and 1:2 of it whole."""
+    def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
+        """SSD's six priors per cell; on the finest map three: half the smallest size, and 2:1 and 1:2 at full size."""
         finest, *others = ssd_maps(head_map_sizes(input_size), sizes)
-        _, _, wide, high, *_ = cell_priors(sizes[0], sizes[1])
-        return (PriorMap(finest.cells, ((sizes[0] / 2, sizes[0] / 2), wide, high)), *others)
+        _, _, wide, tall, *_ = cell_priors(sizes[0], sizes[1])
+        return (PriorMap(finest.cells, ((sizes[0] / 2, sizes[0] / 2), wide, tall)), *others)
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.backbone(images)
 
-    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         maps = list(features)
         for extra in self.extras:
             maps.append(extra(maps[-1]))

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     targets: list[Target]
 
 
-class TrainPictures(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
+class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
     """Augmented training pictures. Objects of a crowd are not trained on; difficult ones are, as the paper does."""
 
     def __init__(self, records: Sequence[Record], settings: TrainSettings) -> None:
@@ -72,7 +72,7 @@ def collate(samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Bat
     return Batch(images, [Target(torch.from_numpy(boxes), torch.from_numpy(labels)) for _, boxes, labels in samples])
 
 
-class EvaluationPictures(TorchDataset[tuple[int, np.ndarray, int, int]]):
+class EvaluationDataset(TorchDataset[tuple[int, np.ndarray, int, int]]):
     """Preprocessed pictures of a split, or of one process's share of it: (record index, (S, S, 3), width, height)."""
 
     def __init__(self, records: Sequence[Record], size: int, rank: int = 0, world_size: int = 1) -> None:

@@ -31,7 +31,7 @@ SEPARABLE = (
     (1024, 2),
     (1024, 1),
 )
-TAUGHT = (11, 13)  # the maps of stride 16 and 32, which that detector's first two heads look at
+TEACHER_LAYERS = (11, 13)  # the maps of stride 16 and 32, which that detector's first two heads look at
 CENTRE, SCALE = 127.5, 0.007843
 
 
@@ -59,7 +59,7 @@ class MobileNetTeacher(nn.Module):
         maps = []
         for number, (depthwise, pointwise) in enumerate(zip(self.depthwise, self.pointwise, strict=True), start=1):
             x = torch.relu(pointwise(torch.relu(depthwise(x))))
-            if number in TAUGHT:
+            if number in TEACHER_LAYERS:
                 maps.append(x)
         return maps
 
@@ -90,7 +90,7 @@ def load_teacher(file: Path) -> MobileNetTeacher:
     return network.eval().requires_grad_(False)
 
 
-class Imitation(nn.Module):
+class FeatureDistillationLoss(nn.Module):
     """The 1×1 convolutions that turn a student's maps into its teacher's, and the distance that is left.
 
     Args:

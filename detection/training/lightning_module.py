@@ -18,10 +18,10 @@ from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.base import DetectorNetwork
 from detection.models.inference_model import DetectionGraph
-from detection.training.dataset import Batch, EvaluationPictures, TrainPictures, collate
-from detection.training.distillation import Imitation, MobileNetTeacher
+from detection.training.dataset import Batch, EvaluationDataset, TrainDataset, collate
+from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss
-from detection.training.sampler import TrainBatches
+from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
 from pelee.training.optimization import RESUMABLE, build_optimizer
 from pelee.training.recipes import check_resumed, to_plain
@@ -30,7 +30,7 @@ from pelee.training.schedules import with_schedule
 MONITOR = "val/mAP"
 
 
-class DetectorTraining(pl.LightningModule):
+class DetectorModule(pl.LightningModule):
     """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split.
 
     Args:
@@ -49,10 +49,10 @@ class DetectorTraining(pl.LightningModule):
         self.network: DetectorNetwork = network.to(memory_format=torch.channels_last)
         self.settings = settings
         self.train_set, self.val_set = train, val
-        self.features, self.predict = network.features, network.predict
+        self.features, self.forward_head = network.features, network.forward_head
         self.imitation = None
         if teacher is not None:
-            self.imitation = Imitation(network.map_channels, teacher.channels)
+            self.imitation = FeatureDistillationLoss(network.feature_channels, teacher.channels)
             self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
         self.found: list[tuple[int, Prediction]] = []
         self.validated_step: int | None = None  # when the held-out split was last measured
@@ -62,7 +62,7 @@ class DetectorTraining(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader[Any]:
-        batches = TrainBatches(
+        batches = ResumableBatchSampler(
             self.train_set.records,
             len(self.train_set.class_names),
             self.settings,
@@ -71,7 +71,7 @@ class DetectorTraining(pl.LightningModule):
             self.trainer.world_size,
         )
         return DataLoader(
-            TrainPictures(self.train_set.records, self.settings),
+            TrainDataset(self.train_set.records, self.settings),
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=self.settings.workers,
@@ -79,7 +79,7 @@ class DetectorTraining(pl.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        share = EvaluationPictures(
+        share = EvaluationDataset(
             self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
         )
         return DataLoader(share, batch_size=16, collate_fn=list, num_workers=self.settings.workers)
@@ -88,13 +88,13 @@ class DetectorTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.settings.compile:
-            self.features, self.predict = torch.compile(self.features), torch.compile(self.predict)
+            self.features, self.forward_head = torch.compile(self.features), torch.compile(self.forward_head)
         if self.imitation is not None:
             self.teachers[0].to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         maps = self.features(batch.images)
-        logits, offsets = self.predict(maps)
+        logits, offsets = self.forward_head(maps)
         input_size = batch.images.shape[-1]
         priors = self.network.priors(input_size, self.settings.pixel_priors).to(logits.device)
         prior_maps = self.network.prior_maps(input_size, self.settings.pixel_priors)

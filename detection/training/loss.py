@@ -15,10 +15,10 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 from detection.models.box_coder import decode
 from detection.models.heads import Head
 from detection.models.priors import PriorMap
-from detection.training.targets import BACKGROUND, Target, assign
+from detection.training.targets import BACKGROUND, Target, build_targets
 
-FOCUS = 2.0  # the focal loss's gamma
-OBJECTS_AT_FIRST = 0.01  # the focal loss's pi
+FOCAL_GAMMA = 2.0  # the focal loss's gamma
+FOCAL_PRIOR = 0.01  # the focal loss's pi
 BOX_LOSSES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
 
 
@@ -27,7 +27,7 @@ class LossSettings:
     """What the loss is made of; the defaults are SSD's, and the network is the same with all of them.
 
     Attributes:
-        assignment: which priors answer for an object: "iou" (`matcher.match`) or "atss" (`matcher.match_adaptive`).
+        assignment: which priors answer for an object: "iou" (`matcher.match`) or "atss" (`matcher.atss_match`).
         class_loss: "softmax", cross-entropy over the matched priors and hard negatives; "focal", over all priors, each
             times (1 - p)^2, p being what it gives its class (Lin et al., ICCV 2017, with a softmax and without alpha);
             or "quality", as "softmax", but a matched prior is to give its class the IoU that its box has, and the
@@ -97,7 +97,7 @@ def multibox_loss(
         maps: each head's, in the order of the priors; for assignment by ATSS.
     """
     logits, offsets = logits.float(), offsets.float()
-    classes, wanted_offsets = assign(targets, priors, maps if settings.assignment == "atss" else None)
+    classes, wanted_offsets = build_targets(targets, priors, maps if settings.assignment == "atss" else None)
     positive = classes != BACKGROUND
     own_priors = priors.expand_as(offsets)[positive]  # (K, 4), as all of the matched
     found, wanted = offsets[positive], wanted_offsets[positive]
@@ -105,9 +105,9 @@ def multibox_loss(
     logarithm = logits.log_softmax(-1)  # (N, P, C + 1)
     as_background = -logarithm[..., BACKGROUND]
     wrong = -logarithm.gather(-1, classes[..., None])[..., 0]  # (N, P) cross-entropy
-    weight = (1 - torch.exp(-wrong)) ** FOCUS if settings.class_loss == "focal" else None
+    weight = (1 - torch.exp(-wrong)) ** FOCAL_GAMMA if settings.class_loss == "focal" else None
     if settings.class_loss == "quality":
-        quality = paired_iou(decode(found.detach(), own_priors), decode(wanted, own_priors))
+        quality = elementwise_box_iou(decode(found.detach(), own_priors), decode(wanted, own_priors))
         wrong = wrong.masked_scatter(positive, quality * wrong[positive] + (1 - quality) * as_background[positive])
     if settings.label_smoothing:
         wrong = wrong.lerp(-logarithm.mean(-1), settings.label_smoothing)
@@ -132,14 +132,14 @@ def multibox_loss(
     return Losses(classification / matched, settings.box_weight * localization / matched)
 
 
-def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+def elementwise_box_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of each of (K, 4) xyxy boxes with its partner: (K,)."""
     shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
     return shared / (areas[0] + areas[1] - shared).clamp(min=torch.finfo(shared.dtype).tiny)
 
 
-def expect_background(heads: Iterable[nn.Module]) -> None:
+def init_focal_bias(heads: Iterable[nn.Module]) -> None:
     """Let new heads give all objects together 1 % at first, so that thousands of background priors do not drown them.
 
     The focal loss needs it, which leaves none out (Lin et al., section 3.3).
@@ -148,4 +148,4 @@ def expect_background(heads: Iterable[nn.Module]) -> None:
         assert isinstance(head, Head)
         objects = head.num_outputs - 1
         with torch.no_grad():
-            head.class_bias[:, BACKGROUND] = math.log(objects * (1 - OBJECTS_AT_FIRST) / OBJECTS_AT_FIRST)
+            head.class_bias[:, BACKGROUND] = math.log(objects * (1 - FOCAL_PRIOR) / FOCAL_PRIOR)

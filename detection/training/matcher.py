@@ -11,7 +11,7 @@ from detection.models.priors import PriorMap
 NEAREST = 9  # cells of every map that an object looks at: k of ATSS
 
 
-def match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
+def ssd_match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
     """Assign the objects of a batch to the priors of their pictures.
 
     Every object first takes the prior that overlaps it best. Where two want the same prior, the pair of larger IoU
@@ -28,23 +28,23 @@ def match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_thres
         (N, P) int64, the index of each prior's object in `boxes`, or -1 for background.
     """
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
-    return _share_priors(iou.where(iou >= iou_threshold, 0.0), iou, pictures, count)
+    return assign_best_priors(iou.where(iou >= iou_threshold, 0.0), iou, pictures, count)
 
 
-def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, maps: Sequence[PriorMap]) -> Tensor:
+def atss_match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, maps: Sequence[PriorMap]) -> Tensor:
     """Assign as ATSS does (Zhang et al., CVPR 2020, algorithm 1): every object sets its own threshold.
 
     An object's candidates are the priors of the `NEAREST` cells of every map, by the distance of the centres. It takes
     those that it overlaps by the mean and the standard deviation of all of them at least and whose centre lies in it;
     a prior that several take goes to the one that it overlaps most. Other than there, no object goes without: as in
-    `match`, each has the prior that it overlaps best.
+    `ssd_match`, each has the prior that it overlaps best.
 
     Args:
-        maps: each head's, in the order of the priors; the rest as in `match`.
+        maps: each head's, in the order of the priors; the rest as in `ssd_match`.
     """
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
     if not len(boxes):
-        return _share_priors(iou, iou, pictures, count)
+        return assign_best_priors(iou, iou, pictures, count)
     distance = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, priors[:, :2])
     candidates, start = [], 0
     for cells, shapes in maps:
@@ -58,15 +58,15 @@ def match_adaptive(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, 
     inside = ((centre > boxes[:, None, :2]) & (centre < boxes[:, None, 2:])).all(-1)
     threshold = overlap.mean(1, keepdim=True) + overlap.std(1, keepdim=True)
     wanted = torch.zeros_like(iou).scatter_(1, chosen, overlap.where((overlap >= threshold) & inside, 0.0))
-    return _share_priors(wanted, iou, pictures, count)
+    return assign_best_priors(wanted, iou, pictures, count)
 
 
-def _share_priors(wanted: Tensor, iou: Tensor, pictures: Tensor, count: int) -> Tensor:
+def assign_best_priors(wanted: Tensor, iou: Tensor, pictures: Tensor, count: int) -> Tensor:
     """Give every prior to the object of its picture that wants it most, and every object its best prior first.
 
     Args:
         wanted: (T, P), how much an object wants a prior; 0 for not at all.
-        iou: (T, P), by which each has its own; pictures, count: as in `match`.
+        iou: (T, P), by which each has its own; pictures, count: as in `ssd_match`.
 
     Returns:
         (N, P) int64, an index of an object or -1.
@@ -84,21 +84,21 @@ def _share_priors(wanted: Tensor, iou: Tensor, pictures: Tensor, count: int) -> 
     matched = torch.where(first < total, first, matched)
 
     forced = iou.argmax(1)  # (T,) each object's own prior
-    for picture in contested(forced, pictures, priors):
+    for picture in conflicts(forced, pictures, priors):
         objects = torch.nonzero(pictures == picture).flatten()
-        forced[objects] = share_out(iou[objects])
+        forced[objects] = greedy_bipartite(iou[objects])
     held = forced >= 0
     matched[pictures[held], forced[held]] = number[held, 0]
     return matched
 
 
-def contested(forced: Tensor, pictures: Tensor, priors: int) -> list[int]:
+def conflicts(forced: Tensor, pictures: Tensor, priors: int) -> list[int]:
     """The pictures in which two objects want the same prior."""
     keys = (pictures * priors + forced).sort().values
     return sorted(set((keys[1:][keys[1:] == keys[:-1]] // priors).tolist()))
 
 
-def share_out(iou: Tensor) -> Tensor:
+def greedy_bipartite(iou: Tensor) -> Tensor:
     """One prior for each object of a picture, the pair of the largest IoU first.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from data.datasets.records import Record
-from detection.models.base import SMALLEST_INPUT
+from detection.models.base import MIN_INPUT_SIZE
 from detection.training.settings import TrainSettings
 
 SCALE_STEP = 32  # a multiple of every network's `input_multiple`
@@ -36,7 +36,7 @@ def repeat_factors(records: Sequence[Record], num_classes: int) -> np.ndarray:
     return np.array([factors[record.labels].max(initial=1.0) for record in records])
 
 
-class TrainBatches(Sampler[list[Sample]]):
+class ResumableBatchSampler(Sampler[list[Sample]]):
     """The batches that are left of the current epoch, for one process of `world_size`.
 
     `batch_size` pictures a step over all processes; what does not fill a batch is left for another epoch's order,
@@ -75,7 +75,7 @@ class TrainBatches(Sampler[list[Sample]]):
         size = settings.size_at(progress)
         if settings.multi_scale:
             reach = int(size * settings.multi_scale) // SCALE_STEP
-            size = max(SMALLEST_INPUT, size + SCALE_STEP * int(rng.integers(-reach, reach + 1)))
+            size = max(MIN_INPUT_SIZE, size + SCALE_STEP * int(rng.integers(-reach, reach + 1)))
         return size
 
     def __iter__(self) -> Iterator[list[Sample]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detection.models.box_coder import encode
 from detection.models.priors import PriorMap
-from detection.training.matcher import match, match_adaptive
+from detection.training.matcher import atss_match, ssd_match
 
 BACKGROUND = 0
 
@@ -20,11 +20,13 @@ class Target(NamedTuple):
     labels: Tensor
 
 
-def assign(targets: Sequence[Target], priors: Tensor, maps: Sequence[PriorMap] | None = None) -> tuple[Tensor, Tensor]:
+def build_targets(
+    targets: Sequence[Target], priors: Tensor, maps: Sequence[PriorMap] | None = None
+) -> tuple[Tensor, Tensor]:
     """What every prior of every picture should predict.
 
     Args:
-        maps: match by `match_adaptive`, with these maps; None for `match`.
+        maps: match by `atss_match`, with these maps; None for `ssd_match`.
 
     Returns:
         classes (N, P) int64, background 0 and label + 1; offsets (N, P, 4), zero where background.
@@ -34,9 +36,9 @@ def assign(targets: Sequence[Target], priors: Tensor, maps: Sequence[PriorMap] |
     counts = torch.tensor([len(target.labels) for target in targets])
     pictures = torch.arange(len(targets)).repeat_interleave(counts).to(priors.device)
     if maps is None:
-        matched = match(boxes, pictures, len(targets), priors)  # (N, P)
+        matched = ssd_match(boxes, pictures, len(targets), priors)  # (N, P)
     else:
-        matched = match_adaptive(boxes, pictures, len(targets), priors, maps)
+        matched = atss_match(boxes, pictures, len(targets), priors, maps)
     picture, prior = torch.nonzero(matched >= 0, as_tuple=True)
     objects = matched[picture, prior]
     classes = torch.zeros_like(matched)

@@ -10,7 +10,7 @@ from data.datasets.records import Dataset
 from data.errors import DatasetError, PeleeError, SettingsError
 from detection.models.base import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
-from detection.training.lightning_module import MONITOR, DetectorTraining
+from detection.training.lightning_module import MONITOR, DetectorModule
 from detection.training.settings import TrainSettings
 from pelee.training.trainer import build_trainer, check_output, fit
 
@@ -50,7 +50,7 @@ def train(
     accelerator: str = "auto",
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
-) -> DetectorTraining:
+) -> DetectorModule:
     """Train a network; checkpoints and logs go to `output`.
 
     The module that comes back holds the weights that did best on the held-out split, as their moving average where
@@ -71,7 +71,7 @@ def train(
     check_fit(train_set, val_set, settings, devices)
     check_output(output, resume)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
-    module = DetectorTraining(network, settings, train_set, val_set, teacher)
+    module = DetectorModule(network, settings, train_set, val_set, teacher)
     trainer = build_trainer(
         settings,
         output,

@@ -61,7 +61,7 @@ def test_predictions_of_two_processes_count_every_picture_once(val_set: Dataset)
     shares = [
         [
             (index, perfect[index])
-            for index in detection.training.dataset.EvaluationPictures(records, 64, rank, 2).indices
+            for index in detection.training.dataset.EvaluationDataset(records, 64, rank, 2).indices
         ]
         for rank in (0, 1)
     ]

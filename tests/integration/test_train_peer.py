@@ -101,5 +101,5 @@ def test_it_learns_beside_a_teacher(train_set: Dataset, tmp_path: Path) -> None:
         accelerator="cpu", progress=False,
     )  # fmt: skip
     assert trained.imitation is not None
-    assert [adapter.in_channels for adapter in trained.imitation.adapters] == list(network.map_channels)
+    assert [adapter.in_channels for adapter in trained.imitation.adapters] == list(network.feature_channels)
     assert trained.best_score == pytest.approx(measure(network, train_set, 90), abs=1e-6)

@@ -17,7 +17,7 @@ from data.images.image_io import write_image
 from detection.benchmark import end_to_end as bench_runs
 from detection.benchmark import latency as bench_speed
 from detection.benchmark import report as bench_report
-from detection.benchmark.latency import AGAIN, ROUNDS, WARM_UP, Contender
+from detection.benchmark.latency import ROUND_WARMUP_CALLS, ROUNDS, WARMUP_CALLS, BenchmarkCase
 from detection.commands import bench as benchmark
 from detection.detector import Detector
 from tests.conftest import TrainedRun
@@ -34,18 +34,18 @@ def test_contenders_take_turns_and_each_is_timed_as_often_as_asked() -> None:
     calls: list[str] = []
     sizes: set[int] = set()
 
-    def contender(name: str, seconds: float, batch: int) -> Contender:
+    def case(name: str, seconds: float, batch: int) -> BenchmarkCase:
         def call(images: list[np.ndarray]) -> None:
             calls.append(name)
             sizes.add(len(images))
             time.sleep(seconds)
 
-        return Contender(name, batch, call)
+        return BenchmarkCase(name, batch, call)
 
-    quick, slow = contender("quick", 0.001, 1), contender("slow", 0.01, 3)
+    quick, slow = case("quick", 0.001, 1), case("slow", 0.01, 3)
     bench_speed.time_calls([quick, slow], [picture(), picture()], repeats=12)
     assert len(quick.times) == len(slow.times) == 12 and sizes == {1, 3}
-    assert calls.count("quick") == calls.count("slow") == WARM_UP + ROUNDS * AGAIN + 12
+    assert calls.count("quick") == calls.count("slow") == WARMUP_CALLS + ROUNDS * ROUND_WARMUP_CALLS + 12
     turns = [name for name, before in zip(calls, [None, *calls], strict=False) if name != before]
     assert turns == ["quick", "slow"] * (1 + ROUNDS)
     assert min(slow.times) >= 0.01 and min(quick.times) >= 0.001
@@ -53,10 +53,10 @@ def test_contenders_take_turns_and_each_is_timed_as_often_as_asked() -> None:
 
 def test_only_calls_that_count_are_in_the_stages() -> None:
     detector = make_detector()
-    contender = Contender("ours", 1, bench_speed._finder(detector), detector)
-    bench_speed.time_calls([contender], [picture()], repeats=7)
+    case = BenchmarkCase("ours", 1, bench_speed._finder(detector), detector)
+    bench_speed.time_calls([case], [picture()], repeats=7)
     assert isinstance(detector.runtime, RectangleRuntime)
-    assert len(detector.runtime.batches) == WARM_UP + ROUNDS * AGAIN + 7
+    assert len(detector.runtime.batches) == WARMUP_CALLS + ROUNDS * ROUND_WARMUP_CALLS + 7
     assert {name: len(times) for name, times in detector.timer._times.items()} == {
         "preprocess": 7,
         "network": 7,
@@ -65,7 +65,7 @@ def test_only_calls_that_count_are_in_the_stages() -> None:
 
 
 def test_a_row_by_hand() -> None:
-    row = Contender("x", 4, lambda images: None, times=[0.01, 0.02, 0.03, 0.04, 0.10], rates=[5, 7, 100]).row()
+    row = BenchmarkCase("x", 4, lambda images: None, times=[0.01, 0.02, 0.03, 0.04, 0.10], rates=[5, 7, 100]).row()
     assert row == {
         "name": "x",
         "batch": 4,
@@ -99,7 +99,7 @@ class TwoAtOnce(RectangleRuntime):
 
 def test_the_bare_network_is_kept_full() -> None:
     runtime = TwoAtOnce()
-    rate = bench_speed.submit_rate(Detector(runtime, make_card()), 0.3)
+    rate = bench_speed.async_throughput(Detector(runtime, make_card()), 0.3)
     runtime.pool.shutdown()
     assert 20 < rate <= 200
     assert runtime.most == runtime.parallel + 1
@@ -117,7 +117,7 @@ def test_what_is_absent_is_named_and_the_rest_is_there(monkeypatch: pytest.Monke
         return Detector(Named(f"{runtime} {precision} {mode}"), make_card())
 
     monkeypatch.setattr(Detector, "load", load)
-    found, absent = bench_speed.our_contenders(["a", "b"], ["openvino", "torch"], ["int8", "f32"], "cpu", [1, 8])
+    found, absent = bench_speed.own_cases(["a", "b"], ["openvino", "torch"], ["int8", "f32"], "cpu", [1, 8])
     assert [(one.name, one.batch) for one in found] == [
         ("openvino f32 latency", 1),
         ("openvino f32 latency", 8),
@@ -130,7 +130,7 @@ def test_what_is_absent_is_named_and_the_rest_is_there(monkeypatch: pytest.Monke
 
 
 def test_suppression_is_timed_at_both_thresholds() -> None:
-    times = bench_speed.time_suppression(make_detector(), [picture(), picture(50, 60, (5, 5, 30, 30))], 3)
+    times = bench_speed.time_nms(make_detector(), [picture(), picture(50, 60, (5, 5, 30, 30))], 3)
     assert set(times) == {"default", "worst_at_0.01"} and all(0 < value < 1000 for value in times.values())
 
 

@@ -20,7 +20,7 @@ from detection.commands.train import main
 from detection.detector import Detector
 from detection.evaluation.f1_threshold import BestF1
 from detection.evaluation.voc_ap import VocResult
-from detection.training.lightning_module import DetectorTraining
+from detection.training.lightning_module import DetectorModule
 from detection.training.settings import resolve_settings
 from pelee.models.peleenet import PeleeNet
 from pelee.training.recipes import parse_overrides, to_plain
@@ -137,15 +137,15 @@ def test_it_is_interrupted_and_resumed(
     """The same run as the fixture's, stopped by ctrl-C in its fourth epoch, ends with the same file."""
     command = resolve(trained_run.output / "model").card.training["command"].replace("'", "").split()[1:]
     command[command.index("--output") + 1] = str(tmp_path / "shapes")
-    original = DetectorTraining.training_step
+    original = DetectorModule.training_step
 
-    def step(self: DetectorTraining, *args: Any) -> Any:
+    def step(self: DetectorModule, *args: Any) -> Any:
         if self.trainer.global_step == 7:
             raise KeyboardInterrupt
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DetectorTraining, "training_step", step)
+        patch.setattr(DetectorModule, "training_step", step)
         assert main(command) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
     assert not (tmp_path / "shapes" / "model").exists()

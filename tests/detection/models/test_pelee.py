@@ -20,7 +20,7 @@ from detection.models.inference_model import DetectionGraph
 from detection.models.pelee import Pelee, PeleeConfig, head_map_sizes
 from detection.models.priors import COCO_SIZES
 from detection.training.loss import multibox_loss
-from detection.training.targets import Target, assign
+from detection.training.targets import Target, build_targets
 from pelee.models.layers import Activation, fuse_conv_bn
 from pelee.models.peleenet import PeleeNetConfig
 
@@ -281,7 +281,7 @@ def test_one_class_from_record_to_result() -> None:
 
     relative = torch.from_numpy(record.boxes / np.array([200, 100, 200, 100], np.float32))
     target = Target(relative, torch.from_numpy(record.labels))
-    classes, offsets = assign([target], network.priors())
+    classes, offsets = build_targets([target], network.priors())
     assert set(classes.unique().tolist()) == {0, 1}
     oracle = Oracle(classes, offsets, 2, network)
     perfect = multibox_loss(*oracle.answer, [target], network.priors())

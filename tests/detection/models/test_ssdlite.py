@@ -18,7 +18,7 @@ from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network, to_config, to_settings
 from detection.models.registry import build
 from detection.models.ssdlite import DESIGNS, HalvingConv, SSDLite, SSDLiteConfig, head_map_sizes
-from detection.training.loss import expect_background, multibox_loss
+from detection.training.loss import init_focal_bias, multibox_loss
 from detection.training.settings import resolve_settings
 from detection.training.targets import Target
 from pelee.models.complexity import count
@@ -62,7 +62,7 @@ def test_published_counts(name: str, input_size: int, parameters: int, millions:
 def test_published_maps() -> None:
     assert head_map_sizes(300) == (19, 10, 5, 3, 2, 1)
     network = SSDLite()
-    assert network.map_channels == (576, 1280)
+    assert network.feature_channels == (576, 1280)
     with torch.no_grad():
         maps = network.eval().features(images(300, 1))
     assert [tuple(m.shape[1:]) for m in maps] == [(576, 19, 19), (1280, 10, 10)]
@@ -140,7 +140,7 @@ def test_loss_trains_the_network(variant: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network, settings = SSDLite(SMALL), resolve_settings(None, {"model": "ssdlite-mobilenetv2", **variant})
     if settings.class_loss == "focal":
-        expect_background(network.heads)
+        init_focal_bias(network.heads)
         logits, _ = network(images())
         assert abs(1 - logits.softmax(-1)[..., 0].mean().item() - 0.01) < 0.005
     targets = [Target(torch.tensor([[0.2, 0.3, 0.7, 0.8]]), torch.tensor([2]))] * 2

@@ -15,8 +15,8 @@ from data.datasets.records import Record
 from data.datasets.registry import open_dataset
 from detection.models.base import check_input_size
 from detection.models.pelee import PeleeConfig
-from detection.training.dataset import EvaluationPictures, TrainPictures, collate
-from detection.training.sampler import Sample, TrainBatches, repeat_factors
+from detection.training.dataset import EvaluationDataset, TrainDataset, collate
+from detection.training.sampler import ResumableBatchSampler, Sample, repeat_factors
 from detection.training.settings import TrainSettings
 
 Batches = list[list[Sample]]
@@ -37,7 +37,7 @@ def records(labels: list[list[int]]) -> list[Record]:
 
 def batches(settings: TrainSettings, pictures: int = 20, step: int = 0, rank: int = 0, world_size: int = 1) -> Batches:
     """What is left at `step` of the epoch that it lies in."""
-    return list(TrainBatches(records([[0]] * pictures), 1, settings, lambda: step, rank, world_size))
+    return list(ResumableBatchSampler(records([[0]] * pictures), 1, settings, lambda: step, rank, world_size))
 
 
 def order(found: Batches) -> list[int]:
@@ -117,7 +117,7 @@ def test_the_phases_are_shares_of_what_max_steps_leaves() -> None:
 
 @given(st.integers(4, 40).map(lambda value: 16 * value), st.floats(0, 1))
 def test_multi_scale_draws_legal_sizes_within_its_share(size: int, share: float) -> None:
-    sampler = TrainBatches(records([[0]]), 1, TrainSettings(input_size=size, multi_scale=share), lambda: 0)
+    sampler = ResumableBatchSampler(records([[0]]), 1, TrainSettings(input_size=size, multi_scale=share), lambda: 0)
     rng = np.random.default_rng(0)
     for drawn in {sampler.input_size_at(0.5, rng) for _ in range(40)}:
         assert check_input_size(drawn, PeleeConfig.input_multiple) == drawn
@@ -147,7 +147,7 @@ def test_balanced_draws_rare_classes_more_often() -> None:
     drawn = np.zeros(3)
     for epoch in range(100):
         step = 10 * epoch
-        for index in order(list(TrainBatches(records(labels), 3, settings, partial(int, step)))):
+        for index in order(list(ResumableBatchSampler(records(labels), 3, settings, partial(int, step)))):
             drawn[labels[index][0]] += 1
     assert drawn.sum() == 10_000
     rare = 2 * 4.359 / (98 + 2 * 4.359)
@@ -174,13 +174,13 @@ def test_collate() -> None:
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
 def test_a_sample_decides_a_training_picture(voc_root: Path, mosaic: float) -> None:
     dataset = open_dataset("voc", voc_root, "trainval")
-    pictures = TrainPictures(dataset.records, TrainSettings(mosaic=mosaic))
+    pictures = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))
     sample = Sample(1, 96, (0, 3, 7))
     image, boxes, labels = pictures[sample]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
     assert boxes.shape == (len(labels), 4) and boxes.min(initial=0) >= 0 and boxes.max(initial=1) <= 1
     pictures[Sample(0, 64, (0, 0, 0))]  # another picture of another size in between changes nothing
-    again = TrainPictures(dataset.records, TrainSettings(mosaic=mosaic))[sample]
+    again = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))[sample]
     for one, other in zip((image, boxes, labels), pictures[sample], strict=True):
         assert np.array_equal(one, other)
     assert np.array_equal(image, again[0])
@@ -190,8 +190,8 @@ def test_a_sample_decides_a_training_picture(voc_root: Path, mosaic: float) -> N
 @pytest.mark.parametrize("ingredient", ["mixup", "copy_paste"])
 def test_mixing_adds_objects_and_is_decided_by_the_sample(voc_root: Path, ingredient: str) -> None:
     dataset = open_dataset("voc", voc_root, "trainval")
-    plain = TrainPictures(dataset.records, TrainSettings())
-    mixing = TrainPictures(dataset.records, TrainSettings(**{ingredient: 1.0}))
+    plain = TrainDataset(dataset.records, TrainSettings())
+    mixing = TrainDataset(dataset.records, TrainSettings(**{ingredient: 1.0}))
     more = 0
     for number in range(8):
         sample = Sample(number, 96, (0, 0, number))
@@ -216,14 +216,14 @@ def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> 
         np.array([False, True, False]),
         np.full(3, 4200, np.float32),
     )
-    pictures = TrainPictures([flagged], TrainSettings())
+    pictures = TrainDataset([flagged], TrainSettings())
     found = [label for seed in range(30) for label in pictures[Sample(0, 64, (0, 0, seed))][2].tolist()]
     assert set(found) == {0, 2}
 
 
 @given(st.integers(0, 30), st.integers(1, 5))
 def test_every_evaluation_picture_falls_to_one_process(count: int, world_size: int) -> None:
-    shares = [EvaluationPictures(records([[0]] * count), 64, rank, world_size) for rank in range(world_size)]
+    shares = [EvaluationDataset(records([[0]] * count), 64, rank, world_size) for rank in range(world_size)]
     indices = [index for share in shares for index in share.indices]
     assert sorted(indices) == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -231,7 +231,7 @@ def test_every_evaluation_picture_falls_to_one_process(count: int, world_size: i
 
 def test_evaluation_pictures_know_their_record_and_size(voc_root: Path) -> None:
     dataset = open_dataset("voc", voc_root, "val")
-    share = EvaluationPictures(dataset.records, 96, rank=1, world_size=3)
+    share = EvaluationDataset(dataset.records, 96, rank=1, world_size=3)
     assert [share[place][0] for place in range(len(share))] == [1]
     _, image, width, height = share[0]
     assert (image.shape, width, height) == ((96, 96, 3), 120, 90)

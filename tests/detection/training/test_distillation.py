@@ -15,8 +15,8 @@ from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.models.pelee import Pelee, PeleeConfig
 from detection.training.caffe_weights import caffe_blobs
-from detection.training.distillation import SEPARABLE, Imitation, MobileNetTeacher, load_teacher
-from detection.training.lightning_module import DetectorTraining
+from detection.training.distillation import SEPARABLE, FeatureDistillationLoss, MobileNetTeacher, load_teacher
+from detection.training.lightning_module import DetectorModule
 from detection.training.settings import TrainSettings
 from detection.training.train import train
 from tests.support import ddp_process as ddp_process
@@ -137,7 +137,7 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes | No
 
 
 def test_imitation_is_the_error_against_standardised_maps() -> None:
-    imitation = Imitation([2], [2])
+    imitation = FeatureDistillationLoss([2], [2])
     with torch.no_grad():
         imitation.adapters[0].weight.zero_()
         imitation.adapters[0].bias.zero_()
@@ -157,7 +157,7 @@ def test_imitation_is_the_error_against_standardised_maps() -> None:
 def test_a_run_comes_nearer_to_its_teacher_and_drops_the_adapters(
     teacher_file: Path, train_set: Dataset, val_set: Dataset, tmp_path: Path
 ) -> None:
-    def run(output: Path, weight: float, resume: bool = False, taught: bool = True) -> DetectorTraining:
+    def run(output: Path, weight: float, resume: bool = False, taught: bool = True) -> DetectorModule:
         torch.manual_seed(0)
         network = Pelee(PeleeConfig(num_classes=3, input_size=64, backbone=ddp_process.BACKBONE))
         settings = TrainSettings(
@@ -182,7 +182,7 @@ def test_a_run_comes_nearer_to_its_teacher_and_drops_the_adapters(
             progress=False,
         )
 
-    def distance(module: DetectorTraining) -> float:
+    def distance(module: DetectorModule) -> float:
         teacher = load_teacher(teacher_file)
         images = [preprocess(read_image(record.image), 64) for record in train_set.records]
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

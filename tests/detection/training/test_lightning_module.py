@@ -18,7 +18,7 @@ from data.errors import DatasetError, ImageError, SettingsError
 from data.images.preprocess import preprocess
 from detection.evaluation.f1_threshold import best_f1
 from detection.models.pelee import Pelee, PeleeConfig
-from detection.training.lightning_module import DetectorTraining
+from detection.training.lightning_module import DetectorModule
 from detection.training.settings import TrainSettings
 from detection.training.train import train
 from tests.support import ddp_process as ddp_process
@@ -45,7 +45,7 @@ def small_network() -> Pelee:
 
 def run(
     own_settings: TrainSettings, train_set: Dataset, val_set: Dataset, output: Path, resume: bool = False
-) -> DetectorTraining:
+) -> DetectorModule:
     return train(
         small_network(), own_settings, train_set, val_set, output, resume=resume, accelerator="cpu", progress=False
     )
@@ -87,14 +87,14 @@ class Plain:
 
 def test_it_learns_four_pictures_by_heart(train_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
-    original = DetectorTraining.training_step
+    original = DetectorModule.training_step
 
-    def step(self: DetectorTraining, *args: Any) -> torch.Tensor:
+    def step(self: DetectorModule, *args: Any) -> torch.Tensor:
         loss = original(self, *args)
         losses.append(float(loss))
         return loss
 
-    monkeypatch.setattr(DetectorTraining, "training_step", step)
+    monkeypatch.setattr(DetectorModule, "training_step", step)
     monkeypatch.setattr(detection.training.dataset, "SSDAugmentation", Plain)
     four = dataclasses.replace(train_set, records=train_set.records[:4])
     often = dataclasses.replace(train_set, records=train_set.records[:4] * 10)  # in epochs of ten steps
@@ -114,7 +114,7 @@ RESUMABLE = settings(ema_decay=0.9, checkpoint_every=2, warmup_steps=2, patience
 
 
 @pytest.fixture(scope="module")
-def whole_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DetectorTraining]:
+def whole_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DetectorModule]:
     """The output of a run that nothing stopped, and what it gave back."""
     folder = tmp_path_factory.mktemp("whole")
     train_set, val_set = (open_dataset("voc", voc_root, split) for split in ("trainval", "val"))
@@ -131,7 +131,7 @@ def whole_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     ],
 )
 def test_a_killed_run_resumes_as_if_it_had_not_been(
-    whole_run: tuple[Path, DetectorTraining],
+    whole_run: tuple[Path, DetectorModule],
     train_set: Dataset,
     val_set: Dataset,
     tmp_path: Path,
@@ -141,15 +141,15 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(
     workers: int,
 ) -> None:
     own = dataclasses.replace(RESUMABLE, workers=workers)
-    original = DetectorTraining.training_step
+    original = DetectorModule.training_step
 
-    def step(self: DetectorTraining, *args: Any) -> torch.Tensor:
+    def step(self: DetectorModule, *args: Any) -> torch.Tensor:
         if self.trainer.global_step == kill_at:
             raise Killed
         return original(self, *args)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(DetectorTraining, "training_step", step)
+        patch.setattr(DetectorModule, "training_step", step)
         run(own, train_set, val_set, tmp_path)
     assert load(tmp_path / "last.ckpt")["global_step"] == saved_at
 
@@ -171,11 +171,11 @@ def test_a_run_killed_while_it_validates_validates_again(
     own = settings(ema_decay=0.9, checkpoint_every=1)
     whole = run(own, train_set, val_set, tmp_path / "whole")
 
-    def die(self: DetectorTraining) -> None:
+    def die(self: DetectorModule) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(DetectorTraining, "on_validation_epoch_end", die)
+        patch.setattr(DetectorModule, "on_validation_epoch_end", die)
         run(own, train_set, val_set, tmp_path / "killed")
     resumed = run(own, train_set, val_set, tmp_path / "killed", resume=True)
     values = [float(row["val/mAP"]) for row in read_csv(tmp_path / "killed") if row.get("val/mAP")]
@@ -268,10 +268,10 @@ def test_early_stopping_stops_and_the_best_is_kept(
 def test_ctrl_c_is_what_it_is(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: DetectorTraining, *args: Any) -> None:
+    def interrupt(self: DetectorModule, *args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(DetectorTraining, "training_step", interrupt)
+    monkeypatch.setattr(DetectorModule, "training_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(settings(), train_set, val_set, tmp_path)
 
@@ -319,7 +319,7 @@ def test_what_cannot_be_trained_on_is_refused(train_set: Dataset, val_set: Datas
 
 
 def test_the_optimiser_moves_every_parameter_once(train_set: Dataset, val_set: Dataset) -> None:
-    module = DetectorTraining(small_network(), settings(lr=0.1, backbone_lr=0.25), train_set, val_set)
+    module = DetectorModule(small_network(), settings(lr=0.1, backbone_lr=0.25), train_set, val_set)
     optimizer: Any = module.configure_optimizers()["optimizer"]
     backbone, rest = optimizer.param_groups
     assert (backbone["initial_lr"], rest["initial_lr"]) == (0.025, 0.1)

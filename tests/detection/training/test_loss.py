@@ -15,8 +15,8 @@ from torchvision.ops import box_convert
 
 from detection.models.priors import VOC_SIZES, make_priors
 from detection.training.loss import Losses, hard_negatives, multibox_loss
-from detection.training.matcher import match
-from detection.training.targets import Target, assign
+from detection.training.matcher import ssd_match
+from detection.training.targets import Target, build_targets
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -42,7 +42,7 @@ def test_assign_by_hand() -> None:
 
     0.01 / (0.2 · 0.1) = 0.5; ln(1/2) / 0.2 = -3.465736.
     """
-    classes, offsets = assign([NOTHING, target([[0.71, 0.5, 0.2, 0.1]], [2])], ROW)
+    classes, offsets = build_targets([NOTHING, target([[0.71, 0.5, 0.2, 0.1]], [2])], ROW)
     assert classes.tolist() == [[0] * 5, [0, 0, 0, 3, 0]]
     assert offsets[1, 3].tolist() == pytest.approx([0.5, 0, 0, -3.465736], abs=1e-4)
     offsets[1, 3] = 0
@@ -51,7 +51,7 @@ def test_assign_by_hand() -> None:
 
 def test_assign_several_objects() -> None:
     things = Target(torch.cat([on_prior(4).boxes, on_prior(0).boxes]), torch.tensor([6, 0]))
-    classes, _ = assign([things], ROW)
+    classes, _ = build_targets([things], ROW)
     assert classes.tolist() == [[1, 0, 0, 0, 7]]
 
 
@@ -203,7 +203,7 @@ def test_against_torchvision(seed: int) -> None:
         [{"boxes": boxes, "labels": labels + 1} for boxes, labels in targets],
         {"bbox_regression": offsets, "cls_logits": logits},
         [box_convert(priors, "cxcywh", "xyxy")] * 4,
-        [match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] for boxes, _ in targets],
+        [ssd_match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] for boxes, _ in targets],
     )
     torch.testing.assert_close(losses.classification, reference["classification"])
     torch.testing.assert_close(losses.localization, reference["bbox_regression"])
@@ -225,7 +225,8 @@ def test_processes_average_to_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
     logits, offsets, targets, priors = random_batch(0)
     whole = multibox_loss(logits, offsets, targets, priors)
     counts = [
-        int((match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] >= 0).sum()) for boxes, _ in targets
+        int((ssd_match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors)[0] >= 0).sum())
+        for boxes, _ in targets
     ]
     parts = []
     for rank, pictures in enumerate((slice(0, 1), slice(1, 4))):

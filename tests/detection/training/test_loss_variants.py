@@ -11,8 +11,8 @@ from torchvision.ops import box_iou
 from detection.models.box_coder import decode, encode
 from detection.models.pelee import Pelee
 from detection.models.priors import VOC_SIZES, ssd_maps
-from detection.training.loss import Losses, LossSettings, expect_background, multibox_loss, paired_iou
-from detection.training.targets import Target, assign
+from detection.training.loss import Losses, LossSettings, elementwise_box_iou, init_focal_bias, multibox_loss
+from detection.training.targets import Target, build_targets
 from tests.detection.training.test_loss import LN2, LOGITS, NOTHING, ROW, on_prior, random_batch, target
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of the random batch's priors
@@ -127,7 +127,7 @@ def test_every_variant_takes_any_number_of_objects_and_gives_finite_gradients(va
 
 def test_the_defaults_are_the_multibox_loss() -> None:
     logits, offsets, targets, priors = random_batch(1)
-    classes, wanted = assign(targets, priors)
+    classes, wanted = build_targets(targets, priors)
     found = multibox_loss(logits, offsets, targets, priors)
     positive = classes > 0
     assert found.localization == F.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum") / positive.sum()
@@ -136,13 +136,13 @@ def test_the_defaults_are_the_multibox_loss() -> None:
 def test_paired_iou_is_the_diagonal_of_box_iou() -> None:
     corner = torch.rand(50, 2, 2)
     a, b = (torch.cat([part, part + torch.rand(50, 2)], 1) for part in corner.unbind(1))
-    torch.testing.assert_close(paired_iou(a, b), box_iou(a, b).diagonal())
-    assert paired_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
+    torch.testing.assert_close(elementwise_box_iou(a, b), box_iou(a, b).diagonal())
+    assert elementwise_box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
 
 
 def test_new_heads_expect_background() -> None:
     network = Pelee()
-    expect_background(network.heads)
+    init_focal_bias(network.heads)
     for head in network.heads:
         features = torch.zeros(1, head.classify.in_channels, 2, 2)  # type: ignore[union-attr,arg-type]
         scores = head(features)[0].softmax(-1)
@@ -152,7 +152,7 @@ def test_new_heads_expect_background() -> None:
 
 def test_wanted_boxes_come_back_from_the_offsets() -> None:
     _, _, targets, priors = random_batch(2)
-    classes, offsets = assign(targets, priors, MAPS)
+    classes, offsets = build_targets(targets, priors, MAPS)
     picture, prior = torch.nonzero(classes, as_tuple=True)
     for number, box in zip(picture.tolist(), decode(offsets[picture, prior], priors[prior]), strict=True):
         assert (targets[number].boxes - box).abs().amax(1).min() < 1e-5

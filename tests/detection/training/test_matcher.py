@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from detection.models.priors import VOC_SIZES, make_priors
-from detection.training.matcher import match as match_batch
+from detection.training.matcher import ssd_match as match_batch
 
 PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
 
@@ -139,7 +139,7 @@ def test_against_a_retelling() -> None:
 
 
 def test_a_batch_is_matched_as_its_pictures_alone() -> None:
-    """Pictures without objects, with contested priors and without, and twice the same."""
+    """Pictures without objects, with conflicts priors and without, and twice the same."""
     crowded = torch.tensor([[0.1, 0.1, 0.4, 0.4]]).repeat(5, 1)
     plain = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.1, 0.7, 0.2, 0.8]])
     parts = [plain, torch.zeros(0, 4), crowded, plain]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.models.priors import VOC_SIZES, PriorMap, place_priors, ssd_maps
-from detection.training.matcher import NEAREST, match_adaptive
+from detection.models.priors import VOC_SIZES, PriorMap, generate_priors, ssd_maps
+from detection.training.matcher import NEAREST, atss_match
 from tests.detection.training.test_matcher import PRIORS, random_boxes
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of PRIORS
@@ -16,12 +16,12 @@ UNLIKE = (PriorMap(4, MAPS[0].shapes[:3]), *MAPS[1:])  # with fewer priors in a 
 
 def match(boxes: Tensor, maps: tuple[PriorMap, ...] = MAPS) -> Tensor:
     """One picture's."""
-    return match_adaptive(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, place_priors(maps), maps)[0]
+    return atss_match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, generate_priors(maps), maps)[0]
 
 
 def retold(boxes: Tensor, maps: tuple[PriorMap, ...]) -> list[int]:
     """Algorithm 1, an object at a time, and then each object's own prior."""
-    priors = place_priors(maps)
+    priors = generate_priors(maps)
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
     taken: dict[int, tuple[float, int]] = {}
     for number, box in enumerate(boxes):
@@ -55,8 +55,8 @@ def test_against_a_retelling(maps: tuple[PriorMap, ...]) -> None:
         generator = torch.Generator().manual_seed(seed)
         corner = torch.rand(4, 2, generator=generator) * 0.5
         boxes = torch.cat([corner, corner + 0.1 + 0.4 * torch.rand(4, 2, generator=generator)], 1)
-        own = box_iou(boxes, box_convert(place_priors(maps), "cxcywh", "xyxy")).argmax(1).tolist()
-        if len(set(own)) == len(own):  # who yields to whom is `share_out`'s, tested with `match`
+        own = box_iou(boxes, box_convert(generate_priors(maps), "cxcywh", "xyxy")).argmax(1).tolist()
+        if len(set(own)) == len(own):  # who yields to whom is `greedy_bipartite`'s, tested with `ssd_match`
             assert match(boxes, maps).tolist() == retold(boxes, maps), seed
             compared += 1
     assert compared > 5
@@ -90,7 +90,7 @@ def test_properties(rows: list[list[float]]) -> None:
 def test_a_batch_is_matched_as_its_pictures_alone() -> None:
     first = torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.0, 1.0, 0.5]])
     second = torch.tensor([[0.3, 0.2, 0.9, 0.7]])
-    together = match_adaptive(torch.cat([first, second]), torch.tensor([0, 0, 2]), 3, PRIORS, MAPS)
+    together = atss_match(torch.cat([first, second]), torch.tensor([0, 0, 2]), 3, PRIORS, MAPS)
     assert together[0].tolist() == match(first).tolist()
     assert (together[1] == -1).all()
     alone = match(second)
