@@ -33,7 +33,11 @@ def add_check(commands: Any) -> None:
     check.add_argument("--quick", action="store_true", help="read the images' headers only")
     check.add_argument("--json", metavar="FILE", help="write all findings as JSON; - is standard output")
     check.add_argument("--sheet", type=Path, metavar="FILE", help="write a sheet of random images with their boxes")
-    check.add_argument("--pictures", type=positive_int, default=24, metavar="N", help="images on the sheet (24)")
+    check.add_argument("--num-images", type=positive_int, default=24, metavar="N", help="images on the sheet (24)")
+    # Deprecated name of --num-images.
+    check.add_argument(
+        "--pictures", dest="num_images", type=positive_int, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
     check.add_argument("--seed", type=int, default=0, help="seed of the choice of random images (0)")
     check.set_defaults(body=run_check)
 
@@ -70,7 +74,7 @@ def run_check(arguments: argparse.Namespace) -> int:
             with atomic_path(arguments.json) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
     if arguments.sheet:
-        write_image(arguments.sheet, contact_sheet(datasets, count=arguments.pictures, seed=arguments.seed))
+        write_image(arguments.sheet, contact_sheet(datasets, count=arguments.num_images, seed=arguments.seed))
     return 1 if count_faults([*between, *(finding for report in reports for finding in report.findings)]) else 0
 
 

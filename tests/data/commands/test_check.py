@@ -77,9 +77,10 @@ def test_json_to_standard_output_is_json_alone(root: Path, capsys: pytest.Captur
     assert values["quick"] is True
 
 
-def test_sheet(root: Path) -> None:
+@pytest.mark.parametrize("option", ["--num-images", "--pictures"])  # the second is the old name
+def test_sheet(option: str, root: Path) -> None:
     sheet = root / "sheet.png"
-    assert check(root, "--split", "train", "--sheet", str(sheet), "--pictures", "2") == 0
+    assert check(root, "--split", "train", "--sheet", str(sheet), option, "2") == 0
     assert read_image(sheet).shape == (256 + 18, 2 * 256, 3)
 
 
