@@ -12,7 +12,7 @@ from detection.training.overfit_check import overfit
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the check; exit code 1 where the mAP stays at or below 90."""
-    parser = new_parser(prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0])
+    parser = new_parser(prog="python -m detection.commands.overfit", description=(__doc__ or "").splitlines()[0])
     add_dataset_options(parser, default="voc")
     parser.add_argument("--split", default="2007-trainval")
     parser.add_argument("--pictures", type=int, default=32)

@@ -52,7 +52,7 @@ def test_any_other_error_leaves_the_target_as_it_was(error: Exception, tmp_path:
         write("1")
         raise error
     assert target.read_text() == "before\n"
-    assert os.listdir(tmp_path) == ["out.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
