@@ -1,4 +1,4 @@
-"""`pelee-classify`: pictures in; names with probabilities as a table and as JSON Lines."""
+"""`pelee-classify`: classify images; prints a table, writes JSON Lines."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ examples:
   pelee-classify photos/ --weights runs/flowers/model --json -
 
 exit codes:
-  0    everything was read
-  1    some inputs could not be read: each is a line on stderr, the others are done
-  2    nothing could be read, or an error ended the run: a line on stderr
-  130  ctrl-C: JSON is complete as far as it got
+  0    all images were classified
+  1    some inputs could not be read: one line on stderr for each, the others were classified
+  2    no input could be read, or another error: one line on stderr
+  130  ctrl-C: the JSON Lines written so far are complete
 """
-ROWS = 20  # more pictures than that are told as a count a class
+ROWS = 20  # of the table; more images are summarized as counts of classes
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command line's definition."""
+    """Return the argument parser of the command."""
     parser = new_parser(
         prog="pelee-classify",
-        description="Say what pictures show.",
+        description="Classify images.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "inputs",
         nargs="+",
-        metavar="PICTURE",
-        help="a picture, a folder (with its subfolders), or a pattern such as 'photos/*.jpg'",
+        metavar="IMAGE",
+        help="an image, a folder (with its subfolders), or a pattern such as 'photos/*.jpg'",
     )
-    parser.add_argument("--top", type=positive_int, default=5, metavar="K", help="classes a picture (%(default)s)")
+    parser.add_argument("--top", type=positive_int, default=5, metavar="K", help="classes per image (%(default)s)")
     parser.add_argument(
         "--weights",
         metavar="MODEL",
@@ -103,11 +103,11 @@ def _classify(args: argparse.Namespace) -> int:
         rate = len(rows) / max(time.perf_counter() - started, 1e-9)
         _print_report(rows, to_stderr=to_stdout)
         print(
-            f"{classifier.card.name} on {classifier.runtime}: {len(rows)} pictures, {rate:.1f} pictures/s",
+            f"{classifier.card.name} on {classifier.runtime}: {len(rows)} images, {rate:.1f} images/s",
             file=sys.stderr if to_stdout else sys.stdout,
         )
     if interrupted:
-        print("interrupted; what was written is complete as far as it got", file=sys.stderr)
+        print("interrupted; the results written so far are complete", file=sys.stderr)
         return 130
     if failed:
         return 1 if rows else 2
@@ -115,7 +115,7 @@ def _classify(args: argparse.Namespace) -> int:
 
 
 def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the pictures that the inputs name, each once, and a line for each input that names none."""
+    """Return the image files of the inputs, each once, and one error line for each input without any."""
     from data.errors import ImageError
     from data.images.image_io import find_images
 
@@ -131,7 +131,7 @@ def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _print_report(rows: Sequence[tuple[str, Sequence[ClassScore]]], to_stderr: bool) -> None:
-    """Print the classes of each picture, or of many pictures how often each class came first."""
+    """Print the classes of each image, or above `ROWS` images the number of images of each class."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -141,14 +141,14 @@ def _print_report(rows: Sequence[tuple[str, Sequence[ClassScore]]], to_stderr: b
     if len(rows) > ROWS:
         counts = Counter(top[0].label for _, top in rows)
         table.add_column("class", overflow="fold")
-        table.add_column("pictures", justify="right")
+        table.add_column("images", justify="right")
         for label, count in counts.most_common(ROWS):
             table.add_row(Text(label), str(count))
         if len(counts) > ROWS:
             table.add_section()
             table.add_row(f"{len(counts) - ROWS} more classes", str(sum(sorted(counts.values())[:-ROWS])))
     else:
-        table.add_column("picture", overflow="fold")
+        table.add_column("image", overflow="fold")
         table.add_column("class", overflow="fold")
         table.add_column("score", justify="right")
         for name, top in rows:

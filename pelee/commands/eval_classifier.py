@@ -1,4 +1,4 @@
-"""`pelee-eval-classifier`: how good a classifier is on a split of a data set."""
+"""`pelee-eval-classifier`: evaluate a classifier on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -17,39 +17,47 @@ examples:
   pelee-eval-classifier --weights runs/flowers/model --dataset imagefolder --root flowers --output out/
 
 exit codes:
-  0    every picture was measured
-  1    some pictures could not be read: each is a line on stderr, the others are measured
-  2    nothing was measured: a line on stderr
+  0    all images were evaluated
+  1    some images could not be read: one line on stderr for each, the others were evaluated
+  2    no image was evaluated: one line on stderr
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command line's definition."""
+    """Return the argument parser of the command."""
     parser = new_parser(
         prog="pelee-eval-classifier",
-        description="Measure a classifier: top-1 and top-5, the worst classes, the most confident mistakes.",
+        description="Evaluate a classifier: top-1 and top-5 accuracy, the worst classes, the most confident mistakes.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "--weights", required=True, metavar="MODEL", help="a shipped model's name, a model's folder or file"
     )
-    parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the data")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the data")
-    parser.add_argument("--split", metavar="NAME", help="part of the data (val; test for cifar10 and cars)")
-    parser.add_argument("--size", type=positive_int, metavar="PX", help="side of the network's input (the model's own)")
+    parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the dataset")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the dataset")
+    parser.add_argument("--split", metavar="NAME", help="split of the dataset (val; test for cifar10 and cars)")
     parser.add_argument(
-        "--batch-size", type=positive_int, default=64, metavar="N", help="pictures at a time (%(default)s)"
+        "--input-size", "--size", type=positive_int, metavar="PX", help="side of the network's input (the model's own)"
     )
-    parser.add_argument("--workers", type=positive_int, default=4, metavar="N", help="threads that read (%(default)s)")
     parser.add_argument(
-        "--worst", type=positive_int, default=10, metavar="N", help="classes in the table (%(default)s)"
+        "--batch-size", type=positive_int, default=64, metavar="N", help="images per batch (%(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=positive_int, default=4, metavar="N", help="threads that read images (%(default)s)"
+    )
+    parser.add_argument(
+        "--worst",
+        type=positive_int,
+        default=10,
+        metavar="N",
+        help="number of the worst classes in the table (%(default)s)",
     )
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="write mistakes.png, a page of the most confident ones, and confusion_matrix.png or, of more than 40 "
+        help="write mistakes.png, a page of the most confident mistakes, and confusion_matrix.png or, above 40 "
         "classes, confusions.png",
     )
     add_runtime_options(parser)
@@ -57,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, measure, write; returns the exit code."""
+    """Run the command and return its exit code."""
     args = build_parser().parse_args(argv)
     return run(lambda: _evaluate(args))
 
@@ -70,7 +78,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from data.command_line import missing_part
     from data.errors import SettingsError
 
-    # before the minutes of work, not after them
+    # fail before the evaluation, not after it
     if args.output is not None:
         if importlib.util.find_spec("matplotlib") is None:
             raise SettingsError(missing_part("matplotlib"))
@@ -89,13 +97,13 @@ def _evaluate(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
         mode="throughput",
-        input_size=args.size,
+        input_size=args.input_size,
     )
     split = args.split or LAYOUTS[args.dataset].val_split
     card = classifier.card
-    pictures = open_as_trained(card, args.dataset, args.root, split)
-    view = pictures.crop
-    evaluation = evaluate(classifier, pictures, batch=args.batch_size, workers=args.workers)
+    images = open_as_trained(card, args.dataset, args.root, split)
+    view = images.crop
+    evaluation = evaluate(classifier, images, batch=args.batch_size, workers=args.workers)
     to_stdout = args.json == "-"
     how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box
     print(
@@ -113,23 +121,21 @@ def _evaluate(args: argparse.Namespace) -> int:
         if to_stdout:
             print(text, end="")
         else:
-            with atomic_path(args.json) as aside:
-                aside.write_text(text, encoding="utf-8")
+            with atomic_path(args.json) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     if args.output is not None:
         from pelee.classification.evaluation.plots import plot_confusions, plot_mistakes
 
         wrong = round(len(evaluation.labels) * (1 - evaluation.top1))
         title = (
-            f"{card.name}: the most confident of {wrong} mistakes in {len(evaluation.labels)} pictures of "
+            f"{card.name}: the most confident of {wrong} mistakes in {len(evaluation.labels)} images of "
             f"{evaluation.dataset} {evaluation.split}"
         )
         names = evaluation.class_names
         plot_mistakes(evaluation.mistakes, names, args.output / "mistakes.png", title)
         plot_confusions(evaluation.confusion, names, args.output)
     if evaluation.unreadable:
-        print(
-            f"error: pictures that could not be read and count nowhere: {len(evaluation.unreadable)}", file=sys.stderr
-        )
+        print(f"error: images skipped because they cannot be read: {len(evaluation.unreadable)}", file=sys.stderr)
         for line in first_few(evaluation.unreadable, "--json lists them all"):
             print(f"error: {line}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""`pelee-runs`: runs of the trainers side by side, while they train or when they are done."""
+"""`pelee-runs`: compare training runs, finished or running."""
 
 import argparse
 import sys
@@ -18,20 +18,22 @@ examples:
   pelee-runs runs/ --plot runs.png            every run in the folder
   pelee-runs search/trials --json             a line of JSON for each run
 
-exit codes: 0 done, 1 done, but some folders are no runs, 2 an error, told in one line
+exit codes: 0 done, 1 done, but some folders are no runs, 2 an error, in one line
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's definition."""
+    """Return the argument parser of the command."""
     parser = new_parser(
         prog="pelee-runs",
-        description="Compare runs of pelee-train and pelee-train-classifier: what differs, how well, how fast.",
+        description="Compare runs of pelee-train and pelee-train-classifier: settings that differ, scores, throughput.",
         epilog=EPILOG,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the --output of a run, or a folder of runs")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw score and loss over the steps (.svg, .pdf)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a run, a line each, in place of the table")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="plot score and loss over steps (.png, .svg or .pdf)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON for each run in place of the table")
     return parser
 
 
@@ -80,7 +82,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def as_json(name: str, run: "TrainingRun") -> dict[str, Any]:
-    """A run as one line of `--json` has it: all but the curves of its loss."""
+    """A run as the values of a `--json` line: all except its loss curve."""
     import dataclasses
 
     values = dataclasses.asdict(run)
@@ -90,7 +92,7 @@ def as_json(name: str, run: "TrainingRun") -> dict[str, Any]:
 
 
 def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
-    """Print the runs, a row each, and the command of each below."""
+    """Print a table with one row for each run, then the command of each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -100,11 +102,11 @@ def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
 
     keys = differing_settings(runs)
     table = Table("run", "model", "dataset", "settings that differ", box=None, pad_edge=False, header_style="bold")
-    for title in ("best", "epoch", "step", "of steps", "pictures/s", "time"):
+    for title in ("best", "epoch", "step", "of steps", "images/s", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in zip(names, runs, strict=True):
         settings = ", ".join(
-            f"{key.removeprefix('model_settings.')} {_shown(value)}"
+            f"{key.removeprefix('model_settings.')} {_short_value(value)}"
             for key, value in flatten(one.settings).items()
             if (one.task, key) in keys
         )
@@ -130,8 +132,8 @@ def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
             print(f"{name}: {one.command}")
 
 
-def _shown(value: Any) -> str:
-    """A setting's value, in few characters."""
+def _short_value(value: Any) -> str:
+    """A setting's value, shortened to 60 characters."""
     import json
 
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

@@ -49,7 +49,7 @@ def test_a_folder_a_pattern_and_a_file_each_picture_once(
     ]
     output = capsys.readouterr()
     assert "[cat]" in output.out and "0.700" in output.out and "0.100" not in output.out
-    assert "toy on a table: 3 pictures" in output.out
+    assert "toy on a table: 3 images" in output.out
     assert output.err == ""
 
 
@@ -147,7 +147,7 @@ def test_ctrl_c_keeps_what_was_written(
     assert main([str(tmp_path / "photos"), "--weights", model, "--json", str(target)]) == 130
     assert len(target.read_text().splitlines()) == 2
     output = capsys.readouterr()
-    assert "2 pictures" in output.out and "interrupted" in output.err
+    assert "2 images" in output.out and "interrupted" in output.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["x.png", "--top", "0"], ["x.png", "--top", "two"]])

@@ -85,7 +85,7 @@ def test_the_unreadable_are_named_at_the_end(
     output = capsys.readouterr()
     assert "top-1 100.00" in output.out
     first, second = output.err.splitlines()
-    assert first == "error: pictures that could not be read and count nowhere: 1"
+    assert first == "error: images skipped because they cannot be read: 1"
     assert second.startswith("error: ") and "1.png: not an image" in second
 
 
