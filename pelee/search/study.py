@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from data.atomic_files import atomic_path
 from data.errors import SettingsError
 from pelee.classification.loading import load_network, settings_of
-from pelee.classification.training.settings import ClassifierSettings
+from pelee.classification.training.settings import ClassifierSettings, with_current_names
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import build
 from pelee.search.budget import Budget, format_cost
@@ -106,6 +106,7 @@ class ArchitectureSearch:
             if first := plan.budget.shrink_to_fit(PAPER):
                 self.study.enqueue_trial(first)  # PeleeNet itself, shrunk to the budget
             return
+        begun = with_current_names(begun)
         for key, value in now.items():
             if begun.get(key) != value:
                 raise SettingsError(

@@ -17,7 +17,7 @@ from pelee.classification.training.augmentation import Augmentation
 from pelee.classification.training.dataset import ClassificationBatch, ImageBatches
 from pelee.classification.training.distillation import classifier_input, distillation_loss
 from pelee.classification.training.sampler import ResumableBatchSampler, sequential_batches
-from pelee.classification.training.settings import ClassifierSettings
+from pelee.classification.training.settings import ClassifierSettings, with_current_names
 from pelee.training.finetuning import freeze, parameter_groups, split, summary
 from pelee.training.optimization import RESUMABLE, build_optimizer
 from pelee.training.recipes import check_resumed, to_plain
@@ -173,7 +173,7 @@ class ClassifierModule(pl.LightningModule):
         checkpoint["class_names"] = list(self.train_set.dataset.class_names)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
+        check_resumed(with_current_names(checkpoint["settings"]), self.settings, RESUMABLE)
         if checkpoint["class_names"] != list(self.train_set.dataset.class_names):
             raise SettingsError("the run was begun with other classes than the dataset has; begin another")
         if ("student_head.weight" in checkpoint["state_dict"]) != (self.student_head is not None):

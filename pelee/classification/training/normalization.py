@@ -28,7 +28,7 @@ def network_settings(
         normalization["grey"] = True
     if settings.normalization == "data":
         normalization = channel_statistics(train_set).normalization(normalization.get("grey", False))
-    elif settings.normalization != "usual":
+    elif settings.normalization != "model":
         normalization |= {"mean": settings.normalization.mean, "std": settings.normalization.std}
     return own | ({"normalization": normalization} if normalization else {})
 

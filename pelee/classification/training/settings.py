@@ -1,10 +1,11 @@
 """The settings of a classifier's training: one typed place, filled from a YAML recipe and overridden by flags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data.classification.layouts import LAYOUTS
 from data.errors import SettingsError
@@ -30,6 +31,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a checkpoint or a search, with values that were renamed since it was written."""
+    return {**settings, **({"normalization": "model"} if settings.get("normalization") == "usual" else {})}
+
+
+def _current_name(value: Any) -> Any:
+    """The deprecated name "usual" of "model" is accepted in recipes and flags."""
+    return "model" if value == "usual" else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +71,7 @@ class ClassifierSettings(OptimizationSettings):
         transforms: names of `pelee.classification.training.transforms`, in this order; each says its range there.
         transform_share: probability that a picture is changed by them; it then passes all of them.
         crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.classification.object_crop.ObjectCrop`.
-        normalization: "usual" for the network's own (that of the weights it starts from, else the paper's), "data" for
+        normalization: "model" for the network's own (that of the weights it starts from, else the paper's), "data" for
             mean and standard deviation of the training pictures as they are read, or these as numbers.
         grey: the network takes every picture's grey.
         freeze: what is taken from `--weights` stays as it is, batch norms with their running statistics; what is new
@@ -95,7 +106,7 @@ class ClassifierSettings(OptimizationSettings):
     crop_to_box: bool = False
     box_margin: NotNegative = 0.0
     erase_background: bool = False
-    normalization: Literal["usual", "data"] | GivenNormalization = "usual"
+    normalization: Annotated[Literal["model", "data"] | GivenNormalization, BeforeValidator(_current_name)] = "model"
     grey: bool = False
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     freeze: bool = False

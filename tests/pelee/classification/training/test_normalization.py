@@ -81,7 +81,8 @@ def test_what_is_no_normalisation_is_refused(values: dict[str, list[float]], wor
 
 
 def test_settings_take_a_word_or_numbers() -> None:
-    assert resolve_settings(None, {}).normalization == "usual"
+    assert resolve_settings(None, {}).normalization == "model"
+    assert resolve_settings(None, {"normalization": "usual"}).normalization == "model"  # deprecated name
     settings = resolve_settings(None, {"normalization": GIVEN})
     assert settings.normalization.mean == (120, 110, 100)  # type: ignore[union-attr]
     for wrong in ("imagenet", {"mean": [1, 2, 3]}, GIVEN | {"std": [1, 2, 0]}, GIVEN | {"mean": [1, 2]}):
