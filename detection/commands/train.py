@@ -80,7 +80,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     from detection.models.loading import to_config
     from detection.models.registry import build
     from detection.training.distillation import load_teacher
-    from detection.training.loss import init_focal_bias
+    from detection.training.loss import init_heads
     from detection.training.model_card import check_design, make_card
     from detection.training.train import train
     from pelee.models.pretrained import start_from
@@ -101,8 +101,7 @@ def _train(options: argparse.Namespace, settings: "TrainSettings", command: str)
     commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
     torch.manual_seed(settings.seed)
     network = build(settings.network(len(train_set.class_names)))
-    if settings.class_loss == "focal":
-        init_focal_bias(network.heads)
+    init_heads(network.heads, settings)
     start = None
     if options.weights:
         model = resolve(options.weights)

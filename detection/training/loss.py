@@ -1,13 +1,14 @@
-"""SSD's multibox loss (Liu et al. 2016, section 2.2, equations 1 to 3), and what later detectors have in its place."""
+"""Multibox loss of SSD (Liu et al. 2016, section 2.2, equations 1 to 3) and its alternatives.
+
+The losses are registered by name in `detection.training.loss_settings`.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
@@ -15,64 +16,56 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 from detection.models.box_coder import decode
 from detection.models.heads import Head
 from detection.models.priors import PriorMap
+from detection.training.loss_settings import BOX_LOSSES, CLASSIFICATION_LOSSES, MATCHERS, SSD_LOSS, LossSettings
 from detection.training.targets import BACKGROUND, Target, build_targets
 
-FOCAL_GAMMA = 2.0  # the focal loss's gamma
-FOCAL_PRIOR = 0.01  # the focal loss's pi
-BOX_LOSSES = {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}
+FOCAL_GAMMA = 2.0
+FOCAL_PRIOR = 0.01  # pi of the focal loss: initial probability of all object classes together
 
 
-@dataclass(kw_only=True)
-class LossSettings:
-    """What the loss is made of; the defaults are SSD's, and the network is the same with all of them.
+class LossInputs(NamedTuple):
+    """Predictions and targets of a batch of N images with P priors, K of which are matched over all images.
 
     Attributes:
-        assignment: which priors answer for an object: "iou" (`matcher.match`) or "atss" (`matcher.atss_match`).
-        class_loss: "softmax", cross-entropy over the matched priors and hard negatives; "focal", over all priors, each
-            times (1 - p)^2, p being what it gives its class (Lin et al., ICCV 2017, with a softmax and without alpha);
-            or "quality", as "softmax", but a matched prior is to give its class the IoU that its box has, and the
-            background the rest (after Li et al., "Generalized Focal Loss", NeurIPS 2020).
-        negative_ratio: hard negatives a matched prior; not with "focal".
-        label_smoothing: the share of a prior's target that is spread evenly over all classes and the background.
-        box_loss: "smooth-l1" on the offsets, or 1 - "giou", "diou", "ciou" of the boxes.
-        box_weight: weight of the boxes' loss beside the classes'; an IoU loss is smaller and wants more.
+        log_probabilities: (N, P, C + 1), background first.
+        classes: (N, P) int64, target class of each prior, 0 for background.
+        positive: (N, P) bool, the matched priors.
+        offsets: (K, 4), predicted offsets of the matched priors.
+        target_offsets: (K, 4), their targets, as `box_coder.encode` returns them.
+        priors: (K, 4) cxcywh, relative.
+        settings: the loss settings.
     """
 
-    assignment: Literal["iou", "atss"] = "iou"
-    class_loss: Literal["softmax", "focal", "quality"] = "softmax"
-    negative_ratio: Annotated[float, Field(gt=0)] = 3.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    box_loss: Literal["smooth-l1", "giou", "diou", "ciou"] = "smooth-l1"
-    box_weight: Annotated[float, Field(gt=0)] = 1.0
+    log_probabilities: Tensor
+    classes: Tensor
+    positive: Tensor
+    offsets: Tensor
+    target_offsets: Tensor
+    priors: Tensor
+    settings: LossSettings
 
 
-SSD_LOSS = LossSettings()
+class BoxLoss(Protocol):
+    """Interface of a box loss."""
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """Loss summed over the K matched priors; a scalar."""
+        ...
 
 
-class Losses(NamedTuple):
-    """The two parts of the loss, each divided by the number of matched priors; training minimises their sum."""
+class ClassificationLoss(Protocol):
+    """Interface of a classification loss. A method `init_head(head)`, where there is one, initializes new heads."""
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """Loss summed over images and priors; a scalar."""
+        ...
+
+
+class MultiboxLosses(NamedTuple):
+    """The two parts of the loss, each divided by the number of matched priors; training minimizes their sum."""
 
     classification: Tensor
     localization: Tensor
-
-
-def hard_negatives(background_loss: Tensor, positive: Tensor, ratio: float = 3.0) -> Tensor:
-    """The background priors that count: each picture's worst `ratio` for every positive it has.
-
-    Args:
-        background_loss: (N, P), how wrong each prior would be as background.
-        positive: (N, P) bool.
-
-    Returns:
-        (N, P) bool; none where a picture has no positive.
-    """
-    positives = positive.sum(1, keepdim=True)
-    # What is wanted, and no more than there is.
-    wanted = torch.minimum((positives * ratio).long(), positive.shape[1] - positives)
-    deepest = int(wanted.max())
-    worst = background_loss.detach().masked_fill(positive, -torch.inf).topk(deepest, 1).indices  # (N, K)
-    rank = torch.arange(deepest, device=worst.device).expand_as(worst)
-    return torch.zeros_like(positive).scatter_(1, worst, rank < wanted)
 
 
 def multibox_loss(
@@ -82,44 +75,36 @@ def multibox_loss(
     priors: Tensor,
     settings: LossSettings = SSD_LOSS,
     maps: Sequence[PriorMap] = (),
-) -> Losses:
-    """The loss of one batch; as it stands SSD's.
+) -> MultiboxLosses:
+    """Multibox loss of one batch; by default that of SSD.
 
-    That is softmax cross-entropy over the matched priors and 3 times as many hard negatives, smooth L1 over the
-    matched, both divided by the number of matched priors: over all processes where training is distributed, so that N
-    processes give the gradient of one with the whole batch. Without any object SSD's is zero.
+    The default is softmax cross-entropy over the matched priors and 3 times as many hard negatives, plus smooth L1 over
+    the matched priors, both divided by the number of matched priors. In distributed training this number is summed over
+    all processes, so that N processes give the gradient of one process with the whole batch. The loss of SSD is zero
+    for a batch without objects.
 
     Args:
         logits: (N, P, C + 1), background first.
-        offsets: (N, P, 4), as `boxes.encode` gives them.
+        offsets: (N, P, 4), as `box_coder.encode` returns them.
         priors: (P, 4) cxcywh, relative.
-        settings: what the loss is made of.
-        maps: each head's, in the order of the priors; for assignment by ATSS.
+        settings: names of the losses and of the matcher, and their parameters.
+        maps: prior map of each head, in the order of the priors; required by ATSS.
     """
     logits, offsets = logits.float(), offsets.float()
-    classes, wanted_offsets = build_targets(targets, priors, maps if settings.assignment == "atss" else None)
+    classes, target_offsets = build_targets(targets, priors, MATCHERS[settings.assignment].load(), maps)
     positive = classes != BACKGROUND
-    own_priors = priors.expand_as(offsets)[positive]  # (K, 4), as all of the matched
-    found, wanted = offsets[positive], wanted_offsets[positive]
-
-    logarithm = logits.log_softmax(-1)  # (N, P, C + 1)
-    as_background = -logarithm[..., BACKGROUND]
-    wrong = -logarithm.gather(-1, classes[..., None])[..., 0]  # (N, P) cross-entropy
-    weight = (1 - torch.exp(-wrong)) ** FOCAL_GAMMA if settings.class_loss == "focal" else None
-    if settings.class_loss == "quality":
-        quality = elementwise_box_iou(decode(found.detach(), own_priors), decode(wanted, own_priors))
-        wrong = wrong.masked_scatter(positive, quality * wrong[positive] + (1 - quality) * as_background[positive])
-    if settings.label_smoothing:
-        wrong = wrong.lerp(-logarithm.mean(-1), settings.label_smoothing)
-    if weight is None:
-        weight = (positive | hard_negatives(as_background, positive, settings.negative_ratio)).float()
-    classification = (wrong * weight).sum()
-
-    if settings.box_loss == "smooth-l1":
-        localization = F.smooth_l1_loss(found, wanted, reduction="sum")
-    else:
-        distance = BOX_LOSSES[settings.box_loss]
-        localization = distance(decode(found, own_priors), decode(wanted, own_priors), reduction="sum")
+    inputs = LossInputs(
+        logits.log_softmax(-1),
+        classes,
+        positive,
+        offsets[positive],
+        target_offsets[positive],
+        priors.expand_as(offsets)[positive],
+        settings,
+    )
+    classification_loss: ClassificationLoss = CLASSIFICATION_LOSSES[settings.class_loss].load()
+    box_loss: BoxLoss = BOX_LOSSES[settings.box_loss].load()
+    classification, localization = classification_loss(inputs), box_loss(inputs)
 
     matched = positive.sum().float()
     processes = 1
@@ -129,23 +114,126 @@ def multibox_loss(
         dist.all_reduce(matched)
         processes = dist.get_world_size()
     matched = matched.clamp(min=1) / processes
-    return Losses(classification / matched, settings.box_weight * localization / matched)
+    return MultiboxLosses(classification / matched, settings.box_weight * localization / matched)
 
 
-def elementwise_box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each of (K, 4) xyxy boxes with its partner: (K,)."""
-    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
-    return shared / (areas[0] + areas[1] - shared).clamp(min=torch.finfo(shared.dtype).tiny)
+def init_heads(heads: Iterable[nn.Module], settings: LossSettings) -> None:
+    """Initialize new heads for the classification loss, by its `init_head(head)` if it has one."""
+    init_head = getattr(CLASSIFICATION_LOSSES[settings.class_loss].load(), "init_head", None)
+    if init_head is not None:
+        for head in heads:
+            init_head(head)
 
 
-def init_focal_bias(heads: Iterable[nn.Module]) -> None:
-    """Let new heads give all objects together 1 % at first, so that thousands of background priors do not drown them.
+class SoftmaxLoss:
+    """Cross-entropy over the matched priors and hard negatives, as in SSD."""
 
-    The focal loss needs it, which leaves none out (Lin et al., section 3.3).
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        loss = _smooth_labels(self.prior_losses(inputs), inputs)
+        background_loss = -inputs.log_probabilities[..., BACKGROUND]
+        negative = hard_negatives(background_loss, inputs.positive, inputs.settings.negative_ratio)
+        return (loss * (inputs.positive | negative).float()).sum()
+
+    def prior_losses(self, inputs: LossInputs) -> Tensor:
+        """(N, P), the loss of each prior before label smoothing."""
+        return _cross_entropy(inputs)
+
+
+class QualityLoss(SoftmaxLoss):
+    """As `SoftmaxLoss`, but the target probability of a matched prior's class is the IoU of its predicted box.
+
+    The rest of the target is the background. After Li et al., "Generalized Focal Loss", NeurIPS 2020.
     """
-    for head in heads:
+
+    def prior_losses(self, inputs: LossInputs) -> Tensor:
+        predicted = decode(inputs.offsets.detach(), inputs.priors)  # detached: the IoU is a target
+        quality = elementwise_box_iou(predicted, decode(inputs.target_offsets, inputs.priors))
+        loss, positive = _cross_entropy(inputs), inputs.positive
+        background_loss = -inputs.log_probabilities[..., BACKGROUND]
+        mixed = quality * loss[positive] + (1 - quality) * background_loss[positive]
+        return loss.masked_scatter(positive, mixed)
+
+
+class FocalLoss:
+    """Focal loss over all priors (Lin et al., ICCV 2017), with a softmax and without alpha."""
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        loss = _cross_entropy(inputs)
+        weight = (1 - torch.exp(-loss)) ** FOCAL_GAMMA
+        return (_smooth_labels(loss, inputs) * weight).sum()
+
+    def init_head(self, head: nn.Module) -> None:
+        """Set the biases of a new head so that all object classes together have a probability of `FOCAL_PRIOR`.
+
+        Required by the focal loss, which samples no negatives: otherwise the many background priors dominate the first
+        steps (Lin et al., section 3.3).
+        """
         assert isinstance(head, Head)
         objects = head.num_outputs - 1
         with torch.no_grad():
             head.class_bias[:, BACKGROUND] = math.log(objects * (1 - FOCAL_PRIOR) / FOCAL_PRIOR)
+
+
+SOFTMAX_LOSS, QUALITY_LOSS, FOCAL_LOSS = SoftmaxLoss(), QualityLoss(), FocalLoss()
+
+
+def smooth_l1_loss(inputs: LossInputs) -> Tensor:
+    """Smooth L1 loss of the offsets, as in SSD."""
+    return F.smooth_l1_loss(inputs.offsets, inputs.target_offsets, reduction="sum")
+
+
+def giou_loss(inputs: LossInputs) -> Tensor:
+    """1 - generalized IoU (Rezatofighi et al., CVPR 2019)."""
+    return generalized_box_iou_loss(*_boxes(inputs), reduction="sum")
+
+
+def diou_loss(inputs: LossInputs) -> Tensor:
+    """1 - distance IoU (Zheng et al., AAAI 2020)."""
+    return distance_box_iou_loss(*_boxes(inputs), reduction="sum")
+
+
+def ciou_loss(inputs: LossInputs) -> Tensor:
+    """1 - complete IoU (Zheng et al., AAAI 2020)."""
+    return complete_box_iou_loss(*_boxes(inputs), reduction="sum")
+
+
+def hard_negatives(background_loss: Tensor, positive: Tensor, ratio: float = 3.0) -> Tensor:
+    """Hard negatives: in each image, the `ratio` background priors of largest loss per positive.
+
+    Args:
+        background_loss: (N, P), loss of each prior for the background class.
+        positive: (N, P) bool.
+
+    Returns:
+        (N, P) bool; none where an image has no positive.
+    """
+    positives = positive.sum(1, keepdim=True)
+    # at most as many as there are background priors
+    count = torch.minimum((positives * ratio).long(), positive.shape[1] - positives)
+    largest = int(count.max())
+    hardest = background_loss.detach().masked_fill(positive, -torch.inf).topk(largest, 1).indices  # (N, K)
+    rank = torch.arange(largest, device=hardest.device).expand_as(hardest)
+    return torch.zeros_like(positive).scatter_(1, hardest, rank < count)
+
+
+def elementwise_box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of corresponding boxes: (K, 4) and (K, 4) xyxy -> (K,)."""
+    intersection = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
+    return intersection / (areas[0] + areas[1] - intersection).clamp(min=torch.finfo(intersection.dtype).tiny)
+
+
+def _cross_entropy(inputs: LossInputs) -> Tensor:
+    """(N, P) cross-entropy of each prior."""
+    return -inputs.log_probabilities.gather(-1, inputs.classes[..., None])[..., 0]
+
+
+def _smooth_labels(loss: Tensor, inputs: LossInputs) -> Tensor:
+    """(N, P) losses with the label smoothing of the settings."""
+    smoothing = inputs.settings.label_smoothing
+    return loss.lerp(-inputs.log_probabilities.mean(-1), smoothing) if smoothing else loss
+
+
+def _boxes(inputs: LossInputs) -> tuple[Tensor, Tensor]:
+    """Predicted and target boxes of the matched priors, (K, 4) xyxy each."""
+    return decode(inputs.offsets, inputs.priors), decode(inputs.target_offsets, inputs.priors)

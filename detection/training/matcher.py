@@ -1,6 +1,9 @@
-"""Which prior answers for which object (Liu et al. 2016, section 2.2, "Matching strategy"; Zhang et al. 2020)."""
+"""Matchers assign ground-truth boxes to priors: SSD (Liu et al. 2016, section 2.2), ATSS (Zhang et al. 2020).
 
-from collections.abc import Sequence
+They are registered by name in `detection.training.loss_settings`.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,112 +11,124 @@ from torchvision.ops import box_convert, box_iou
 
 from detection.models.priors import PriorMap
 
-NEAREST = 9  # cells of every map that an object looks at: k of ATSS
+Matcher = Callable[[Tensor, Tensor, int, Tensor, Sequence[PriorMap]], Tensor]
+"""(boxes, images, count, priors, maps) -> (N, P), as `ssd_match`."""
+ATSS_TOPK = 9  # candidate cells per ground truth and map: k of ATSS
 
 
-def ssd_match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    """Assign the objects of a batch to the priors of their pictures.
+def ssd_match(
+    boxes: Tensor,
+    images: Tensor,
+    count: int,
+    priors: Tensor,
+    maps: Sequence[PriorMap] = (),
+    iou_threshold: float = 0.5,
+) -> Tensor:
+    """Match the ground truths of a batch to the priors of their images, as SSD does.
 
-    Every object first takes the prior that overlaps it best. Where two want the same prior, the pair of larger IoU
-    has it and the other object takes the best that is left, so that no object goes without while there are priors.
-    Then each remaining prior takes the object that it overlaps most, if by at least `iou_threshold`.
+    First, each ground truth is matched to its best prior. Where several have the same best prior, the pair of larger
+    IoU is matched and the other ground truth takes its best remaining prior, so that each has a prior while there are
+    enough. Then each remaining prior is matched to the ground truth of largest IoU, if that is at least
+    `iou_threshold`.
 
     Args:
-        boxes: (T, 4) xyxy, relative: the objects of all pictures; T may be 0.
-        pictures: (T,) int64, the picture that each belongs to, ascending.
-        count: pictures in the batch, N.
+        boxes: (T, 4) xyxy, relative: ground truths of all images; T may be 0.
+        images: (T,) int64, image index of each, ascending.
+        count: images in the batch, N.
         priors: (P, 4) cxcywh, relative.
+        maps: unused.
 
     Returns:
-        (N, P) int64, the index of each prior's object in `boxes`, or -1 for background.
+        (N, P) int64, index in `boxes` of the ground truth of each prior, or -1 for background.
     """
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
-    return assign_best_priors(iou.where(iou >= iou_threshold, 0.0), iou, pictures, count)
+    return assign_best_priors(iou.where(iou >= iou_threshold, 0.0), iou, images, count)
 
 
-def atss_match(boxes: Tensor, pictures: Tensor, count: int, priors: Tensor, maps: Sequence[PriorMap]) -> Tensor:
-    """Assign as ATSS does (Zhang et al., CVPR 2020, algorithm 1): every object sets its own threshold.
+def atss_match(boxes: Tensor, images: Tensor, count: int, priors: Tensor, maps: Sequence[PriorMap]) -> Tensor:
+    """Match as ATSS does (Zhang et al., CVPR 2020, algorithm 1), with an adaptive threshold per ground truth.
 
-    An object's candidates are the priors of the `NEAREST` cells of every map, by the distance of the centres. It takes
-    those that it overlaps by the mean and the standard deviation of all of them at least and whose centre lies in it;
-    a prior that several take goes to the one that it overlaps most. Other than there, no object goes without: as in
-    `ssd_match`, each has the prior that it overlaps best.
+    The candidates of a ground truth are the priors of the `ATSS_TOPK` cells of every map whose centers are nearest. It
+    is matched to the candidates whose center lies in it and whose IoU is at least the mean plus the standard deviation
+    over all its candidates; a prior matched several times keeps the ground truth of largest IoU. Unlike in the paper,
+    each ground truth is also matched to its best prior, as in `ssd_match`.
 
     Args:
-        maps: each head's, in the order of the priors; the rest as in `ssd_match`.
+        maps: prior map of each head, in the order of the priors; the others as in `ssd_match`.
     """
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))  # (T, P)
     if not len(boxes):
-        return assign_best_priors(iou, iou, pictures, count)
+        return assign_best_priors(iou, iou, images, count)
     distance = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, priors[:, :2])
     candidates, start = [], 0
     for cells, shapes in maps:
         of_map = cells * cells * len(shapes)
-        near = distance[:, start : start + of_map].topk(min(NEAREST * len(shapes), of_map), largest=False).indices
-        candidates.append(near + start)
+        nearest = distance[:, start : start + of_map].topk(min(ATSS_TOPK * len(shapes), of_map), largest=False).indices
+        candidates.append(nearest + start)
         start += of_map
-    chosen = torch.cat(candidates, 1)  # (T, K)
-    overlap = iou.gather(1, chosen)
-    centre = priors[chosen, :2]
-    inside = ((centre > boxes[:, None, :2]) & (centre < boxes[:, None, 2:])).all(-1)
+    candidate = torch.cat(candidates, 1)  # (T, K)
+    overlap = iou.gather(1, candidate)
+    center = priors[candidate, :2]
+    inside = ((center > boxes[:, None, :2]) & (center < boxes[:, None, 2:])).all(-1)
     threshold = overlap.mean(1, keepdim=True) + overlap.std(1, keepdim=True)
-    wanted = torch.zeros_like(iou).scatter_(1, chosen, overlap.where((overlap >= threshold) & inside, 0.0))
-    return assign_best_priors(wanted, iou, pictures, count)
+    affinity = torch.zeros_like(iou).scatter_(1, candidate, overlap.where((overlap >= threshold) & inside, 0.0))
+    return assign_best_priors(affinity, iou, images, count)
 
 
-def assign_best_priors(wanted: Tensor, iou: Tensor, pictures: Tensor, count: int) -> Tensor:
-    """Give every prior to the object of its picture that wants it most, and every object its best prior first.
+def assign_best_priors(affinity: Tensor, iou: Tensor, images: Tensor, count: int) -> Tensor:
+    """Match each prior to the ground truth of its image of largest affinity, and each ground truth to its best prior.
 
     Args:
-        wanted: (T, P), how much an object wants a prior; 0 for not at all.
-        iou: (T, P), by which each has its own; pictures, count: as in `ssd_match`.
+        affinity: (T, P), 0 where a ground truth must not be matched to a prior.
+        iou: (T, P), determines the best prior of each ground truth, which takes precedence.
+        images, count: as in `ssd_match`.
 
     Returns:
-        (N, P) int64, an index of an object or -1.
+        (N, P) int64, index of a ground truth or -1.
     """
     total, priors = iou.shape
     matched = torch.full((count, priors), -1, dtype=torch.int64, device=iou.device)
     if total == 0:
         return matched
-    rows = pictures[:, None].expand_as(iou)
-    best = torch.zeros(count, priors, device=iou.device).scatter_reduce_(0, rows, wanted, "amax")
-    # Of the objects that want a prior equally, the first one of the picture.
+    rows = images[:, None].expand_as(iou)
+    best = torch.zeros(count, priors, device=iou.device).scatter_reduce_(0, rows, affinity, "amax")
+    # Of ground truths with equal affinity, the first one of the image.
     number = torch.arange(total, device=iou.device)[:, None].expand_as(iou)
-    own = torch.where((wanted == best[pictures]) & (wanted > 0), number, total)
+    own = torch.where((affinity == best[images]) & (affinity > 0), number, total)
     first = torch.full_like(matched, total).scatter_reduce_(0, rows, own, "amin")
     matched = torch.where(first < total, first, matched)
 
-    forced = iou.argmax(1)  # (T,) each object's own prior
-    for picture in conflicts(forced, pictures, priors):
-        objects = torch.nonzero(pictures == picture).flatten()
-        forced[objects] = greedy_bipartite(iou[objects])
-    held = forced >= 0
-    matched[pictures[held], forced[held]] = number[held, 0]
+    best_prior = iou.argmax(1)  # (T,)
+    for image in conflicts(best_prior, images, priors):
+        objects = torch.nonzero(images == image).flatten()
+        best_prior[objects] = greedy_bipartite(iou[objects])
+    assigned = best_prior >= 0
+    matched[images[assigned], best_prior[assigned]] = number[assigned, 0]
     return matched
 
 
-def conflicts(forced: Tensor, pictures: Tensor, priors: int) -> list[int]:
-    """The pictures in which two objects want the same prior."""
-    keys = (pictures * priors + forced).sort().values
+def conflicts(best_prior: Tensor, images: Tensor, priors: int) -> list[int]:
+    """Images in which two ground truths have the same best prior, ascending."""
+    keys = (images * priors + best_prior).sort().values
     return sorted(set((keys[1:][keys[1:] == keys[:-1]] // priors).tolist()))
 
 
 def greedy_bipartite(iou: Tensor) -> Tensor:
-    """One prior for each object of a picture, the pair of the largest IoU first.
+    """Greedy bipartite matching of the ground truths of an image to priors, the pair of largest IoU first.
 
     Args:
-        iou: (n, P) of the picture's objects.
+        iou: (n, P).
 
     Returns:
-        (n,) int64 indices of priors, -1 for objects that come when all are gone.
+        (n,) int64 indices of priors, -1 for ground truths left over when all priors are taken.
     """
     iou = iou.clone()
-    forced = torch.full((len(iou),), -1, dtype=torch.int64, device=iou.device)
+    matched = torch.full((len(iou),), -1, dtype=torch.int64, device=iou.device)
     for _ in range(min(iou.shape)):
         row_best, row_prior = iou.max(1)
         row = row_best.argmax()
         prior = row_prior[row]
-        forced[row] = prior
-        iou[row] = -1  # this object has its prior
-        iou[:, prior] = -1  # and the prior its object
-    return forced
+        matched[row] = prior
+        iou[row] = -1  # this ground truth is matched
+        iou[:, prior] = -1  # and this prior
+    return matched

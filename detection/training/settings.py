@@ -13,7 +13,7 @@ from detection.models.pelee import PeleeConfig
 from detection.models.priors import COCO_SIZES, VOC_SIZES
 from detection.models.registry import ARCHITECTURES
 from detection.models.ssdlite import SSDLiteConfig
-from detection.training.loss import LossSettings
+from detection.training.loss_settings import LossSettings
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 

@@ -18,7 +18,8 @@ from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network, to_config, to_settings
 from detection.models.registry import build
 from detection.models.ssdlite import DESIGNS, HalvingConv, SSDLite, SSDLiteConfig, head_map_sizes
-from detection.training.loss import init_focal_bias, multibox_loss
+from detection.training.loss import init_heads, multibox_loss
+from detection.training.loss_settings import LossSettings
 from detection.training.settings import resolve_settings
 from detection.training.targets import Target
 from pelee.models.complexity import count
@@ -140,7 +141,7 @@ def test_loss_trains_the_network(variant: dict[str, Any]) -> None:
     torch.manual_seed(0)
     network, settings = SSDLite(SMALL), resolve_settings(None, {"model": "ssdlite-mobilenetv2", **variant})
     if settings.class_loss == "focal":
-        init_focal_bias(network.heads)
+        init_heads(network.heads, LossSettings(class_loss="focal"))
         logits, _ = network(images())
         assert abs(1 - logits.softmax(-1)[..., 0].mean().item() - 0.01) < 0.005
     targets = [Target(torch.tensor([[0.2, 0.3, 0.7, 0.8]]), torch.tensor([2]))] * 2

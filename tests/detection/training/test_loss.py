@@ -14,7 +14,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_convert
 
 from detection.models.priors import VOC_SIZES, make_priors
-from detection.training.loss import Losses, hard_negatives, multibox_loss
+from detection.training.loss import MultiboxLosses, hard_negatives, multibox_loss
 from detection.training.matcher import ssd_match
 from detection.training.targets import Target, build_targets
 
@@ -248,6 +248,6 @@ def test_processes_with_fewer_matches_than_processes(monkeypatch: pytest.MonkeyP
     check_mean(parts, whole)
 
 
-def check_mean(parts: list[Losses], whole: Losses) -> None:
+def check_mean(parts: list[MultiboxLosses], whole: MultiboxLosses) -> None:
     for of_parts, of_whole in zip(zip(*parts, strict=True), whole, strict=True):
         torch.testing.assert_close(torch.stack(of_parts).mean(), of_whole)

@@ -11,7 +11,9 @@ from torchvision.ops import box_iou
 from detection.models.box_coder import decode, encode
 from detection.models.pelee import Pelee
 from detection.models.priors import VOC_SIZES, ssd_maps
-from detection.training.loss import Losses, LossSettings, elementwise_box_iou, init_focal_bias, multibox_loss
+from detection.training.loss import MultiboxLosses, elementwise_box_iou, init_heads, multibox_loss
+from detection.training.loss_settings import LossSettings
+from detection.training.matcher import atss_match
 from detection.training.targets import Target, build_targets
 from tests.detection.training.test_loss import LN2, LOGITS, NOTHING, ROW, on_prior, random_batch, target
 
@@ -30,7 +32,7 @@ VARIANTS = [
 
 def losses(
     settings: dict[str, object], logits: list[list[list[float]]] | Tensor, targets: list[Target], offsets: Tensor
-) -> Losses:
+) -> MultiboxLosses:
     return multibox_loss(torch.as_tensor(logits), offsets, targets, ROW, LossSettings(**settings))  # type: ignore[arg-type]
 
 
@@ -142,7 +144,7 @@ def test_paired_iou_is_the_diagonal_of_box_iou() -> None:
 
 def test_new_heads_expect_background() -> None:
     network = Pelee()
-    init_focal_bias(network.heads)
+    init_heads(network.heads, LossSettings(class_loss="focal"))
     for head in network.heads:
         features = torch.zeros(1, head.classify.in_channels, 2, 2)  # type: ignore[union-attr,arg-type]
         scores = head(features)[0].softmax(-1)
@@ -152,7 +154,7 @@ def test_new_heads_expect_background() -> None:
 
 def test_wanted_boxes_come_back_from_the_offsets() -> None:
     _, _, targets, priors = random_batch(2)
-    classes, offsets = build_targets(targets, priors, MAPS)
+    classes, offsets = build_targets(targets, priors, atss_match, MAPS)
     picture, prior = torch.nonzero(classes, as_tuple=True)
     for number, box in zip(picture.tolist(), decode(offsets[picture, prior], priors[prior]), strict=True):
         assert (targets[number].boxes - box).abs().amax(1).min() < 1e-5

@@ -14,7 +14,7 @@ PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
 
 def match(boxes: Tensor, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
     """One picture's."""
-    return match_batch(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors, iou_threshold)[0]
+    return match_batch(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors, iou_threshold=iou_threshold)[0]
 
 
 def from_corners(rows: list[list[float]]) -> Tensor:

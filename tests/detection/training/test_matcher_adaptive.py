@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
 from detection.models.priors import VOC_SIZES, PriorMap, generate_priors, ssd_maps
-from detection.training.matcher import NEAREST, atss_match
+from detection.training.matcher import ATSS_TOPK, atss_match
 from tests.detection.training.test_matcher import PRIORS, random_boxes
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of PRIORS
@@ -30,7 +30,7 @@ def retold(boxes: Tensor, maps: tuple[PriorMap, ...]) -> list[int]:
         for cells, shapes in maps:
             size = cells * cells * len(shapes)
             distance = (priors[start : start + size, :2] - centre).norm(dim=1)
-            candidates += (distance.argsort(stable=True)[: NEAREST * len(shapes)] + start).tolist()
+            candidates += (distance.argsort(stable=True)[: ATSS_TOPK * len(shapes)] + start).tolist()
             start += size
         overlaps = iou[number, candidates]
         threshold = overlaps.mean() + overlaps.std()
