@@ -49,6 +49,7 @@ def train_command(
     """
     import yaml
 
+    from pelee.training.precision import resolve_precision
     from pelee.training.recipes import parse_overrides, to_plain
 
     settings = resolve(options.recipe, parse_overrides(words), options.dataset)
@@ -57,6 +58,8 @@ def train_command(
         return 0
     if not options.dataset or not options.root:
         raise SettingsError(f"--dataset and --root are needed; see {program} --help")
+    settings, reason = resolve_precision(settings, options.accelerator)
+    print(f"precision {settings.precision}: {reason}")
     # A run that was resumed is the run that was begun: its card tells the command without the flag.
     command = [program, *(word for word in arguments if word != "--resume")]
     return train(options, settings, shlex.join(command))

@@ -11,7 +11,7 @@ from torch import nn
 
 from data.errors import SettingsError
 
-Precision = Literal["bf16", "fp16", "fp32"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Schedule = Literal["cosine", "multi-step", "geometric", "triangular2", "plateau"]
 OptimizerName = Literal["sgd", "adamw", "adam"]
 Rate = Annotated[float, Field(gt=0)]
@@ -56,6 +56,8 @@ class OptimizationSettings:
         input_size: side of the network's input in pixels.
         size_phases: (size, share) pairs: that input size until that share of the schedule is over, `input_size`
             afterwards. Smaller inputs first cost a fraction and learn nearly as much; any order of sizes is taken.
+        precision: "auto" is bf16 where the device computes it natively, else fp32 (`pelee.training.precision`). A run
+            may be resumed in another precision, on a machine of another kind.
         compile: `torch.compile` the network: it costs a minute or two for every input size, and pays on a GPU; on two
             CPU cores a step is a tenth quicker.
         validate_every: epochs from one measurement of the held-out split to the next.
@@ -85,7 +87,7 @@ class OptimizationSettings:
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     input_size: int = 304
     size_phases: tuple[tuple[int, Annotated[float, Field(ge=0, le=1)]], ...] = ()
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     compile: bool = False
     seed: int = 0
     workers: Annotated[int, Field(ge=0)] = 0
@@ -130,7 +132,7 @@ class OptimizationSettings:
 
 
 # What a run may change when it is resumed: all else would make it another run than the one that was begun.
-RESUMABLE = {"workers", "patience", "checkpoint_every", "compile", "mlflow"}
+RESUMABLE = {"precision", "workers", "patience", "checkpoint_every", "compile", "mlflow"}
 
 
 def build_optimizer(

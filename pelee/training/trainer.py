@@ -18,6 +18,7 @@ from pelee.training.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint
 from pelee.training.ema import average
 from pelee.training.loggers import build_loggers
 from pelee.training.optimization import OptimizationSettings
+from pelee.training.precision import resolve_precision
 from pelee.training.recipes import to_plain
 
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -41,6 +42,7 @@ def build_trainer(
         monitor: the logged value, higher is better, that the best checkpoint and early stopping go by.
         devices: processes; more than one trains with DDP.
     """
+    settings, _ = resolve_precision(settings, accelerator)
     used: list[Callback] = [
         ModelCheckpoint(
             output, filename="best", monitor=monitor, mode="max", save_top_k=1, enable_version_counter=False

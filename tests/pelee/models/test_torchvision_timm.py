@@ -244,7 +244,12 @@ def test_a_grey_network_is_normalised_by_the_statistics_of_grey() -> None:
     images = pictures(2, 64)
     (red, green, blue) = images.double().unbind(1)
     expected = inside(network)(((0.299 * red + 0.587 * green + 0.114 * blue - 90) / 40).float()[:, None])
-    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+    # The two inputs differ by the rounding of a few operations; a deep network multiplies that by its depth, and which
+    # kernels the CPU has decides the rest. The statistics of RGB in place of grey's would differ by far more.
+    error = (network(images) - expected).abs().max() / expected.abs().max()
+    assert error < 1e-3
+    wrong = inside(network)(((0.299 * red + 0.587 * green + 0.114 * blue - 120) / 60).float()[:, None])
+    assert (wrong - expected).abs().max() / expected.abs().max() > 1e-1
 
 
 # Files, and what is imported
