@@ -11,7 +11,7 @@ from detection.commands import export as export_cli
 from pelee.classification.training.dataset import ImageBatches
 from pelee.commands import eval_classifier as eval_cli
 from pelee.commands import train_classifier as train_cli
-from tests.support.lookup_classifier import save_toy, use
+from tests.support.lookup_classifier import save_toy, use_session
 from tests.support.stanford_cars_files import INSIDE, NAMES, official
 from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
@@ -74,7 +74,7 @@ def test_the_view_is_the_card_s(
     """A classifier that looks its answers up by the red of the corner: the box's, or what is around it."""
     rows = np.tile([0.9, 0.05, 0.05], (256, 1))
     rows[100:] = [0.05, 0.9, 0.05]  # the box is red: class 1
-    use(monkeypatch, rows)
+    use_session(monkeypatch, rows)
     model = resolve(save_toy(tmp_path / "toy", list(NAMES)))
     training = model.card.training | {"settings": {"crop_to_box": cropped}}
     card = Card(name="toy", task="classification", architecture="peleenet", class_names=list(NAMES), input_size=8,

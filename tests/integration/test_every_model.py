@@ -19,7 +19,7 @@ from pelee.export.graph import Graph
 from pelee.models.registry import MODELS, build
 from pelee.models.tiny_densenet import TinyDenseNet1
 from pelee.training.trainer import to_tensors
-from tests.support.tiny_classifier import save_pictures
+from tests.support.tiny_classifier import save_images
 from weights.card import Card
 from weights.store import ModelFile, save_model
 
@@ -105,7 +105,7 @@ def test_unusual_networks_as_onnx(chosen: str, tmp_path: Path, monkeypatch: pyte
     """They have what no other has: a permutation and an even kernel, space-to-depth."""
     monkeypatch.setattr(TinyDenseNet1, "widths", ((4, 8), (4, 8), (4, 8)))
     torch.manual_seed(0)
-    photos = sorted(save_pictures(tmp_path / "photos", 3).iterdir())
+    photos = sorted(save_images(tmp_path / "photos", 3).iterdir())
     source = save(chosen, build(chosen, CLASSES, {}), tmp_path / "source")
     made = export_classifier(source, tmp_path / "made", "onnx", Check(photos))
     assert made.export is not None and made.export.verification["pictures"] == 3

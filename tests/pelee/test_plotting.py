@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pelee.plotting import image_grid, plot_matrix, short, show_thumbnail
-from tests.support.lookup_classifier import grey
+from tests.support.lookup_classifier import gray_image
 
 
 def test_plot_matrix_shows_shares_of_rows(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_image_grid_without_images_is_its_header() -> None:
 
 def test_show_thumbnail_shrinks_large_images_and_keeps_their_coordinates(tmp_path: Path) -> None:
     cell = image_grid(1, columns=1, side=2.0, caption=0.5, header=1.0, min_width=2.0).cells[0]
-    assert show_thumbnail(cell.axes, grey(tmp_path / "large.png", 7, 3000, 1500), 300)
+    assert show_thumbnail(cell.axes, gray_image(tmp_path / "large.png", 7, 3000, 1500), 300)
     (shown,) = cell.axes.get_images()
     assert np.shape(shown.get_array()) == (150, 300, 3) and shown.get_extent() == [0, 3000, 1500, 0]
     assert not show_thumbnail(cell.axes, tmp_path / "lost.png", 300) and len(cell.axes.get_images()) == 1

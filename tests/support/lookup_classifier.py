@@ -1,4 +1,4 @@
-"""A classifier whose answers are known: it looks them up by the grey of a picture of one colour."""
+"""A classifier with known answers, looked up by the gray level of an image of one color."""
 
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,8 +14,8 @@ from weights.store import save_model
 SIZE = 8
 
 
-class LookedUp:
-    """A `pelee.runtime.session.Session`: a picture of grey g has the probabilities `rows[g]`."""
+class LookupSession:
+    """A `pelee.runtime.session.Session`: an image of gray level g has the probabilities `rows[g]`."""
 
     name = "a table"
     input_size = SIZE
@@ -42,17 +42,17 @@ def card(class_names: list[str], task: str = "classification") -> Card:
 
 
 def save_toy(folder: Path, class_names: list[str], task: str = "classification") -> Path:
-    """A model folder whose weights mean nothing."""
+    """Write a model folder with meaningless weights; returns the folder."""
     return save_model(folder, {"weight": np.zeros((2, 2), np.float32)}, card(class_names, task)).path.parent
 
 
-def use(monkeypatch: pytest.MonkeyPatch, rows: np.ndarray) -> LookedUp:
-    """Let every model be opened as this table; returns the session."""
-    session = LookedUp(rows)
+def use_session(monkeypatch: pytest.MonkeyPatch, rows: np.ndarray) -> LookupSession:
+    """Make every model open as this table; returns the session."""
+    session = LookupSession(rows)
     monkeypatch.setattr(pelee.runtime.selection, "open_session", lambda *args, **keywords: session)
     return session
 
 
-def grey(path: Path, value: int, width: int = 10, height: int = 6) -> Path:
+def gray_image(path: Path, value: int, width: int = 10, height: int = 6) -> Path:
     write_image(path, np.full((height, width, 3), value, np.uint8))
     return path

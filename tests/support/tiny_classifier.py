@@ -1,4 +1,4 @@
-"""A small PeleeNet with random weights that are not degenerate, in files."""
+"""A small PeleeNet with non-degenerate random weights, and images, in files."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ CONFIG = PeleeNetConfig(blocks=(1, 1, 1, 1), growth_rate=8, stem_channels=8)
 
 
 def save_small(folder: Path, seed: int = 0) -> ModelFile:
-    """Write the model's folder: batch norms that are not all alike, and probabilities that differ."""
+    """Write the model's folder: batch norms with different variances, and distinct probabilities."""
     torch.manual_seed(seed)
     network = PeleeNet(len(NAMES), CONFIG)
     with torch.no_grad():
@@ -38,14 +38,14 @@ def save_small(folder: Path, seed: int = 0) -> ModelFile:
     return save_model(folder, to_tensors(network), card, half=False)
 
 
-def pictures(count: int) -> np.ndarray:
-    """(count, SIZE, SIZE, 3) uint8: smooth ones, as photos are, each another."""
+def make_images(count: int) -> np.ndarray:
+    """(count, SIZE, SIZE, 3) uint8: smooth like photos, all different."""
     coarse = np.random.default_rng(count).integers(0, 256, (count, 5, 5, 3), dtype=np.uint8)
     return np.stack([cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for image in coarse])
 
 
-def save_pictures(folder: Path, count: int) -> Path:
-    """Write `pictures(count)` as files; returns the folder."""
-    for number, image in enumerate(pictures(count)):
+def save_images(folder: Path, count: int) -> Path:
+    """Write `make_images(count)` as PNG files; returns the folder."""
+    for number, image in enumerate(make_images(count)):
         write_image(folder / f"{number}.png", image)
     return folder

@@ -1,4 +1,4 @@
-"""Classifier trainings that last a second: a network of two units, a dozen pictures of two classes."""
+"""Classifier trainings of a second: a network of two convolutions, a dozen images of two classes."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -16,11 +16,11 @@ from pelee.classification.training.lightning_module import ClassifierModule, tra
 from pelee.classification.training.settings import ClassifierSettings
 from pelee.models.layers import Normalize
 
-STEPS = 3  # an epoch has, with batches of 4
+STEPS = 3  # per epoch, with batches of 4
 
 
 class SmallNet(nn.Module):
-    """Two convolutions with their batch norms, a dropout, a linear head; registered in another order than run."""
+    """Two convolutions with batch norm, dropout, a linear head; registered in another order than they run."""
 
     def __init__(self, num_classes: int = 2) -> None:
         super().__init__()
@@ -37,20 +37,20 @@ class SmallNet(nn.Module):
 
 
 def small_sets(root: Path) -> tuple[ImageBatches, ImageBatches]:
-    """Twelve pictures of 16×16, dark and bright ones, and four to validate with."""
+    """Twelve images of 16×16, dark and bright, and four for validation."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2)):
-        for name, grey in (("bright", 160), ("dark", 60)):
+        for name, gray in (("bright", 160), ("dark", 60)):
             for number in range(count):
-                image = rng.integers(grey - 40, grey + 40, (16, 16, 3), dtype=np.uint8)
+                image = rng.integers(gray - 40, gray + 40, (16, 16, 3), dtype=np.uint8)
                 write_image(root / split / name / f"{number}.png", image)
     train_set, val_set = (ImageBatches(open_image_folder("imagefolder", root, split), 16) for split in ("train", "val"))
     return train_set, val_set
 
 
 def small_settings(**changes: Any) -> ClassifierSettings:
-    usual: dict[str, Any] = {"batch_size": 4, "input_size": 16, "precision": "fp32", "lr": 0.01, "epochs": 4}
-    return ClassifierSettings(**(usual | changes))
+    defaults: dict[str, Any] = {"batch_size": 4, "input_size": 16, "precision": "fp32", "lr": 0.01, "epochs": 4}
+    return ClassifierSettings(**(defaults | changes))
 
 
 def run_small(
@@ -60,7 +60,7 @@ def run_small(
     network: nn.Module | None = None,
     **options: Any,
 ) -> ClassifierModule:
-    """Train from a fixed seed; returns the module, with its trainer."""
+    """Train from a fixed seed; returns the module with its trainer."""
     torch.manual_seed(0)
     network = network or SmallNet()
     module, _ = train(network, settings, *sets, output, accelerator="cpu", progress=False, **options)
@@ -72,17 +72,17 @@ def all_but_head(network: nn.Module) -> Collection[str]:
 
 
 class Stop(Exception):
-    """What a run is broken off by."""
+    """Interrupts a training."""
 
 
 def watch(patch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[float]:
-    """The learning rate of every step to come, in a list that fills; `Stop` at the step of that number."""
+    """Record the learning rate of each following step in the returned list; raise `Stop` at step `stop_at`."""
     rates: list[float] = []
 
-    def look(self: ClassifierModule, batch: Any, batch_idx: int) -> None:
+    def record(self: ClassifierModule, batch: Any, batch_idx: int) -> None:
         if batch.step == stop_at:
             raise Stop
         rates.append(self.trainer.optimizers[0].param_groups[-1]["lr"])
 
-    patch.setattr(ClassifierModule, "on_train_batch_start", look)
+    patch.setattr(ClassifierModule, "on_train_batch_start", record)
     return rates

@@ -11,7 +11,7 @@ from data.images.image_io import read_image, write_image
 from data.images.preprocess import preprocess
 from pelee.classification.classifier import BATCH, Classifier
 from pelee.models.peleenet import PeleeNet
-from tests.support.lookup_classifier import LookedUp, card, grey, save_toy, use
+from tests.support.lookup_classifier import LookupSession, card, gray_image, save_toy, use_session
 from tests.support.paths import ROOT
 from tests.support.tiny_classifier import CONFIG, save_small
 
@@ -21,7 +21,7 @@ ROWS = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])  # of an image of gra
 
 @pytest.fixture
 def classifier() -> Classifier:
-    return Classifier(LookedUp(ROWS), card(NAMES))
+    return Classifier(LookupSession(ROWS), card(NAMES))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_call_takes_a_path_an_array_or_a_list(classifier: Classifier, tmp_path: Path) -> None:
-    path = grey(tmp_path / "1.png", 1)
+    path = gray_image(tmp_path / "1.png", 1)
     for source in (path, str(path), np.full((5, 9, 3), 1, np.uint8)):
         result = classifier(source)
         assert result.best == ("bee", 1, 0.75)
@@ -40,7 +40,7 @@ def test_call_takes_a_path_an_array_or_a_list(classifier: Classifier, tmp_path: 
 
 
 def test_call_splits_a_long_list_into_batches() -> None:
-    session = LookedUp(ROWS)
+    session = LookupSession(ROWS)
     greys = [number % 2 for number in range(BATCH + 3)]
     found = Classifier(session, card(NAMES))([np.full((4, 4, 3), value, np.uint8) for value in greys])
     assert [result.best.class_id for result in found] == greys
@@ -49,12 +49,12 @@ def test_call_splits_a_long_list_into_batches() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 50])
 def test_stream_returns_a_result_or_an_error_for_each_file(batch: int, tmp_path: Path) -> None:
-    files = [grey(tmp_path / f"{number}.png", number % 2, width=4 + number) for number in range(7)]
+    files = [gray_image(tmp_path / f"{number}.png", number % 2, width=4 + number) for number in range(7)]
     for number in (0, 3, 6):  # the first, one in the middle, the last
         files[number].write_text("not an image")
     seen: dict[int, tuple[int, int, float]] = {}
     unread = []
-    for part in Classifier(LookedUp(ROWS), card(NAMES)).stream(files, batch=batch):
+    for part in Classifier(LookupSession(ROWS), card(NAMES)).stream(files, batch=batch):
         assert len(part.indices) <= batch
         unread += part.errors
         for index, size, row in zip(part.indices, part.sizes, part.probabilities, strict=True):
@@ -75,8 +75,8 @@ def test_stream_without_batch_or_workers_is_refused(classifier: Classifier, batc
 
 
 def test_nan_raises_an_error(tmp_path: Path) -> None:
-    broken = Classifier(LookedUp(np.full((2, 3), np.nan)), card(NAMES))
-    path = grey(tmp_path / "1.png", 1)
+    broken = Classifier(LookupSession(np.full((2, 3), np.nan)), card(NAMES))
+    path = gray_image(tmp_path / "1.png", 1)
     with pytest.raises(WeightsError, match="toy gives NaN on a table"):
         broken(path)
     with pytest.raises(WeightsError, match="gives NaN"):
@@ -151,7 +151,7 @@ def test_load_with_an_unsupported_size_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_load_of_a_file_that_does_not_fit_its_card_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    use(monkeypatch, ROWS)  # of three classes
+    use_session(monkeypatch, ROWS)  # of three classes
     with pytest.raises(WeightsError, match=r"gives \(1, 3\), its card names 2 classes: .* do not belong together"):
         Classifier.load(save_toy(tmp_path / "toy", ["ant", "bee"]))
 
@@ -165,7 +165,7 @@ def test_load_refuses_a_detector_and_an_unknown_name(tmp_path: Path) -> None:
 
 def test_load_passes_keywords_to_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, object] = {}
-    session = LookedUp(ROWS)
+    session = LookupSession(ROWS)
     monkeypatch.setattr(
         "pelee.runtime.selection.open_session", lambda model, build, **keys: given.update(keys) or session
     )

@@ -20,8 +20,8 @@ from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import Check, Limits, compare, export_classifier, measure
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
-from tests.support.lookup_classifier import LookedUp, card, grey, save_toy
-from tests.support.tiny_classifier import NAMES, SIZE, pictures, save_pictures, save_small
+from tests.support.lookup_classifier import LookupSession, card, gray_image, save_toy
+from tests.support.tiny_classifier import NAMES, SIZE, make_images, save_images, save_small
 from weights.export_manifest import EXPORT_NAME
 from weights.store import ModelFile, find_exports, resolve
 
@@ -30,7 +30,7 @@ RUNTIMES = [("onnx", "onnxruntime"), ("onnx", "openvino"), ("openvino", "openvin
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_pictures(tmp_path_factory.mktemp("photos"), 6)
+    return save_images(tmp_path_factory.mktemp("photos"), 6)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "sevens"
     for label, name in enumerate(NAMES):
         for split in ("train", "val"):
-            write_image(folder / split / name / "0.png", pictures(7)[label])
+            write_image(folder / split / name / "0.png", make_images(7)[label])
     return folder
 
 
@@ -82,7 +82,7 @@ def test_every_runtime_says_what_torch_says(
     classifier = Classifier.load(exports[form].path.parent, runtime=runtime, device="cpu")
     assert classifier.runtime.startswith(f"{runtime} f32") and classifier.input_size == SIZE
     for count in (1, 3):  # the batch is free
-        images = list(pictures(count))
+        images = list(make_images(count))
         for ours, theirs in zip(classifier(images), reference(images), strict=True):
             np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-5)
             assert ours.probabilities.sum() == pytest.approx(1, abs=1e-5)
@@ -142,7 +142,7 @@ def test_int8(
     assert classifier.runtime.lower() == f"{runtime} int8 cpu"
     differences = [
         np.abs(ours.probabilities - theirs.probabilities).max()
-        for ours, theirs in zip(classifier(list(pictures(6))), reference(list(pictures(6))), strict=True)
+        for ours, theirs in zip(classifier(list(make_images(6))), reference(list(make_images(6))), strict=True)
     ]
     assert 0 < max(differences) < 0.3
     if form == "onnx":
@@ -184,7 +184,7 @@ def test_a_failed_check_keeps_the_old_export(
 def test_command_measures_top1_and_top5(
     model: ModelFile, root: Path, reference: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = [reference(image).best.class_id for image in pictures(7)]
+    said = [reference(image).best.class_id for image in make_images(7)]
     top1 = round(100 * np.mean(np.array(said) == np.arange(7)), 5)
     arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--output", str(tmp_path / "out")]
     assert main([*arguments, "--dataset", "imagefolder", "--root", str(root), "--split", "val"]) == 0
@@ -235,7 +235,7 @@ def test_requests_that_do_not_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty").mkdir()
-    grey(tmp_path / "other" / "val" / "ant" / "0.png", 0)
+    gray_image(tmp_path / "other" / "val" / "ant" / "0.png", 0)
     places = {"photos": photos, "root": root, "empty": tmp_path / "empty", "other": tmp_path / "other"}
     words = [word.format(**places, export=exports["onnx"].path.parent) for word in words]
     before = sorted(path.name for path in photos.iterdir())
@@ -256,11 +256,11 @@ def test_a_model_for_another_task_and_no_pictures(model: ModelFile, tmp_path: Pa
 
 def test_comparison_and_scores_are_those_computed_by_hand(tmp_path: Path) -> None:
     names = ["ant", "bee"]
-    ours = Classifier(LookedUp(np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])), card(names))
-    theirs = Classifier(LookedUp(np.array([[0.75, 0.25], [0.5, 0.5], [0.375, 0.625]])), card(names))
+    ours = Classifier(LookupSession(np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])), card(names))
+    theirs = Classifier(LookupSession(np.array([[0.75, 0.25], [0.5, 0.5], [0.375, 0.625]])), card(names))
     folder = tmp_path / "greys"
     for name, value in (("ant/0.png", 0), ("ant/2.png", 2), ("bee/1.png", 1)):
-        grey(folder / "val" / name, value)
+        gray_image(folder / "val" / name, value)
     assert compare(ours, theirs, sorted(folder.rglob("*.png"))) == {
         "pictures": 3,
         "agreement": pytest.approx(1 / 3, abs=1e-5),  # of two that are equal the first counts

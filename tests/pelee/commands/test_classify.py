@@ -1,4 +1,4 @@
-"""pelee-classify from the command line, with a classifier whose answers are known."""
+"""pelee-classify from the command line, with a classifier of known answers."""
 
 import json
 import os
@@ -12,24 +12,28 @@ import pytest
 from data.images.image_io import write_image
 from pelee.classification import classifier as module
 from pelee.commands.classify import main
-from tests.support.lookup_classifier import grey, save_toy, use
+from tests.support.lookup_classifier import gray_image, save_toy, use_session
 from tests.support.paths import ROOT
 
-NAMES = ["ant", "bee", "[cat]"]  # a name in brackets is no colour
+NAMES = ["ant", "bee", "[cat]"]  # brackets are no markup of the table
 ROWS = np.array([[0.5, 0.3, 0.2], [0.125, 0.75, 0.125], [0.1, 0.2, 0.7]])
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    use(monkeypatch, ROWS)
+    use_session(monkeypatch, ROWS)
     return str(save_toy(tmp_path / "toy", NAMES))
 
 
-def test_a_folder_a_pattern_and_a_file_each_picture_once(
+def test_folder_pattern_and_file_classify_each_image_once(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = tmp_path / "photos"
-    files = [grey(photos / "sub" / "2.png", 2), grey(photos / "0.png", 0), grey(tmp_path / "more" / "1.png", 1, 7, 9)]
+    files = [
+        gray_image(photos / "sub" / "2.png", 2),
+        gray_image(photos / "0.png", 0),
+        gray_image(tmp_path / "more" / "1.png", 1, 7, 9),
+    ]
     target = tmp_path / "new" / "classes.jsonl"
     arguments = [str(photos), str(tmp_path / "more" / "*.png"), str(files[1]), "--weights", model, "--top", "2"]
     assert main([*arguments, "--json", str(target)]) == 0
@@ -53,16 +57,18 @@ def test_a_folder_a_pattern_and_a_file_each_picture_once(
     assert output.err == ""
 
 
-def test_json_alone_goes_to_stdout(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(grey(tmp_path / "1.png", 1)), "--weights", model, "--json", "-"]) == 0
+def test_json_to_stdout_moves_the_table_to_stderr(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(gray_image(tmp_path / "1.png", 1)), "--weights", model, "--json", "-"]) == 0
     output = capsys.readouterr()
-    assert len(json.loads(output.out)["classes"]) == 3  # five were asked for, there are three
+    assert len(json.loads(output.out)["classes"]) == 3  # five requested, three exist
     assert "bee" in output.err
 
 
-def test_many_pictures_are_counted_by_class(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_images_are_counted_by_class(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(30):
-        grey(tmp_path / "photos" / f"{number:02}.png", 1 if number < 22 else 2)
+        gray_image(tmp_path / "photos" / f"{number:02}.png", 1 if number < 22 else 2)
     assert main([str(tmp_path / "photos"), "--weights", model]) == 0
     rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
     assert ["bee", "22"] in rows and ["[cat]", "8"] in rows
@@ -70,7 +76,7 @@ def test_many_pictures_are_counted_by_class(model: str, tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("inputs", "code", "told"),
+    ("inputs", "code", "errors"),
     [
         (["good.png", "bad.png"], 1, ["bad.png: not an image"]),
         (["good.png", "absent.png"], 1, ["absent.png: no such file or folder"]),
@@ -80,18 +86,18 @@ def test_many_pictures_are_counted_by_class(model: str, tmp_path: Path, capsys: 
         (["good.png"], 0, []),
     ],
 )
-def test_what_cannot_be_read_is_told_and_passed_over(
+def test_unreadable_inputs_are_one_line_each_and_skipped(
     inputs: list[str],
     code: int,
-    told: list[str],
+    errors: list[str],
     model: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    grey(Path("good.png"), 1)
-    Path("bad.png").write_text("no picture")
+    gray_image(Path("good.png"), 1)
+    Path("bad.png").write_text("not an image")
     noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
     write_image("cut.png", noise)
     Path("cut.png").write_bytes(Path("cut.png").read_bytes()[:2000])
@@ -99,8 +105,8 @@ def test_what_cannot_be_read_is_told_and_passed_over(
     assert main([*inputs, "--weights", model, "--json", "lines.jsonl"]) == code
     output = capsys.readouterr()
     lines = output.err.splitlines()
-    assert len(lines) == len(told)
-    assert all(line.startswith(f"error: {words}") for line, words in zip(lines, told, strict=True))
+    assert len(lines) == len(errors)
+    assert all(line.startswith(f"error: {words}") for line, words in zip(lines, errors, strict=True))
     assert ("bee" in output.out) == (code < 2)
 
 
@@ -117,7 +123,7 @@ def test_what_cannot_be_read_is_told_and_passed_over(
         ),
     ],
 )
-def test_an_error_is_one_line(
+def test_error_is_one_line(
     arguments: list[str],
     words: str,
     tmp_path: Path,
@@ -125,13 +131,13 @@ def test_an_error_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    grey(Path("good.png"), 1)
+    gray_image(Path("good.png"), 1)
     assert main(["good.png", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(words) and error.count("\n") == 1
 
 
-def test_ctrl_c_keeps_what_was_written(
+def test_ctrl_c_keeps_the_lines_written_so_far(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = module.Classifier.stream
@@ -142,7 +148,7 @@ def test_ctrl_c_keeps_what_was_written(
 
     monkeypatch.setattr(module.Classifier, "stream", cut)
     for number in range(4):
-        grey(tmp_path / "photos" / f"{number}.png", 1)
+        gray_image(tmp_path / "photos" / f"{number}.png", 1)
     target = tmp_path / "lines.jsonl"
     assert main([str(tmp_path / "photos"), "--weights", model, "--json", str(target)]) == 130
     assert len(target.read_text().splitlines()) == 2
@@ -151,13 +157,13 @@ def test_ctrl_c_keeps_what_was_written(
 
 
 @pytest.mark.parametrize("arguments", [[], ["x.png", "--top", "0"], ["x.png", "--top", "two"]])
-def test_what_the_parser_refuses(arguments: list[str]) -> None:
+def test_invalid_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
 
 
-def test_from_another_folder_with_the_shipped_model(tmp_path: Path) -> None:
+def test_shipped_model_from_another_folder(tmp_path: Path) -> None:
     root = ROOT
     command = [sys.executable, "-m", "pelee.commands.classify", str(root / "data/samples/chelsea.jpg")]
     environment = os.environ | {"PYTHONPATH": str(root)}

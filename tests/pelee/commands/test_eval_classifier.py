@@ -1,4 +1,4 @@
-"""pelee-eval-classifier from the command line, with a classifier whose answers are known."""
+"""pelee-eval-classifier from the command line, with a classifier of known answers."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from PIL import Image
 
 import pelee.runtime.selection
 from pelee.commands.eval_classifier import main
-from tests.support.lookup_classifier import grey, save_toy, use
+from tests.support.lookup_classifier import gray_image, save_toy, use_session
 
 NAMES = ["ant", "bee"]
 ROWS = np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]])
@@ -18,20 +18,20 @@ ROWS = np.array([[0.75, 0.25], [0.25, 0.75], [0.125, 0.875]])
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two ants, of which the first is said to be one, and a bee that is."""
+    """Two ants, the first predicted correctly, and a bee, predicted correctly."""
     folder = tmp_path / "data" / "val"
     for name, value in (("ant/0.png", 0), ("ant/1.png", 2), ("bee/2.png", 1)):
-        grey(folder / name, value)
+        gray_image(folder / name, value)
     return tmp_path / "data"
 
 
 @pytest.fixture
 def options(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    use(monkeypatch, ROWS)
+    use_session(monkeypatch, ROWS)
     return ["--weights", str(save_toy(tmp_path / "toy", NAMES)), "--dataset", "imagefolder", "--root", str(root)]
 
 
-def test_numbers_tables_and_plots(
+def test_evaluation_writes_json_table_and_plots(
     options: list[str], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target, plots = tmp_path / "new" / "result.json", tmp_path / "plots"
@@ -70,17 +70,17 @@ def test_numbers_tables_and_plots(
     assert output.err == ""
 
 
-def test_json_alone_goes_to_stdout(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_to_stdout_moves_the_table_to_stderr(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options, "--json", "-"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out)["pictures"] == 3
     assert "top-1" in output.err
 
 
-def test_the_unreadable_are_named_at_the_end(
+def test_unreadable_images_are_listed_at_the_end(
     options: list[str], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (root / "val" / "ant" / "1.png").write_text("no picture")
+    (root / "val" / "ant" / "1.png").write_text("not an image")
     assert main(options) == 1
     output = capsys.readouterr()
     assert "top-1 100.00" in output.out
@@ -96,10 +96,10 @@ def test_the_unreadable_are_named_at_the_end(
         (["--root", "absent"], "no split 'val': absent does not exist"),
         (["--split", "test"], "no split 'test'"),
         (["--json", "."], "--json . is a folder"),
-        (["--size", "64", "--runtime", "openvino"], "input size 64: only a model's own weights in torch"),
+        (["--input-size", "64", "--runtime", "openvino"], "input size 64: only a model's own weights in torch"),
     ],
 )
-def test_an_error_is_one_line(
+def test_error_is_one_line(
     more: list[str], words: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -109,31 +109,31 @@ def test_an_error_is_one_line(
     assert error.startswith("error: ") and words in error and error.count("\n") == 1
 
 
-def test_classes_that_do_not_fit_are_one_line(
-    options: list[str], root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    grey(root / "val" / "cow" / "0.png", 0)
+def test_other_classes_are_one_error_line(options: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gray_image(root / "val" / "cow" / "0.png", 0)
     assert main(options) == 2
     assert capsys.readouterr().err == (
         "error: the model knows 2 classes, the data set has 3; measure it on data of its own classes\n"
     )
 
 
-def test_a_missing_library_is_told_before_the_work(
+def test_missing_library_is_an_error_before_the_evaluation(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(options) == 0  # needed for the plots only
-    monkeypatch.setattr(pelee.runtime.selection, "open_session", lambda *args, **keys: pytest.fail("the work began"))
+    assert main(options) == 0  # the plots alone need it
+    monkeypatch.setattr(
+        pelee.runtime.selection, "open_session", lambda *args, **keys: pytest.fail("the evaluation started")
+    )
     assert main([*options, "--output", str(tmp_path / "plots")]) == 2
     assert "pip install 'pelee[train]'" in capsys.readouterr().err
 
 
-def test_from_another_folder_with_real_weights(
+def test_shipped_model_on_a_dataset_of_other_classes(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The shipped classifier knows other classes than these, and says so before any picture is read."""
-    (root / "val" / "ant" / "0.png").write_text("no picture")
+    """The shipped classifier has other classes; that is an error before any image is read."""
+    (root / "val" / "ant" / "0.png").write_text("not an image")
     monkeypatch.chdir(root.parent)
     options = ["--weights", "peleenet-tiny-imagenet", "--dataset", "imagefolder", "--root", "data"]
     assert main(options) == 2
@@ -142,8 +142,8 @@ def test_from_another_folder_with_real_weights(
     assert error.count("\n") == 1
 
 
-def test_the_page_of_mistakes_shows_the_pictures(options: list[str], tmp_path: Path) -> None:
+def test_mistakes_page_shows_the_images(options: list[str], tmp_path: Path) -> None:
     assert main([*options, "--output", str(tmp_path / "plots")]) == 0
     pixels = np.asarray(Image.open(tmp_path / "plots" / "mistakes.png").convert("RGB"))
-    # the one mistake is a picture of grey 2: 10 x 6 pixels in a square of 1.45 inches at 140 dpi
+    # the mistake is an image of gray level 2: 10 x 6 pixels in a square of 1.45 inches at 140 dpi
     assert (pixels == 2).all(axis=2).sum() == pytest.approx(203 * 203 * 0.6, rel=0.03)

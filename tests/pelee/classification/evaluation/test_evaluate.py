@@ -18,7 +18,7 @@ from pelee.classification.evaluation.evaluate import (
     most_frequent,
     score,
 )
-from tests.support.lookup_classifier import LookedUp, card, grey
+from tests.support.lookup_classifier import LookupSession, card, gray_image
 from tests.support.toy_evaluation import LABELS, NAMES, ROWS, evaluation_by_hand, measured
 
 
@@ -111,13 +111,13 @@ def test_accuracy_of_a_class_without_an_image_is_undefined() -> None:
 
 
 def classifier(rows: np.ndarray = ROWS, names: tuple[str, ...] = NAMES) -> Classifier:
-    return Classifier(LookedUp(rows), card(list(names)))
+    return Classifier(LookupSession(rows), card(list(names)))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_evaluate_skips_unreadable_images(batch: int, tmp_path: Path) -> None:
-    files = [grey(tmp_path / f"{number}.png", number) for number in range(7)]
-    files[3].write_text("no picture")
+    files = [gray_image(tmp_path / f"{number}.png", number) for number in range(7)]
+    files[3].write_text("not an image")
     found = evaluate(classifier(), ImageFolderDataset("toys", "val", NAMES, files, LABELS), batch=batch)
     assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 2, 1]]
     assert found.top1 == pytest.approx(3 / 6)
@@ -126,10 +126,10 @@ def test_evaluate_skips_unreadable_images(batch: int, tmp_path: Path) -> None:
 
 
 def test_evaluate_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "0.png").write_text("no picture")
-    pictures = ImageFolderDataset("toys", "val", NAMES, [tmp_path / "0.png"], np.array([0]))
+    (tmp_path / "0.png").write_text("not an image")
+    images = ImageFolderDataset("toys", "val", NAMES, [tmp_path / "0.png"], np.array([0]))
     with pytest.raises(DatasetError, match=r"none of 1 images could be read; the first: .*0.png"):
-        evaluate(classifier(), pictures)
+        evaluate(classifier(), images)
     with pytest.raises(DatasetError, match="toys val has no images"):
         evaluate(classifier(), ImageFolderDataset("toys", "val", NAMES, [], np.zeros(0, np.int64)))
 

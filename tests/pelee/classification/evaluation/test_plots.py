@@ -8,11 +8,11 @@ from PIL import Image
 
 from pelee.classification.evaluation.evaluate import Mistake
 from pelee.classification.evaluation.plots import plot_confusions, plot_mistakes, plot_strongest, strongest_confusions
-from tests.support.lookup_classifier import grey
+from tests.support.lookup_classifier import gray_image
 
 
 def test_strongest_confusions_by_hand() -> None:
-    confusion = np.array([[8, 1, 1], [0, 1, 1], [0, 0, 0]])  # the third class has no picture
+    confusion = np.array([[8, 1, 1], [0, 1, 1], [0, 0, 0]])  # the third class has no image
     # 1 of 2 before 1 of 10; the two of 10 in the order of the classes
     assert strongest_confusions(confusion) == [(1, 2, 1, 0.5), (0, 1, 1, 0.1), (0, 2, 1, 0.1)]
     assert strongest_confusions(confusion, 1) == [(1, 2, 1, 0.5)]
@@ -40,7 +40,7 @@ def test_plot_confusions_of_many_classes_draws_bars(classes: int, name: str, tmp
 
 
 def test_plot_mistakes_shows_at_most_forty_with_their_scores(tmp_path: Path) -> None:
-    files = [grey(tmp_path / f"{number}.png", 10 + number) for number in range(42)]
+    files = [gray_image(tmp_path / f"{number}.png", 10 + number) for number in range(42)]
     mistakes = [Mistake(file, 0, 1, 0.99 - number / 100, 0.001) for number, file in enumerate(files)]
     plot_mistakes(mistakes, ["$dog", "cat"], tmp_path / "page.svg", "toys")
     text = (tmp_path / "page.svg").read_text()
@@ -50,7 +50,7 @@ def test_plot_mistakes_shows_at_most_forty_with_their_scores(tmp_path: Path) -> 
 
 
 def test_plot_mistakes_shrinks_large_images_and_skips_missing_ones(tmp_path: Path) -> None:
-    large = grey(tmp_path / "large.png", 7, 3000, 1500)
+    large = gray_image(tmp_path / "large.png", 7, 3000, 1500)
     mistakes = [Mistake(large, 0, 1, 0.9, 0.1), Mistake(tmp_path / "lost.png", 1, 0, 0.8, 0.2)]
     plot_mistakes(mistakes, ["dog", "cat"], tmp_path / "page.svg", "toys")
     text = (tmp_path / "page.svg").read_text()
