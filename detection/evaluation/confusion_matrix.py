@@ -22,15 +22,15 @@ def confusion_matrix(
     confidence: float,
     iou: float = 0.5,
 ) -> np.ndarray:
-    """(C + 1, C + 1) int64: rows are what was there, columns what was said; the last of each is the background.
+    """Confusion matrix (C + 1, C + 1) int64: rows are ground truths, columns predictions, the last is the background.
 
-    Detections of at least `confidence` and objects are paired one to one at an IoU of at least `iou`: first those of
-    one class, then the others, each by falling IoU. An object left over is a miss (last column), a detection left over
-    a false alarm (last row) unless it overlaps an ignored object. Of a crowd, what counts as overlap is the share of
-    the detection that it covers, as COCO has it.
+    Predictions of at least `confidence` and ground truths are matched one to one at an IoU of at least `iou`: pairs of
+    the same class first, then the others, each by descending IoU. An unmatched ground truth is a miss (last column), an
+    unmatched prediction a false positive (last row) unless it overlaps an ignored ground truth. The overlap with a
+    crowd is the fraction of the prediction that it covers, as in COCO.
 
-    Own code, because `supervision.ConfusionMatrix` (0.31) knows no ignored objects: it takes a difficult one for
-    missed where it was not found, and a detection of it for a false alarm where it is left out.
+    `supervision.ConfusionMatrix` (0.31) does not support ignored ground truths: it counts a difficult one as missed if
+    it is not detected, and a prediction of it as a false positive if it is left out.
 
     Raises:
         ValueError: as `evaluate_voc`.
@@ -40,20 +40,20 @@ def confusion_matrix(
     matrix = np.zeros((background + 1, background + 1), dtype=np.int64)
     for prediction, record in zip(predictions, records, strict=True):
         kept = prediction.scores >= confidence
-        boxes, said = prediction.boxes[kept].astype(np.float64), prediction.labels[kept]
+        boxes, predicted = prediction.boxes[kept].astype(np.float64), prediction.labels[kept]
         ignored = record.difficult | record.crowd
         overlaps = box_iou(boxes[:, None], record.boxes[None].astype(np.float64), record.crowd[None])  # (k, n)
-        there, pairs = record.labels[~ignored], overlaps[:, ~ignored]
+        actual, pairs = record.labels[~ignored], overlaps[:, ~ignored]
 
         rows, columns = np.nonzero(pairs >= iou)
-        differs = said[rows] != there[columns]
-        free_detection, free_object = np.ones(len(said), dtype=bool), np.ones(len(there), dtype=bool)
+        differs = predicted[rows] != actual[columns]
+        free_prediction, free_truth = np.ones(len(predicted), dtype=bool), np.ones(len(actual), dtype=bool)
         for pair in np.lexsort((-pairs[rows, columns], differs)):
             row, column = rows[pair], columns[pair]
-            if free_detection[row] and free_object[column]:
-                free_detection[row] = free_object[column] = False
-                matrix[there[column], said[row]] += 1
-        free_detection &= ~(overlaps[:, ignored] >= iou).any(axis=1)
-        matrix[:background, background] += np.bincount(there[free_object], minlength=background)
-        matrix[background, :background] += np.bincount(said[free_detection], minlength=background)
+            if free_prediction[row] and free_truth[column]:
+                free_prediction[row] = free_truth[column] = False
+                matrix[actual[column], predicted[row]] += 1
+        free_prediction &= ~(overlaps[:, ignored] >= iou).any(axis=1)
+        matrix[:background, background] += np.bincount(actual[free_truth], minlength=background)
+        matrix[background, :background] += np.bincount(predicted[free_prediction], minlength=background)
     return matrix

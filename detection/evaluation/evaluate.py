@@ -1,4 +1,4 @@
-"""Measuring a detector on a data set: read, detect, count, and say what came out."""
+"""Evaluation of a detector on a dataset split: read images, detect, compute all metrics."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from data.progress_bar import progress_bar
 from detection.evaluation.coco_ap import CocoResult, evaluate_coco
 from detection.evaluation.confusion_matrix import confusion_matrix
 from detection.evaluation.f1_threshold import BestF1, best_f1
-from detection.evaluation.tide import KINDS, Diagnosis, Errors, count_errors, diagnose
+from detection.evaluation.tide import ERROR_KINDS, KIND_TITLES, DetectionErrors, Diagnosis, count_errors, diagnose
 from detection.evaluation.voc_ap import VocResult, evaluate_voc
 from detection.inference.prediction import Prediction
 
 Detect = Callable[[list[np.ndarray]], list[Prediction]]
-"""What finds the objects of a list of (H, W, 3) uint8 RGB pictures, as many predictions, labels as the data set's."""
+"""Detector of a list of (H, W, 3) uint8 RGB images: a prediction for each, with the labels of the dataset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What was measured, and on what.
+    """Result of an evaluation.
 
     Attributes:
-        dataset, split: names of the data set and of its part.
-        pictures: how many were measured: all of the split.
-        voc, coco: the two ways of counting.
-        confusion: (C + 1, C + 1) int64, see `metrics.confusion_matrix`, at `confidence` and at the IoU of `voc`.
-        diagnosis: what every detection is, at the IoU of `voc`.
-        errors: the errors by kind, at `confidence`.
-        best_f1: the confidence that serves best.
-        confidence: the least score that counts in `confusion` and `errors`; the APs take every detection.
-        seconds: wall clock of reading and detecting.
-        seconds_detecting: the part of it spent in `detect`.
-        warnings: what was odd and tolerated, a line each, the data set's own first.
+        dataset, split: names of the dataset and of its split.
+        images: number of images, all of the split.
+        voc, coco: metrics of VOC and COCO.
+        confusion: (C + 1, C + 1) int64, see `confusion_matrix.confusion_matrix`, at `confidence` and the IoU of `voc`.
+        diagnosis: kind of every prediction, at the IoU of `voc`.
+        errors: errors by kind, at `confidence`.
+        best_f1: confidence threshold of the best F1.
+        confidence: minimum score for `confusion` and `errors`; the APs use all predictions.
+        seconds: wall time of reading and detecting.
+        seconds_detecting: part of it spent in `detect`.
+        warnings: one line each, those of the dataset first.
     """
 
     dataset: str
     split: str
-    pictures: int
+    images: int
     voc: VocResult
     coco: CocoResult
     confusion: np.ndarray
     diagnosis: Diagnosis
-    errors: Errors
+    errors: DetectionErrors
     best_f1: BestF1
     confidence: float
     seconds: float
@@ -59,9 +59,9 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
 
     def to_json(self, model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return everything but the curves as plain JSON values; what is not defined (NaN) is null.
+        """Plain JSON values of everything but the curves; undefined values (NaN) are null.
 
-        `model` says what was measured ({"name", "sha256"}) and `settings` how it detected; both go in as they are::
+        `model` ({"name", "sha256"}) and `settings` (of the detector) are included unchanged::
 
             {"model": {...}, "settings": {...}, "dataset": str, "split": str, "pictures": int,
              "voc": {"iou": 0.5, "map_11point": 0..1, "map_allpoint": 0..1},
@@ -74,8 +74,8 @@ class Evaluation:
              "confusion_matrix": {"confidence", "iou", "counts": C + 1 rows (objects) of C + 1 (detected as)},
              "seconds": float, "seconds_detecting": float, "warnings": [str, ...]}
 
-        "objects" counts neither difficult nor crowd ones; "ap50" and "ap50_95" are COCO's, the others VOC's. The kinds
-        are `errors.KINDS`, and a gain is what all-point AP or mAP would gain without that kind.
+        "objects" excludes difficult and crowd ones; "ap50" and "ap50_95" are COCO's, the others VOC's. The kinds are
+        the values of `tide.KIND_TITLES`; a gain is the all-point AP or mAP gained without that kind.
         """
         columns = (self.voc.ap_11point, self.voc.ap_allpoint, self.coco.ap50, self.coco.ap)
         return {
@@ -83,7 +83,7 @@ class Evaluation:
             "settings": dict(settings),
             "dataset": self.dataset,
             "split": self.split,
-            "pictures": self.pictures,
+            "pictures": self.images,
             "voc": {
                 "iou": self.voc.iou,
                 "map_11point": _number(self.voc.map_11point),
@@ -91,7 +91,7 @@ class Evaluation:
             },
             "coco": {name: _number(value) for name, value in self.coco.numbers.items()},
             "classes": [
-                {"name": name, "objects": int(self.voc.objects[label])}
+                {"name": name, "objects": int(self.voc.num_gt[label])}
                 | {
                     key: _number(float(column[label]))
                     for key, column in zip(("ap_11point", "ap_allpoint", "ap50", "ap50_95"), columns, strict=True)
@@ -128,52 +128,54 @@ def evaluate(
     confidence: float = 0.3,
     progress: bool = True,
 ) -> Evaluation:
-    """Detect in every picture of a split and measure; no picture is skipped.
+    """Run a detector on all images of a split and compute the metrics; no image is skipped.
 
     Args:
-        detect: called with up to `batch` pictures at a time, in the split's order.
-        dataset: with at least one object; its class names are those that `detect`'s labels mean.
-        batch: pictures a call.
-        workers: threads that read pictures ahead; at most two batches wait in memory.
-        confidence: the least score of a detection in the confusion matrix and among the errors.
-        progress: a bar on stderr, where that is a terminal.
+        detect: called with up to `batch` images at a time, in the order of the split.
+        dataset: has at least one object; its class names correspond to the labels of `detect`.
+        batch: images per call.
+        workers: threads that prefetch images; at most two batches are in memory.
+        confidence: minimum score for the confusion matrix and the errors.
+        progress: show a progress bar on stderr if that is a terminal.
 
     Raises:
-        DatasetError: a picture cannot be read, or the split has no object to find.
-        SettingsError: a batch of no pictures, no workers.
+        DatasetError: an image cannot be read, or the split has no objects.
+        SettingsError: batch or workers below 1.
     """
     if min(batch, workers) < 1:
-        raise SettingsError(f"a batch of {batch} pictures read by {workers} workers; expected at least 1 of each")
+        raise SettingsError(f"a batch of {batch} images read by {workers} workers; expected at least 1 of each")
     records = dataset.records
     if not any(len(record.labels) for record in records):
-        raise DatasetError(f"{dataset.name} {dataset.split}: no objects in {len(records)} pictures, nothing to measure")
+        raise DatasetError(f"{dataset.name} {dataset.split}: no objects in {len(records)} images, nothing to measure")
     predictions: list[Prediction] = []
-    odd_sizes: list[str] = []
-    detecting, started = 0.0, time.perf_counter()
+    wrong_sizes: list[str] = []
+    detecting, start = 0.0, time.perf_counter()
     with progress_bar("evaluating", len(records), shown=progress) as advance:
         for part, images in _batches(records, batch, workers):
-            begun = time.perf_counter()
+            call_start = time.perf_counter()
             found = detect(images)
-            detecting += time.perf_counter() - begun
+            detecting += time.perf_counter() - call_start
             if len(found) != len(images):
-                raise ValueError(f"detect returned {len(found)} predictions for {len(images)} pictures")
+                raise ValueError(f"detect returned {len(found)} predictions for {len(images)} images")
             predictions += found
-            odd_sizes += [
+            wrong_sizes += [
                 record.image.name
                 for record, image in zip(part, images, strict=True)
                 if record.size not in (None, (image.shape[1], image.shape[0]))
             ]
             advance(len(images))
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - start
     warnings = list(dataset.warnings)
-    if odd_sizes:  # boxes of another size than the picture's lie in the wrong place, and no number would show why
-        warnings.append(f"{len(odd_sizes)} pictures have not the size that is annotated; the first is {odd_sizes[0]}")
+    if wrong_sizes:  # boxes annotated for another image size are misplaced, which no metric would reveal
+        warnings.append(
+            f"{len(wrong_sizes)} images differ in size from their annotation; the first is {wrong_sizes[0]}"
+        )
     voc = evaluate_voc(predictions, records, dataset.class_names)
     diagnosis = diagnose(predictions, records, dataset.class_names, voc.iou)
     return Evaluation(
         dataset=dataset.name,
         split=dataset.split,
-        pictures=len(records),
+        images=len(records),
         voc=voc,
         coco=evaluate_coco(predictions, records, dataset.class_names),
         confusion=confusion_matrix(predictions, records, dataset.class_names, confidence, voc.iou),
@@ -188,15 +190,15 @@ def evaluate(
 
 
 def merge_predictions(parts: Iterable[Sequence[tuple[int, Prediction]]], total: int) -> list[Prediction]:
-    """Put the predictions of several processes in the records' order, each picture once.
+    """Merge the predictions of several processes in the order of the records, each image once.
 
     Args:
-        parts: one list a process of (index of the record, prediction). A `DistributedSampler` repeats some pictures
-            to give every process as many; of the repetitions the first is taken, they are the same.
-        total: how many records there are.
+        parts: one list per process of (record index, prediction). A `DistributedSampler` repeats some images so that
+            all processes have the same number; the first of the (equal) repetitions is used.
+        total: number of records.
 
     Raises:
-        ValueError: an index out of range, or a record without a prediction: a mean over less than all is no result.
+        ValueError: an index out of range, or a record without a prediction.
     """
     merged: list[Prediction | None] = [None] * total
     for part in parts:
@@ -212,13 +214,13 @@ def merge_predictions(parts: Iterable[Sequence[tuple[int, Prediction]]], total: 
 
 
 def _batches(records: Sequence[Record], batch: int, workers: int) -> Iterator[tuple[list[Record], list[np.ndarray]]]:
-    """Yield the records in parts with their pictures: while one is in work, another is read in threads."""
+    """Batches of records and their images; the next batch is prefetched in threads."""
     part: list[Record] = []
     images: list[np.ndarray] = []
     read = prefetch(records, lambda record: read_image(record.image), workers=workers, ahead=batch)
     for record, found in read:
         if isinstance(found, ImageError):
-            raise DatasetError(f"{found}; a measurement leaves no picture out: mend the data set") from found
+            raise DatasetError(f"{found}; evaluation needs all images of the split: repair the dataset") from found
         part.append(record)
         images.append(found)
         if len(part) == batch:
@@ -234,8 +236,8 @@ def _best(confidence: float, f1: float) -> dict[str, float | None]:
 
 def _by_kind(counts: np.ndarray, gains: np.ndarray) -> dict[str, dict[str, float | None]]:
     return {
-        kind: {"count": int(count), "gain": _number(float(gain))}
-        for kind, count, gain in zip(KINDS, counts, gains, strict=True)
+        KIND_TITLES[kind]: {"count": int(count), "gain": _number(float(gain))}
+        for kind, count, gain in zip(ERROR_KINDS, counts, gains, strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""The confidence from which detections are worth showing, chosen from a split's precision-recall curves."""
+"""Default confidence threshold of a model: the best mean F1 over a split's precision-recall curves."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 GRID = np.arange(1, 100) / 100
-"""Confidences to choose from: finer differences do not carry over to another split."""
+"""Candidate thresholds; finer steps do not generalize to another split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestF1:
-    """Where F1, the harmonic mean of precision and recall, is best.
+    """Confidence threshold of the best F1, the harmonic mean of precision and recall.
 
-    The F1 to choose one confidence by is the mean over classes: each counts alike, as in mAP. Pooled over all objects
-    it would be that of the most frequent class (of VOC's objects, two in five are persons).
+    The threshold maximizes the mean of F1 over classes, which weights all classes equally, as mAP does. Pooled over all
+    objects, the most frequent class would dominate (two in five objects of VOC are persons).
 
     Attributes:
-        confidence: of `GRID`, the middle one of equals.
-        f1: the mean F1 of the classes that have an object, at that confidence; NaN where none has.
-        class_confidence: (C,) float64, each class's own best; NaN without an object.
-        class_f1: (C,) float64, its F1 there; NaN likewise.
+        confidence: of `GRID`, the middle one of ties.
+        f1: mean F1 of the classes with ground truths at that confidence; NaN without any.
+        class_confidence: (C,) float64, best threshold of each class; NaN without ground truths.
+        class_f1: (C,) float64, F1 of each class at it; NaN likewise.
     """
 
     confidence: float
@@ -41,14 +41,14 @@ class BestF1:
 
 
 def best_f1(result: VocResult) -> BestF1:
-    """Choose from the curves of a measurement."""
+    """Best F1 of an evaluation, from its precision-recall curves."""
     f1 = np.array(
         [
             class_f1(recall, scores, total)
-            for (recall, _, scores), total in zip(result.curves, result.objects.tolist(), strict=True)
+            for (recall, _, scores), total in zip(result.curves, result.num_gt.tolist(), strict=True)
         ]
     ).reshape(-1, len(GRID))  # (C, 99)
-    present = result.objects > 0
+    present = result.num_gt > 0
     mean = f1[present].mean(axis=0) if present.any() else np.full(len(GRID), np.nan)
     best = int(_middle_best(mean[None])[0])
     return BestF1(
@@ -60,29 +60,29 @@ def best_f1(result: VocResult) -> BestF1:
 
 
 def _middle_best(values: np.ndarray) -> np.ndarray:
-    """(k, n) -> (k,) the column of each row's largest value, the middle one of equals."""
+    """(k, n) -> (k,) column of the maximum of each row, the middle one of ties."""
     equals = values == values.max(axis=1, keepdims=True)
     middle = (equals.sum(axis=1, keepdims=True) + 1) // 2
     first: np.ndarray = ((equals.cumsum(axis=1) == middle) & equals).argmax(axis=1)
     return first
 
 
-def class_f1(recall: np.ndarray, scores: np.ndarray, objects: int) -> np.ndarray:
-    """(99,) F1 of a class at each of `GRID`: 2 · right / (detections + objects).
+def class_f1(recall: np.ndarray, scores: np.ndarray, num_gt: int) -> np.ndarray:
+    """(99,) F1 of a class at each threshold of `GRID`: 2 · true positives / (predictions + ground truths).
 
     Args:
-        recall, scores: (k,) of its curve, by falling score.
-        objects: how many there are to find.
+        recall, scores: (k,) of its curve, by descending score.
+        num_gt: number of ground truths.
     """
-    shown = np.searchsorted(-scores, -GRID, side="right")  # detections of at least that score
-    right = np.append(0.0, recall * objects)[shown]
-    f1: np.ndarray = 2 * right / np.maximum(shown + objects, 1)
+    shown = np.searchsorted(-scores, -GRID, side="right")  # predictions of at least that score
+    true_positives = np.append(0.0, recall * num_gt)[shown]
+    f1: np.ndarray = 2 * true_positives / np.maximum(shown + num_gt, 1)
     return f1
 
 
 def write_confidence(model: ModelFile, confidence: float) -> None:
-    """Write a default confidence into a model's card, and into those of the exports that lie with it."""
-    for one in (model, *([] if model.export else find_exports(model))):
-        card = dataclasses.replace(one.card, default_confidence=confidence)
-        with atomic_path(one.path.parent / CARD_NAME) as aside:
-            aside.write_text(card.to_json(), encoding="utf-8")
+    """Write the default confidence into the card of a model and the cards of its exports."""
+    for file in (model, *([] if model.export else find_exports(model))):
+        card = dataclasses.replace(file.card, default_confidence=confidence)
+        with atomic_path(file.path.parent / CARD_NAME) as temporary:
+            temporary.write_text(card.to_json(), encoding="utf-8")

@@ -11,12 +11,12 @@ from detection.inference.prediction import Prediction
 
 
 def label_map(model_names: Sequence[str], dataset_names: Sequence[str]) -> np.ndarray:
-    """For each of a model's labels the data set's label of that name, -1 where it has none: (M,) int64.
+    """Label mapping from a model to a dataset by class name: (M,) int64, -1 where the dataset lacks the class.
 
-    A model may know more classes than the data set, in any order.
+    The model may have more classes than the dataset, in any order.
 
     Raises:
-        DatasetError: the data set has a class that the model does not know.
+        DatasetError: the dataset has a class that the model lacks.
     """
     missing = [name for name in dataset_names if name not in set(model_names)]
     if missing:
@@ -29,7 +29,7 @@ def label_map(model_names: Sequence[str], dataset_names: Sequence[str]) -> np.nd
 
 
 def relabel(prediction: Prediction, mapping: np.ndarray) -> Prediction:
-    """Return a prediction in the data set's labels, by a `label_map`; what the data set has no class for is dropped."""
+    """Prediction with the labels of the dataset, by a `label_map`; predictions of other classes are dropped."""
     labels = mapping[prediction.labels]
     kept = labels >= 0
     return Prediction(prediction.boxes[kept], prediction.scores[kept], labels[kept])

@@ -1,4 +1,4 @@
-"""Pictures of a measurement: precision over recall of every class, the confusion matrix, and the errors by kind."""
+"""Plots of an evaluation: precision-recall curves, confusion matrix, and errors by kind."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detection.evaluation.tide import KINDS
+from detection.evaluation.tide import ERROR_KINDS, KIND_TITLES
 from pelee.plotting import BLUE, FAINT, INK, plot_matrix, save, short
 
 if TYPE_CHECKING:
-    from detection.evaluation.tide import Errors
+    from detection.evaluation.tide import DetectionErrors
     from detection.evaluation.voc_ap import VocResult
 
 
 def plot_precision_recall(result: VocResult, path: Path | str) -> None:
-    """Write a panel for each class, the best first: its curve, and its 11-point AP in per cent.
+    """Write the precision-recall curve and 11-point AP (percent) of each class, best first, in a panel each.
 
-    One panel a class stays readable where eighty curves in one would not. The classes without an object come last and
-    stay empty. `path`'s suffix (.png, .svg, .pdf) chooses the format.
+    Separate panels stay readable with eighty classes. Classes without ground truths come last, with empty panels. The
+    suffix of `path` (.png, .svg, .pdf) selects the format.
     """
     from matplotlib.figure import Figure
 
@@ -33,7 +33,7 @@ def plot_precision_recall(result: VocResult, path: Path | str) -> None:
     width, height = side * columns + 0.8, side * rows + 1.2
     figure = Figure(figsize=(width, height))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    # in inches, because matplotlib takes seconds to find a layout for eighty panels
+    # in inches; the automatic layout of matplotlib takes seconds for eighty panels
     figure.subplots_adjust(
         left=0.6 / width, right=1 - 0.2 / width, bottom=0.55 / height, top=1 - 0.65 / height, wspace=0.16, hspace=0.28
     )
@@ -41,7 +41,7 @@ def plot_precision_recall(result: VocResult, path: Path | str) -> None:
         recall, precision = _outline(*result.curves[label][:2])
         panel.fill_between(recall, precision, step="pre", color=BLUE, alpha=0.15, linewidth=0)
         panel.plot(recall, precision, color=BLUE, linewidth=1.2, drawstyle="steps-pre")
-        name, absent = short(result.class_names[label], limit=15), result.objects[label] == 0
+        name, absent = short(result.class_names[label], limit=15), result.num_gt[label] == 0
         panel.set_title(name, loc="left", fontsize=8, color=FAINT if absent else INK, pad=3, parse_math=False)
         if absent:
             panel.text(0.5, 0.5, "no object", fontsize=8, color=FAINT, ha="center", transform=panel.transAxes)
@@ -51,7 +51,7 @@ def plot_precision_recall(result: VocResult, path: Path | str) -> None:
         panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         panel.set_xticklabels(("0", "½", "1"))
         panel.set_yticklabels(("0", "½", "1"))
-        lowest = number + columns >= len(order)  # of its column; matplotlib labels the last row alone, full or not
+        lowest = number + columns >= len(order)  # in its column; matplotlib would label the last row only, full or not
         panel.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=INK, labelbottom=lowest)
         panel.grid(color="#e6e6e6", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
@@ -67,13 +67,13 @@ def plot_precision_recall(result: VocResult, path: Path | str) -> None:
 
 
 def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: Path | str) -> None:
-    """Write the (C + 1, C + 1) counts of `metrics.confusion_matrix`, each row as shares of its objects.
+    """Write the (C + 1, C + 1) counts of `confusion_matrix.confusion_matrix`, each row normalized by its ground truths.
 
-    The last row has no objects to be shares of: it shows how the false alarms divide over the classes. Shares of less
-    than 1 % (of 10 %, above 30 classes) stay without a number. `path`'s suffix chooses the format.
+    The last row has no ground truths: it shows the distribution of false positives over classes. Values below 1 %
+    (below 10 % for more than 30 classes) have no number. The suffix of `path` selects the format.
 
     Raises:
-        ValueError: the matrix has not one row and one column for each class and the background.
+        ValueError: the shape of the matrix is not (C + 1, C + 1).
     """
     names = [*class_names, "background"]
     plot_matrix(
@@ -86,16 +86,16 @@ def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], path: 
     )
 
 
-def plot_errors(errors: Errors, path: Path | str) -> None:
-    """Write two rows of bars, a pair a kind of error: what mAP would gain without it, and how many there are.
+def plot_errors(errors: DetectionErrors, path: Path | str) -> None:
+    """Write two bar charts over the error kinds: mAP gained without each kind, and number of errors.
 
-    `path`'s suffix chooses the format.
+    The suffix of `path` selects the format.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 2.6), layout="constrained")
     gains, counts = figure.subplots(1, 2, sharey=True)
-    places = np.arange(len(KINDS))
+    places = np.arange(len(ERROR_KINDS))
     worth = 100 * np.nan_to_num(errors.map_gains)
     number = errors.counts.sum(axis=1)
     for panel, values, texts, title in (
@@ -110,15 +110,15 @@ def plot_errors(errors: Errors, path: Path | str) -> None:
         panel.tick_params(axis="y", length=0, labelsize=8)
         panel.spines[["top", "right", "left"]].set_visible(False)
         panel.spines["bottom"].set_color(FAINT)
-    gains.set_yticks(places, KINDS)
-    gains.set_ylim(len(KINDS) - 0.5, -0.5)
+    gains.set_yticks(places, [KIND_TITLES[kind] for kind in ERROR_KINDS])
+    gains.set_ylim(len(ERROR_KINDS) - 0.5, -0.5)
     save(figure, path)
 
 
 def _outline(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of a curve at which its recall grows, from recall 0: at most one an object.
+    """Points of a curve at which recall grows, from recall 0: at most one per ground truth.
 
-    A curve of a hundred thousand detections would otherwise make a file of many megabytes.
+    Limits the file size, which would be many megabytes for a hundred thousand predictions.
     """
     grows = np.diff(recall, prepend=0.0) > 0
     recall, precision = recall[grows], precision[grows]

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable
 
 from detection.evaluation.evaluate import Evaluation
-from detection.evaluation.tide import KINDS
+from detection.evaluation.tide import ERROR_KINDS, KIND_TITLES
 
 
 def report(evaluation: Evaluation) -> str:
-    """Return the tables that a person reads, as plain text of at most 100 columns; APs in per cent."""
+    """Text report with tables, at most 100 columns wide; APs in percent."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -21,7 +21,7 @@ def report(evaluation: Evaluation) -> str:
     classes = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
     classes.add_column("class", footer="mean", overflow="fold")
     columns = {
-        "objects": ([str(count) for count in voc.objects], str(voc.objects.sum())),
+        "objects": ([str(count) for count in voc.num_gt], str(voc.num_gt.sum())),
         "AP 11-point": (_percents(voc.ap_11point), _percent(voc.map_11point)),
         "AP all-point": (_percents(voc.ap_allpoint), _percent(voc.map_allpoint)),
         "AP50:95": (_percents(coco.ap), _percent(coco.numbers["AP"])),
@@ -38,16 +38,16 @@ def report(evaluation: Evaluation) -> str:
 
     errors = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     errors.add_column("")
-    for name in KINDS:
-        errors.add_column(name, justify="right")
+    for kind in ERROR_KINDS:
+        errors.add_column(KIND_TITLES[kind], justify="right")
     errors.add_row("number", *(f"{count:,}" for count in evaluation.errors.counts.sum(axis=1).tolist()))
     errors.add_row("mAP without them", *(_gain(gain) for gain in evaluation.errors.map_gains.tolist()))
 
-    each = max(evaluation.seconds_detecting, 1e-9) / evaluation.pictures
+    each = max(evaluation.seconds_detecting, 1e-9) / evaluation.images
     lines = [
         f"VOC at IoU {voc.iou:g}: mAP {_percent(voc.map_11point)} (11-point), {_percent(voc.map_allpoint)} (all-point)",
-        f"{evaluation.pictures} pictures in {evaluation.seconds:.1f} s, detection alone {1000 * each:.1f} ms "
-        f"a picture, {1 / each:.1f} pictures/s",
+        f"{evaluation.images} images in {evaluation.seconds:.1f} s, detection alone {1000 * each:.1f} ms "
+        f"an image, {1 / each:.1f} images/s",
     ]
     found = [f"{size.size} {_share(size.found, size.objects)} of {size.objects:,}" for size in evaluation.errors.sizes]
     lines.insert(1, f"recall by size from confidence {evaluation.confidence:g} on: {', '.join(found)}")

@@ -1,4 +1,4 @@
-"""What a detector gets wrong, by kind, and what each kind costs: TIDE (Bolya et al., ECCV 2020, section 2)."""
+"""TIDE: detection errors by kind and their cost in AP (Bolya et al., ECCV 2020, section 2)."""
 
 from __future__ import annotations
 
@@ -9,58 +9,74 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from data.datasets.records import Record
-from detection.evaluation.matching import Boxes, best_object, gather, match
+from detection.evaluation.matching import SplitBoxes, best_ground_truth, flatten_split, voc_match
 from detection.evaluation.voc_ap import class_aps, precision_recall
 
 if TYPE_CHECKING:
     from detection.inference.prediction import Prediction
 
 
-KINDS = ("localisation", "class", "class and place", "duplicate", "background", "missed")
-LOCALISATION, CLASS, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
-RIGHT, IGNORED = -1, -2
-"""What a detection is that is none of the `KINDS` of false positives; the ignored are those of ignored objects."""
+ERROR_KINDS = ("loc", "cls", "both", "dupe", "bkg", "miss")
+"""The error kinds of TIDE: localization, classification, both, duplicate, background and missed ground truth."""
+LOC, CLS, BOTH, DUPE, BKG, MISS = range(len(ERROR_KINDS))
+TRUE_POSITIVE, IGNORED = -1, -2
+"""Kinds of the predictions that are no errors; the ignored ones are matched to ignored ground truths."""
+KIND_TITLES = {
+    "loc": "localisation",
+    "cls": "class",
+    "both": "class and place",
+    "dupe": "duplicate",
+    "bkg": "background",
+    "miss": "missed",
+}
+"""Titles of `ERROR_KINDS` in tables and plots, and their keys in the JSON of `pelee-eval`."""
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
-"""COCO's sizes of objects: areas in square pixels, from the first on and below the second."""
+"""Object sizes of COCO: areas in square pixels, lower bound included, upper bound excluded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Diagnosis:
-    """Every detection of a split with what it is.
+    """Kind of every prediction of a split.
 
     Attributes:
-        found, objects: the m detections and the n objects of all pictures.
-        kinds: (m,) int64, `RIGHT`, `IGNORED` or an index into `KINDS`.
-        concerned: (m,) int64, the object that a detection found, found again, half found or misnamed; -1 for none.
-        classes: how many there are, C.
+        predictions, ground_truths: the m predictions and n ground truths of all images.
+        kinds: (m,) int64, `TRUE_POSITIVE`, `IGNORED` or an index into `ERROR_KINDS`.
+        targets: (m,) int64, the ground truth that a prediction matches, duplicates, mislocalizes or misclassifies; -1
+            for none.
+        classes: number of classes, C.
     """
 
-    found: Boxes
-    objects: Boxes
+    predictions: SplitBoxes
+    ground_truths: SplitBoxes
     kinds: np.ndarray
-    concerned: np.ndarray
+    targets: np.ndarray
     classes: int
 
-    def hit(self, confidence: float = 0.0) -> np.ndarray:
-        """(n,) bool, the objects that detections of at least `confidence` find."""
-        return self._touched((RIGHT,), confidence)
+    @property
+    def num_gt(self) -> np.ndarray:
+        """(C,) number of ground truths per class that are not ignored."""
+        return self.ground_truths.num_gt(self.classes)
+
+    def detected(self, confidence: float = 0.0) -> np.ndarray:
+        """(n,) bool, ground truths with a true positive of at least `confidence`."""
+        return self._is_target((TRUE_POSITIVE,), confidence)
 
     def missed(self, confidence: float = 0.0) -> np.ndarray:
-        """(n,) bool, the objects, ignored ones left out, that no detection of at least `confidence` came near.
+        """(n,) bool, ground truths, without ignored ones, that no prediction of at least `confidence` refers to.
 
-        Those half found or misnamed are counted by that error, not as missed.
+        Mislocalized or misclassified ground truths are not missed: they count under "loc" or "cls".
         """
-        return ~self.objects.ignored & ~self._touched((RIGHT, LOCALISATION, CLASS), confidence)
+        return ~self.ground_truths.ignored & ~self._is_target((TRUE_POSITIVE, LOC, CLS), confidence)
 
-    def _touched(self, kinds: tuple[int, ...], confidence: float) -> np.ndarray:
-        touched = np.zeros(len(self.objects.labels), dtype=bool)
-        touched[self.concerned[np.isin(self.kinds, kinds) & (self.found.scores >= confidence)]] = True
-        return touched
+    def _is_target(self, kinds: tuple[int, ...], confidence: float) -> np.ndarray:
+        result = np.zeros(len(self.ground_truths.labels), dtype=bool)
+        result[self.targets[np.isin(self.kinds, kinds) & (self.predictions.scores >= confidence)]] = True
+        return result
 
 
 class SizeRecall(NamedTuple):
-    """Of the objects of a size, how many detections find: those of some confidence, and all."""
+    """Recall of the ground truths of a size: `found` at the confidence, `found_by_all` with all predictions."""
 
     size: str
     objects: int
@@ -69,15 +85,16 @@ class SizeRecall(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Errors:
-    """How many errors of each kind there are, and what mAP would gain without them.
+class DetectionErrors:
+    """Number of errors of each kind, and the mAP gained without them.
 
     Attributes:
-        confidence: the least score of the detections that are counted; the gains take every detection, as AP does.
-        counts: (6, C) int64, `KINDS` in rows; a false positive goes to the class that was said, a miss to the object's.
-        gains: (6, C) float64, all-point AP of each class with that kind mended, less what it is; NaN for a class
-            without an object. They do not add up to what is missing: mending one kind changes the others.
-        sizes: recall by the objects' size.
+        confidence: minimum score of the counted predictions; the gains use all predictions, as AP does.
+        counts: (6, C) int64, `ERROR_KINDS` in rows; false positives by predicted class, misses by the class of the
+            ground truth.
+        gains: (6, C) float64, `oracle_ap` of each class minus its AP; NaN for a class without ground truths. The gains
+            do not add up to 1 - AP, because fixing one kind changes the others.
+        sizes: recall by object size.
     """
 
     confidence: float
@@ -87,9 +104,9 @@ class Errors:
 
     @property
     def map_gains(self) -> np.ndarray:
-        """(6,) float64, the mean of the gains over the classes that have an object; NaN where none has."""
+        """(6,) float64, mean gain over the classes with ground truths; NaN without any."""
         known = ~np.isnan(self.gains).any(axis=0)
-        return self.gains[:, known].mean(axis=1) if known.any() else np.full(len(KINDS), np.nan)
+        return self.gains[:, known].mean(axis=1) if known.any() else np.full(len(ERROR_KINDS), np.nan)
 
 
 def diagnose(
@@ -99,87 +116,81 @@ def diagnose(
     iou: float = FOREGROUND_IOU,
     background: float = BACKGROUND_IOU,
 ) -> Diagnosis:
-    """Say of every detection whether it is right, and what is wrong with it if it is not.
+    """Classify every prediction as true positive, ignored or one of the error kinds.
 
-    Right are VOC's true positives (see `metrics.evaluate_voc`). Of a false positive the overlaps with the objects of
-    its own class come first: at least `iou` makes it a duplicate, at least `background` an error of localisation. Then
-    those with other classes: at least `iou`, an error of class; at least `background`, of both; else it is background.
-    (The authors' program puts a duplicate that overlaps another class's object, too, under class.) An ignored object
-    counts as a place, so that what half covers a difficult one is no background.
+    True positives are those of VOC (see `voc_ap.evaluate_voc`). For a false positive, the IoU with ground truths of its
+    own class is tested first: at least `iou` is a duplicate, at least `background` a localization error. Then the IoU
+    with other classes: at least `iou` is a classification error, at least `background` both; else it is background.
+    (Unlike here, the authors' program counts a duplicate that also overlaps another class as a classification error.)
+    An ignored ground truth counts as a location, so that a prediction that half covers a difficult one is not
+    background.
 
     Raises:
-        ValueError: as `metrics.evaluate_voc`.
+        ValueError: as `voc_ap.evaluate_voc`.
     """
-    found, objects = gather(predictions, records, len(class_names))
-    matches = match(found, objects, iou)
-    own, own_iou = matches.objects, matches.overlaps
+    found, truths = flatten_split(predictions, records, len(class_names))
+    matches = voc_match(found, truths, iou)
+    own, own_iou = matches.ground_truths, matches.ious
     other, other_iou = np.full(len(own), -1), np.zeros(len(own))
     unclear = np.flatnonzero(own_iou < background)
-    other[unclear], other_iou[unclear] = best_object(
+    other[unclear], other_iou[unclear] = best_ground_truth(
         found.boxes[unclear],
-        found.pictures[unclear],
-        objects.boxes,
-        objects.pictures,
-        apart=(found.labels[unclear], objects.labels),
+        found.images[unclear],
+        truths.boxes,
+        truths.images,
+        other_labels=(found.labels[unclear], truths.labels),
     )
-    tests = [matches.right, matches.ignored, own_iou >= iou, own_iou >= background, other_iou >= iou]
-    kinds = np.select(
-        [*tests, other_iou >= background], [RIGHT, IGNORED, DUPLICATE, LOCALISATION, CLASS, BOTH], BACKGROUND
-    )
-    concerned = np.select(tests, [own, own, own, own, other], -1)
-    return Diagnosis(found, objects, kinds, concerned, len(class_names))
+    tests = [matches.true_positive, matches.ignored, own_iou >= iou, own_iou >= background, other_iou >= iou]
+    kinds = np.select([*tests, other_iou >= background], [TRUE_POSITIVE, IGNORED, DUPE, LOC, CLS, BOTH], BKG)
+    targets = np.select(tests, [own, own, own, own, other], -1)
+    return Diagnosis(found, truths, kinds, targets, len(class_names))
 
 
-def count_errors(diagnosis: Diagnosis, records: Sequence[Record], confidence: float) -> Errors:
-    """Count a split's errors at a confidence, and what each kind costs; the records are those of the diagnosis."""
+def count_errors(diagnosis: Diagnosis, records: Sequence[Record], confidence: float) -> DetectionErrors:
+    """Errors of a split by kind at a confidence and their cost; `records` are those of the diagnosis."""
     d = diagnosis
-    counts = np.zeros((len(KINDS), d.classes), dtype=np.int64)
-    wrong = (d.kinds >= 0) & (d.found.scores >= confidence)
-    np.add.at(counts, (d.kinds[wrong], d.found.labels[wrong]), 1)
-    counts[MISSED] = np.bincount(d.objects.labels[d.missed(confidence)], minlength=d.classes)
+    counts = np.zeros((len(ERROR_KINDS), d.classes), dtype=np.int64)
+    wrong = (d.kinds >= 0) & (d.predictions.scores >= confidence)
+    np.add.at(counts, (d.kinds[wrong], d.predictions.labels[wrong]), 1)
+    counts[MISS] = np.bincount(d.ground_truths.labels[d.missed(confidence)], minlength=d.classes)
 
     kept = d.kinds != IGNORED
-    now = _aps(d.found.labels[kept], d.found.scores[kept], d.kinds[kept] == RIGHT, _counted(d))
-    gains = np.array([mended(d, kind) - now for kind in range(len(KINDS))])
+    now = _aps(d.predictions.labels[kept], d.predictions.scores[kept], d.kinds[kept] == TRUE_POSITIVE, d.num_gt)
+    gains = np.array([oracle_ap(d, kind) - now for kind in range(len(ERROR_KINDS))])
 
     areas = np.concatenate([np.zeros(0), *(record.areas for record in records)])
     sizes = []
     for name, (low, high) in SIZES.items():
-        ours = ~d.objects.ignored & (areas >= low) & (areas < high)
-        hits = (int((ours & d.hit(least)).sum()) for least in (confidence, 0.0))
-        sizes.append(SizeRecall(name, int(ours.sum()), *hits))
-    return Errors(confidence, counts, gains, tuple(sizes))
+        of_size = ~d.ground_truths.ignored & (areas >= low) & (areas < high)
+        hits = (int((of_size & d.detected(least)).sum()) for least in (confidence, 0.0))
+        sizes.append(SizeRecall(name, int(of_size.sum()), *hits))
+    return DetectionErrors(confidence, counts, gains, tuple(sizes))
 
 
-def mended(diagnosis: Diagnosis, kind: int) -> np.ndarray:
-    """(C,) float64, the all-point APs if there were no error of a kind, by the paper's oracles (section 2.3).
+def oracle_ap(diagnosis: Diagnosis, kind: int) -> np.ndarray:
+    """(C,) float64, all-point APs with all errors of a kind fixed by the oracles of the paper (section 2.3).
 
-    A detection of the wrong place or class finds the object that it meant, unless another finds that already; of
-    several for one object the best does, and the others go, as false positives of the other kinds all do. Missed
-    objects are asked for no longer. An object that is ignored is found without effect.
+    A localization or classification error becomes a true positive of its ground truth, unless that is detected already;
+    of several for one ground truth, the one of highest score is kept and the others are removed, as are false positives
+    of the other kinds. Missed ground truths are removed from the count. Ignored ground truths have no effect.
     """
     d = diagnosis
-    right, kept, labels, counted = d.kinds == RIGHT, ~np.isin(d.kinds, (IGNORED, kind)), d.found.labels, _counted(d)
-    if kind == MISSED:
-        counted = counted - np.bincount(d.objects.labels[d.missed()], minlength=d.classes)
-    elif kind in (LOCALISATION, CLASS):
+    true_positive, kept = d.kinds == TRUE_POSITIVE, ~np.isin(d.kinds, (IGNORED, kind))
+    labels, num_gt = d.predictions.labels, d.num_gt
+    if kind == MISS:
+        num_gt = num_gt - np.bincount(d.ground_truths.labels[d.missed()], minlength=d.classes)
+    elif kind in (LOC, CLS):
         rows = np.flatnonzero(d.kinds == kind)
-        rows = rows[~(d.objects.ignored | d.hit())[d.concerned[rows]]]
-        rows = rows[np.argsort(-d.found.scores[rows], kind="stable")]
-        rows = rows[np.unique(d.concerned[rows], return_index=True)[1]]
-        right[rows] = kept[rows] = True
+        rows = rows[~(d.ground_truths.ignored | d.detected())[d.targets[rows]]]
+        rows = rows[np.argsort(-d.predictions.scores[rows], kind="stable")]
+        rows = rows[np.unique(d.targets[rows], return_index=True)[1]]
+        true_positive[rows] = kept[rows] = True
         labels = labels.copy()
-        labels[rows] = d.objects.labels[d.concerned[rows]]
-    aps = _aps(labels[kept], d.found.scores[kept], right[kept], counted)
-    # A class of which all objects are missed is left without one to find: what it has not, that does not mend.
-    return np.where((counted == 0) & (_counted(d) > 0), 0.0, aps)
+        labels[rows] = d.ground_truths.labels[d.targets[rows]]
+    aps = _aps(labels[kept], d.predictions.scores[kept], true_positive[kept], num_gt)
+    # If all ground truths of a class are missed, none remain: the oracle then gains nothing (AP 0, not NaN).
+    return np.where((num_gt == 0) & (d.num_gt > 0), 0.0, aps)
 
 
-def _aps(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    return class_aps(precision_recall(labels, scores, right, counted), counted, "all-point")
-
-
-def _counted(diagnosis: Diagnosis) -> np.ndarray:
-    """(C,) objects that are asked for."""
-    objects = diagnosis.objects
-    return np.bincount(objects.labels[~objects.ignored], minlength=diagnosis.classes)
+def _aps(labels: np.ndarray, scores: np.ndarray, true_positive: np.ndarray, num_gt: np.ndarray) -> np.ndarray:
+    return class_aps(precision_recall(labels, scores, true_positive, num_gt), num_gt, "all-point")

@@ -56,7 +56,7 @@ def test_every_picture_is_measured_once_and_in_order(tmp_path: Path, batch: int)
         return detect_by_number(images)
 
     evaluation = evaluate(detect, dataset(tmp_path), batch=batch, workers=3)
-    assert sum(sizes) == evaluation.pictures == 7
+    assert sum(sizes) == evaluation.images == 7
     assert max(sizes) == min(batch, 7)
     assert evaluation.voc.map_11point == evaluation.voc.map_allpoint == 1
     assert evaluation.coco.numbers["AP"] == pytest.approx(1)
@@ -93,7 +93,7 @@ def test_pictures_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_damaged_picture_ends_it_and_is_named(tmp_path: Path) -> None:
     data = dataset(tmp_path)
     (tmp_path / "4.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"4\.png.*leaves no picture out"):
+    with pytest.raises(DatasetError, match=r"4\.png.*needs all images"):
         evaluate(detect_by_number, data, batch=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 
@@ -104,18 +104,18 @@ def test_a_split_without_objects_and_a_batch_of_none_are_refused(tmp_path: Path)
         evaluate(detect_by_number, data, batch=0)
     empty = np.zeros(0)
     record = Record(tmp_path / "0.png", "0", np.zeros((0, 4)), empty, empty, empty, empty)
-    with pytest.raises(DatasetError, match="toy test: no objects in 1 pictures"):
+    with pytest.raises(DatasetError, match="toy test: no objects in 1 images"):
         evaluate(detect_by_number, Dataset("toy", "test", NAMES, [record]))
 
 
 def test_a_detector_that_loses_pictures_is_a_bug(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 predictions for 2 pictures"):
+    with pytest.raises(ValueError, match="1 predictions for 2 images"):
         evaluate(lambda images: detect_by_number(images[:1]), dataset(tmp_path), batch=2)
 
 
 def test_pictures_of_another_size_than_annotated_are_told(tmp_path: Path) -> None:
     evaluation = evaluate(detect_by_number, dataset(tmp_path, size=(48, 64)))
-    assert evaluation.warnings[-1] == "7 pictures have not the size that is annotated; the first is 0.png"
+    assert evaluation.warnings[-1] == "7 images differ in size from their annotation; the first is 0.png"
     assert len(evaluate(detect_by_number, dataset(tmp_path, size=None)).warnings) == 1
 
 

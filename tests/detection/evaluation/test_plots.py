@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from detection.evaluation.plots import _outline, plot_confusion_matrix, plot_errors, plot_precision_recall
-from detection.evaluation.tide import KINDS, Errors
-from detection.evaluation.voc_ap import Curve, VocResult
+from detection.evaluation.tide import KIND_TITLES, DetectionErrors
+from detection.evaluation.voc_ap import PrecisionRecallCurve, VocResult
 
 
 def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:
@@ -18,7 +18,7 @@ def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:
     for label in range(classes):
         count = 0 if label in absent else 12
         recall, precision = np.arange(1, count + 1) / 20, np.sort(rng.random(count))[::-1]
-        curves.append(Curve(recall, precision, precision))
+        curves.append(PrecisionRecallCurve(recall, precision, precision))
         if count:
             aps[label] = precision.mean() / 2
     objects = np.where(np.isnan(aps), 0, 20)
@@ -44,7 +44,7 @@ def test_precision_recall_without_any_object(tmp_path: Path) -> None:
 
 
 def test_the_best_class_comes_first(tmp_path: Path) -> None:
-    curve = Curve(np.array([1.0]), np.array([1.0]), np.array([0.9]))
+    curve = PrecisionRecallCurve(np.array([1.0]), np.array([1.0]), np.array([0.9]))
     aps = np.array([0.25, np.nan, 0.75])
     plot_precision_recall(
         VocResult(("low", "none", "high"), 0.5, np.array([1, 0, 1]), aps, aps, (curve,) * 3), tmp_path / "pr.svg"
@@ -89,13 +89,13 @@ def test_a_matrix_of_another_size_is_refused_and_leaves_no_file(tmp_path: Path) 
 def test_errors_show_their_number_and_their_worth(tmp_path: Path) -> None:
     counts = np.arange(12).reshape(6, 2) * 1000
     gains = np.array([[k / 100, np.nan] for k in range(6)])
-    plot_errors(Errors(0.3, counts, gains, ()), tmp_path / "errors.svg")
+    plot_errors(DetectionErrors(0.3, counts, gains, ()), tmp_path / "errors.svg")
     text = (tmp_path / "errors.svg").read_text()
-    for kind, (first, second), gain in zip(KINDS, counts.tolist(), range(6), strict=True):
+    for kind, (first, second), gain in zip(KIND_TITLES.values(), counts.tolist(), range(6), strict=True):
         for word in (kind, f"{first + second:,}", f"{gain}.0"):
             assert f"<!-- {word} -->" in text
 
 
 def test_errors_of_a_split_without_objects(tmp_path: Path) -> None:
-    plot_errors(Errors(0.3, np.zeros((6, 1), int), np.full((6, 1), np.nan), ()), tmp_path / "errors.svg")
+    plot_errors(DetectionErrors(0.3, np.zeros((6, 1), int), np.full((6, 1), np.nan), ()), tmp_path / "errors.svg")
     assert "nan" not in (tmp_path / "errors.svg").read_text().lower()

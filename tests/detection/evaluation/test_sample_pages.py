@@ -9,7 +9,7 @@ from PIL import Image
 
 from data.datasets.records import Record
 from data.images.image_io import write_image
-from detection.evaluation.sample_pages import COLOURS, score_pictures, write_pages
+from detection.evaluation.sample_pages import COLORS, score_images, write_pages
 from detection.evaluation.tide import Diagnosis, diagnose
 from detection.inference.prediction import Prediction
 from tests.detection.evaluation.test_voc_ap import BOX, FAR, found, truth
@@ -45,7 +45,7 @@ def of_pictures() -> Diagnosis:
 
 
 def test_the_order_of_pictures_by_hand() -> None:
-    scores = score_pictures(of_pictures(), 8, confidence=0.5)
+    scores = score_images(of_pictures(), 8, confidence=0.5)
     assert [(score.number, round(score.f1, 3)) for score in scores] == [
         (1, 1), (2, 1), (3, round(2 / 3, 3)), (0, 0), (5, 0), (6, 0)
     ]  # fmt: skip
@@ -53,9 +53,9 @@ def test_the_order_of_pictures_by_hand() -> None:
 
 
 def test_a_higher_confidence_hides_errors_and_finds_less() -> None:
-    by_number = {score.number: score for score in score_pictures(of_pictures(), 8, confidence=0.1)}
+    by_number = {score.number: score for score in score_images(of_pictures(), 8, confidence=0.1)}
     assert by_number[5].wrong == 2
-    assert all(score.f1 == 0 for score in score_pictures(of_pictures(), 8, confidence=0.95))
+    assert all(score.f1 == 0 for score in score_images(of_pictures(), 8, confidence=0.95))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_pages_show_kinds_in_their_colours(tmp_path: Path, on_disk: list[Record]
         pixels = np.asarray(Image.open(tmp_path / "out" / f"{name}_pictures.png").convert("RGB"))
         body = pixels[90:]  # below the title and the legend
         for kind in (-1, 1, 4, 5):  # right, class, background, missed: all six pictures fit on either page
-            colour = [int(COLOURS[kind][place : place + 2], 16) for place in (1, 3, 5)]
+            colour = [int(COLORS[kind][place : place + 2], 16) for place in (1, 3, 5)]
             assert (body == colour).all(axis=2).sum() > 20, (name, kind)
 
 

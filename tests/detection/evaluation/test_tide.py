@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.datasets.records import Record
-from detection.evaluation.tide import KINDS, RIGHT, count_errors, diagnose, mended
+from detection.evaluation.tide import ERROR_KINDS, TRUE_POSITIVE, count_errors, diagnose, oracle_ap
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.prediction import Prediction
 from tests.detection.evaluation.test_voc_ap import BOX, FAR, found, synthetic, truth
@@ -20,22 +20,22 @@ NOWHERE = (90.0, 0.0, 95.0, 5.0)
 
 def kinds(prediction: Prediction, record: Record) -> list[str]:
     """What each detection is, in words."""
-    words = {RIGHT: "right", -2: "ignored"}
-    return [words.get(kind) or KINDS[kind] for kind in diagnose([prediction], [record], NAMES).kinds.tolist()]
+    words = {TRUE_POSITIVE: "right", -2: "ignored"}
+    return [words.get(kind) or ERROR_KINDS[kind] for kind in diagnose([prediction], [record], NAMES).kinds.tolist()]
 
 
 @pytest.mark.parametrize(
     ("box", "label", "kind"),
     [
         (BOX, 0, "right"),
-        (HALF, 0, "localisation"),
-        (TENTH, 0, "localisation"),  # at exactly 0.1
-        (LESS, 0, "background"),
-        (BOX, 1, "class"),
-        ((0.0, 0.0, 10.0, 5.0), 1, "class"),  # at exactly 0.5
-        (HALF, 1, "class and place"),
-        (LESS, 1, "background"),
-        (NOWHERE, 0, "background"),
+        (HALF, 0, "loc"),
+        (TENTH, 0, "loc"),  # at exactly 0.1
+        (LESS, 0, "bkg"),
+        (BOX, 1, "cls"),
+        ((0.0, 0.0, 10.0, 5.0), 1, "cls"),  # at exactly 0.5
+        (HALF, 1, "both"),
+        (LESS, 1, "bkg"),
+        (NOWHERE, 0, "bkg"),
     ],
 )
 def test_a_single_detection_of_a_dog(box: tuple[float, ...], label: int, kind: str) -> None:
@@ -44,28 +44,28 @@ def test_a_single_detection_of_a_dog(box: tuple[float, ...], label: int, kind: s
 
 def test_the_second_to_find_an_object_is_a_duplicate_and_a_third_beside_it_is_badly_placed() -> None:
     assert kinds(found((BOX, 0.7, 0), (BOX, 0.9, 0), (HALF, 0.8, 0)), truth((BOX, 0))) == [
-        "duplicate", "right", "localisation"
+        "dupe", "right", "loc"
     ]  # fmt: skip
 
 
 def test_its_own_class_says_what_a_detection_meant() -> None:
     # Both a little of a dog (IoU 0.1) and the whole of a cat; and a second dog where a cat is, too.
-    assert kinds(found((BOX, 0.9, 0)), truth((TENTH, 0), (BOX, 1))) == ["localisation"]
-    assert kinds(found((BOX, 0.9, 0), (BOX, 0.8, 0)), truth((BOX, 0), (BOX, 1))) == ["right", "duplicate"]
+    assert kinds(found((BOX, 0.9, 0)), truth((TENTH, 0), (BOX, 1))) == ["loc"]
+    assert kinds(found((BOX, 0.9, 0), (BOX, 0.8, 0)), truth((BOX, 0), (BOX, 1))) == ["right", "dupe"]
 
 
 def test_difficult_objects_are_places_but_no_faults() -> None:
     record = truth((BOX, 0), (FAR, 0), difficult=(0,))
     half_far = (50.0, 50.0, 60.0, 54.0)
     said = found((BOX, 0.9, 0), (BOX, 0.8, 0), (HALF, 0.7, 0), (BOX, 0.6, 1), (half_far, 0.5, 0))
-    assert kinds(said, record) == ["ignored", "ignored", "localisation", "class", "localisation"]
+    assert kinds(said, record) == ["ignored", "ignored", "loc", "cls", "loc"]
     errors = count_errors(diagnose([said], [record], NAMES), [record], 0.0)
-    assert errors.counts[KINDS.index("missed")].tolist() == [0, 0]  # the other one is half found
-    # Dogs: FP (half a difficult one), FP (half of the other) -> 0; mended, the first goes and the second is right.
-    assert errors.gains[KINDS.index("localisation"), 0] == 1
+    assert errors.counts[ERROR_KINDS.index("miss")].tolist() == [0, 0]  # the other one is half found
+    # Dogs: FP (half a difficult one), FP (half of the other) -> 0; oracle_ap, the first goes and the second is right.
+    assert errors.gains[ERROR_KINDS.index("loc"), 0] == 1
     # the cat on a difficult dog would go, were it a dog; cats have no object and so no AP
-    assert np.isnan(errors.gains[KINDS.index("class")]).tolist() == [False, True]
-    assert errors.gains[KINDS.index("class"), 0] == 0
+    assert np.isnan(errors.gains[ERROR_KINDS.index("cls")]).tolist() == [False, True]
+    assert errors.gains[ERROR_KINDS.index("cls"), 0] == 0
 
 
 def test_every_kind_counted_by_hand_and_at_a_confidence() -> None:
@@ -87,23 +87,23 @@ def test_gains_by_hand() -> None:
     record = truth((BOX, 0), (FAR, 1), ((20.0, 20.0, 30.0, 30.0), 0))
     said = found((HALF, 0.9, 0), (BOX, 0.8, 0), (FAR, 0.7, 0), (NOWHERE, 0.6, 0))
     diagnosis = diagnose([said], [record], NAMES)
-    gains = dict(zip(KINDS, count_errors(diagnosis, [record], 0.5).gains.tolist(), strict=True))
+    gains = dict(zip(ERROR_KINDS, count_errors(diagnosis, [record], 0.5).gains.tolist(), strict=True))
     # the half goes, because its dog is found already: TP FP FP, AP 1/2
-    assert gains["localisation"] == pytest.approx([1 / 4, 0])
+    assert gains["loc"] == pytest.approx([1 / 4, 0])
     # the dog on the cat becomes the cat's: AP 1 for it, and FP TP FP for dogs
-    assert gains["class"] == pytest.approx([0, 1])
-    assert gains["class and place"] == gains["duplicate"] == [0, 0]
-    assert gains["background"] == [0, 0]  # the last one cost nothing
+    assert gains["cls"] == pytest.approx([0, 1])
+    assert gains["both"] == gains["dupe"] == [0, 0]
+    assert gains["bkg"] == [0, 0]  # the last one cost nothing
     # one dog less to find: FP TP of 1 object; the cat is misnamed, not missed
-    assert gains["missed"] == pytest.approx([1 / 4, 0])
+    assert gains["miss"] == pytest.approx([1 / 4, 0])
     assert count_errors(diagnosis, [record], 0.5).map_gains == pytest.approx([1 / 8, 1 / 2, 0, 0, 0, 1 / 8])
 
 
 def test_of_several_that_meant_one_object_the_best_is_mended() -> None:
-    """Two halves of a dog, 0.9 and 0.7, background at 0.8: mended TP FP and nothing else."""
+    """Two halves of a dog, 0.9 and 0.7, background at 0.8: oracle_ap TP FP and nothing else."""
     record = truth((BOX, 0), (FAR, 0))
     said = found((HALF, 0.7, 0), (HALF, 0.9, 0), (NOWHERE, 0.8, 0))
-    aps = mended(diagnose([said], [record], NAMES), KINDS.index("localisation"))
+    aps = oracle_ap(diagnose([said], [record], NAMES), ERROR_KINDS.index("loc"))
     assert aps[0] == pytest.approx(1 / 2)
     assert np.isnan(aps[1])
 
@@ -111,7 +111,7 @@ def test_of_several_that_meant_one_object_the_best_is_mended() -> None:
 def test_a_class_that_is_missed_entirely_gains_nothing_by_not_being_asked_for() -> None:
     errors = count_errors(diagnose([found()], [truth((BOX, 0))], NAMES), [truth((BOX, 0))], 0.5)
     assert errors.map_gains.tolist() == [0] * 6
-    assert errors.counts.sum() == errors.counts[KINDS.index("missed"), 0] == 1
+    assert errors.counts.sum() == errors.counts[ERROR_KINDS.index("miss"), 0] == 1
 
 
 def test_nothing_at_all() -> None:
@@ -137,13 +137,13 @@ def test_detections_and_objects_are_accounted_for(seed: int) -> None:
     # As many right ones and errors as there are points on the curves, and the APs before mending those of VOC.
     kept = diagnosis.kinds != -2
     assert kept.sum() == sum(len(curve.recall) for curve in result.curves)
-    assert (diagnosis.kinds == RIGHT).sum() == diagnosis.hit().sum()
+    assert (diagnosis.kinds == TRUE_POSITIVE).sum() == diagnosis.detected().sum()
     errors = count_errors(diagnosis, records, 0.0)
     assert errors.counts.sum() == (diagnosis.kinds >= 0).sum() + diagnosis.missed().sum()
     # No oracle costs anything: what it changes is wrong before and right, or gone, afterwards.
     assert np.nan_to_num(errors.gains).min() >= -1e-12
-    for kind in range(len(KINDS)):
-        aps = mended(diagnosis, kind)
+    for kind in range(len(ERROR_KINDS)):
+        aps = oracle_ap(diagnosis, kind)
         assert np.nan_to_num(aps).max(initial=0) <= 1 + 1e-12
         np.testing.assert_array_equal(np.isnan(aps), np.isnan(result.ap_allpoint))
 
@@ -152,7 +152,7 @@ def test_pictures_do_not_mix() -> None:
     """The same box found in another picture than its object's is background there, and a miss here."""
     records = [truth((BOX, 0)), truth((FAR, 0))]
     diagnosis = diagnose([found(), found((BOX, 0.9, 0))], records, NAMES)
-    assert [KINDS[kind] for kind in diagnosis.kinds] == ["background"]
+    assert [ERROR_KINDS[kind] for kind in diagnosis.kinds] == ["bkg"]
     assert diagnosis.missed().tolist() == [True, True]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.datasets.records import Record
-from detection.evaluation.coco_ap import COCO_NUMBERS, evaluate_coco
+from detection.evaluation.coco_ap import COCO_METRICS, evaluate_coco
 from detection.evaluation.confusion_matrix import confusion_matrix
 from detection.evaluation.voc_ap import evaluate_voc, voc_ap
 from detection.inference.prediction import Prediction
@@ -192,7 +192,7 @@ def test_difficult_and_crowd_objects_are_neither_asked_for_nor_punished(flag: st
     record = truth((BOX, 0), (FAR, 0), **{flag: (1,)})
     # Two detections of the ignored object, both of higher score than the one of the other: all of no effect.
     result = evaluate_voc([found((FAR, 0.9, 0), (FAR, 0.8, 0), (BOX, 0.7, 0))], [record], ["dog"])
-    assert result.objects.tolist() == [1]
+    assert result.num_gt.tolist() == [1]
     np.testing.assert_array_equal(result.curves[0].precision, [1])
     assert result.map_11point == result.map_allpoint == 1
 
@@ -238,7 +238,7 @@ def test_voc_ap_equals_a_loop_over_the_rules(seed: int) -> None:
     predictions, records = synthetic(seed, pictures=12, classes=2)
     result = evaluate_voc(predictions, records, ["dog", "cat"])
     for label in range(2):
-        if result.objects[label]:
+        if result.num_gt[label]:
             eleven, area = loop_ap(predictions, records, label)
             assert result.ap_11point[label] == pytest.approx(eleven)
             assert result.ap_allpoint[label] == pytest.approx(area)
@@ -288,7 +288,7 @@ def test_coco_numbers_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     record = truth((BOX, 0), (large, 0))
     prediction = found((BOX, 0.9, 0), ((100.0, 100.0, 200.0, 172.0), 0.8, 0))
     result = evaluate_coco([prediction], [record], ["dog"])
-    assert tuple(result.numbers) == COCO_NUMBERS
+    assert tuple(result.numbers) == COCO_METRICS
     assert result.numbers["AP"] == pytest.approx((5 + 5 * 51 / 101) / 10)
     assert result.numbers["AP50"] == pytest.approx(1)
     assert result.numbers["AP75"] == pytest.approx(51 / 101)
@@ -363,5 +363,5 @@ def test_confusion_matrix_rows_sum_to_the_objects() -> None:
     predictions, records = synthetic(3)
     matrix = confusion_matrix(predictions, records, ["a", "b", "c", "d"], confidence=0.3)
     voc = evaluate_voc(predictions, records, ["a", "b", "c", "d"])
-    np.testing.assert_array_equal(matrix[:-1].sum(axis=1), voc.objects)
+    np.testing.assert_array_equal(matrix[:-1].sum(axis=1), voc.num_gt)
     np.testing.assert_array_equal(confusion_matrix([found()], [truth()], ["dog"], 0.5), np.zeros((2, 2)))
