@@ -1,9 +1,9 @@
-"""What the service answers when it cannot do what was asked: a code, a status, and one line that says what to do."""
+"""Error responses of the service: a code, its HTTP status, and a one-line message."""
 
 import json
 from dataclasses import dataclass
 
-#: Every code with its status; `ServiceError` takes no other.
+#: HTTP status of every error code; `ServiceError` accepts no other.
 STATUS = {
     "bad_request": 400,
     "bad_multipart": 400,
@@ -31,18 +31,18 @@ STATUS = {
     "inference_failed": 503,
     "deadline_exceeded": 504,
 }
-#: For what Starlette itself refuses: no such path, no such method.
+#: Error code by the status of errors that Starlette raises itself: unknown path, wrong method.
 CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
 
 
 @dataclass(eq=False)
 class ServiceError(Exception):
-    """An answer other than the one asked for.
+    """Error response.
 
     Attributes:
         code: one of `STATUS`.
-        message: one line for a person: what was found, what was expected, what to do. It repeats no picture's bytes.
-        retry_after: whole seconds after which to ask again, None where that would change nothing.
+        message: one line: what was found, what was expected, what to do. It contains no byte of an image.
+        retry_after: whole seconds after which to retry; None where a retry would fail again.
     """
 
     code: str
@@ -55,17 +55,17 @@ class ServiceError(Exception):
         return STATUS[self.code]
 
     def body(self, request_id: str) -> dict[str, str]:
-        """The answer's JSON as plain values."""
+        """Response body as plain values."""
         return {"code": self.code, "message": self.message, "request_id": request_id}
 
     def content(self, request_id: str) -> bytes:
-        """The answer's JSON."""
+        """Response body as JSON."""
         return json.dumps(self.body(request_id)).encode()
 
     def headers(self) -> dict[str, str]:
-        """The headers that belong to it."""
+        """Additional response headers."""
         return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
 
 
-class ClientGone(Exception):
-    """The client closed its connection before it had its answer: nobody is left to hear of it."""
+class ClientDisconnected(Exception):
+    """The client disconnected before the response; no response is sent."""

@@ -1,4 +1,4 @@
-"""The service's settings: the environment (PELEE_...) and, over it, the flags of `pelee-serve`."""
+"""Settings of the service, from environment variables (PELEE_...) and the flags of `pelee-serve`."""
 
 import os
 from typing import Annotated, Any, Literal
@@ -21,31 +21,36 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class ServeSettings(BaseSettings):
-    """All that can be set. A field's variable is its name in capitals after PELEE_; lists have commas between.
+    """Settings of the service.
+
+    Each is a flag of `pelee-serve` and an environment variable: its name in capitals after PELEE_, lists separated by
+    commas. Flags win. API keys come from the environment only, because flags are visible in the process list.
 
     Attributes:
-        host, port: where to listen; port 0 takes a free one.
-        models: shipped names, folders or files; the first of a task is that task's default.
-        runtime, device, precision, mode: where and how the networks run, see `pelee.runtime.selection.open_session`. In the mode
-            "auto" a model is opened twice where that differs: for a picture alone, and for many at a time.
-        api_keys: where there are any, every request but those for the page and for health needs one of them. They
-            come from the environment alone: a flag would show in the list of processes.
-        cors_origins: origins of other pages that may use the service from a browser, such as https://example.org.
-        max_body_mb: largest body, in 10^6 bytes.
-        max_megapixels: largest picture, in 10^6 pixels; a larger one is refused by its header.
-        max_files: most files in one POST /detect/batch.
-        max_buffered_mb: most bytes of bodies in memory at a time, of all requests together.
-        queue_size: most pictures under way at a time; who comes then is sent away with 429.
-        batch_size: most pictures in a batch; None is 1 for openvino, where a batch is no faster, else 8.
-        batch_wait_ms: a batch waits at most so long for pictures that are being decoded.
-        decode_threads: threads that decode pictures; None for one a core.
-        deadline_s: from a request's last byte to its answer; later than that it is dropped.
-        body_timeout_s: from a request's header to its last byte.
-        header_timeout_s: from a connection's start, or its last answer, to the end of the next header; also how long
-            an answer may wait for a client that does not read.
-        grace_s: what runs when the service is told to stop has so long to finish.
-        max_connections, max_websockets: most at a time.
-        log_level: of the log on stderr, a line of JSON each.
+        host: address to listen on; 127.0.0.1 is reachable from this machine only
+        port: TCP port; 0 picks a free one
+        models: shipped names, folders or files; the first of a task is its default
+        runtime: runtime of the networks; auto: the fastest installed
+        device: cpu, cuda, ...; auto: the best available
+        precision: precision of the networks; auto: the fastest that the model and the runtime have
+        mode: latency gives one image all cores, throughput shares them; auto opens a model for both where they differ
+        api_keys: keys of which every request except the page and health needs one, 16 characters or more
+        cors_origins: origins of other pages that may use the service from a browser, such as https://example.org
+        max_body_mb: maximum size of a request body, MB (10^6 bytes)
+        max_megapixels: maximum size of an image, 10^6 pixels, checked from its header
+        max_files: maximum number of files in one POST /detect/batch
+        max_buffered_mb: maximum size of all request bodies in memory, MB
+        queue_size: maximum number of images in progress; further ones get 429
+        batch_size: maximum number of images in a batch (default: 1 in openvino, where a batch is no faster, else 8)
+        batch_wait_ms: maximum time a batch waits for images that are being decoded, ms
+        decode_threads: number of decoding threads (default: one a core)
+        deadline_s: maximum time from the last byte of a request to its response, s; later requests are dropped
+        body_timeout_s: maximum time from the header of a request to its last byte, s
+        header_timeout_s: maximum time for a complete header, and for the client to read a response, s
+        grace_s: maximum time for running requests to finish at shutdown, s
+        max_connections: maximum number of open connections
+        max_websockets: maximum number of open WebSockets
+        log_level: level of the JSON log on stderr
     """
 
     model_config = SettingsConfigDict(env_prefix="PELEE_", frozen=True, extra="forbid", env_ignore_empty=True)
@@ -84,33 +89,39 @@ class ServeSettings(BaseSettings):
 
     @property
     def max_body(self) -> int:
-        """Largest body, bytes."""
+        """Maximum size of a request body, bytes."""
         return int(self.max_body_mb * 1e6)
 
     @property
+    def max_buffered(self) -> int:
+        """Maximum size of all request bodies in memory, bytes."""
+        return int(self.max_buffered_mb * 1e6)
+
+    @property
     def max_frame(self) -> int:
-        """Largest message of /ws, bytes: all sockets, each with one message at work and one read ahead, hold together
-        no more than bodies may.
+        """Maximum size of a message of /ws, bytes.
+
+        All sockets together, each with one message in progress and one read ahead, hold at most `max_buffered`.
         """
-        return min(self.max_body, int(self.max_buffered_mb * 1e6 / max(2 * self.max_websockets, 1)))
+        return min(self.max_body, self.max_buffered // max(2 * self.max_websockets, 1))
 
     @property
     def max_pixels(self) -> int:
-        """Largest picture, pixels."""
+        """Maximum size of an image, pixels."""
         return int(self.max_megapixels * 1e6)
 
     @property
     def decoders(self) -> int:
-        """Threads that decode."""
+        """Number of decoding threads."""
         return self.decode_threads or os.cpu_count() or 1
 
-    def shown(self) -> dict[str, Any]:
-        """All of them without secrets: of the keys their number alone."""
+    def redacted(self) -> dict[str, Any]:
+        """All settings as plain values, without secrets: of the API keys only their number."""
         return self.model_dump(mode="json") | {"api_keys": len(self.api_keys)}
 
 
 def load_settings(**flags: Any) -> ServeSettings:
-    """Settings from the environment, with `flags` over them. Raises `SettingsError`, one line, without a secret."""
+    """Read the settings from the environment, overridden by `flags`. Raises `SettingsError`: one line, no secret."""
     try:
         return ServeSettings(**flags)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a stranger sends as a picture: judged by its content, and refused by its header before it is inflated."""
+"""Safe decoding of untrusted images: format by magic bytes, size limits checked before decompression."""
 
 import io
 
@@ -11,28 +11,28 @@ from data.images.jpeg import count_scans
 from serve.errors import ServiceError
 
 ACCEPTED = "JPEG, PNG, WebP, BMP"
-#: Progressive JPEGs have about ten scans. Each is a pass over the whole picture, even where it is empty: a small file
+#: Progressive JPEGs have about ten scans. Each is a pass over the whole image, even where it is empty: a small file
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
 JPEG_QUALITY = 92
 
 
-def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
-    """Decode a picture, upright, as (H, W, 3) uint8 RGB; of several frames the first.
+def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
+    """Decode an image file, upright, to (H, W, 3) uint8 RGB; of an animation the first frame.
 
     Raises:
-        ServiceError: `empty`, `unsupported_picture`, `too_many_pixels`, `unreadable_picture`. The message repeats
+        ServiceError: `empty`, `unsupported_picture`, `too_many_pixels`, `unreadable_picture`. The message contains
             nothing of the content.
     """
     if not content:
-        raise ServiceError("empty", "the file is empty, expected a picture")
-    kind = picture_format(content)
+        raise ServiceError("empty", "the file is empty, expected an image")
+    kind = image_format(content)
     if kind is None:
-        raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the picture to one")
+        raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the image to one")
     if kind == "JPEG" and count_scans(content, MAX_SCANS) > MAX_SCANS:
-        raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the picture anew")
+        raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the image again")
     try:
-        size = stored_size(content) if kind == "WebP" else None
+        size = webp_size(content) if kind == "WebP" else None
         width, height = size or read_size(content)
         if width * height > max_pixels:
             raise ServiceError(
@@ -45,8 +45,8 @@ def open_picture(content: bytes, max_pixels: int) -> np.ndarray:
         raise ServiceError("unreadable_picture", f"the {kind} is damaged or cut short; send it again") from None
 
 
-def picture_format(content: bytes) -> str | None:
-    """Which of `ACCEPTED` begins so, None for none."""
+def image_format(content: bytes) -> str | None:
+    """Format of an image file by its magic bytes, one of `ACCEPTED`; None for any other content."""
     if content.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -56,8 +56,11 @@ def picture_format(content: bytes) -> str | None:
     return "BMP" if content.startswith(b"BM") else None
 
 
-def stored_size(webp: bytes) -> tuple[int, int] | None:
-    """(width, height) from a WebP's first chunk; Pillow reserves memory for all pixels before it tells them."""
+def webp_size(webp: bytes) -> tuple[int, int] | None:
+    """(width, height) from a WebP's first chunk; None where it has none.
+
+    Pillow allocates memory for all pixels before it reports the size.
+    """
     chunk, head = webp[12:16], webp[20:30]
     if len(head) < 10:
         return None
@@ -72,7 +75,7 @@ def stored_size(webp: bytes) -> tuple[int, int] | None:
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 RGB as a JPEG."""
+    """Encode (H, W, 3) uint8 RGB as JPEG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

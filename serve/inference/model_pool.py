@@ -1,4 +1,4 @@
-"""The models that the service runs: several at once, warmed up before they are asked, replaced while they are."""
+"""Model pool: loads, warms up and reloads the served models while requests run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
 
 
 TASKS = ("detection", "classification")
-BATCH = 8  # pictures, in a runtime where a batch is faster than its pictures one by one
+DEFAULT_BATCH_SIZE = 8  # images, in a runtime where a batch is faster than its images one by one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
-    """A network that is loaded.
+    """Loaded network.
 
     Attributes:
-        name: what requests call it.
-        card: of the file that was loaded.
-        session: what runs it, a classifier's `Session` or a detector's `Runtime`, which has the same methods.
-        batch_size: most pictures in a batch.
-        alone: what runs a batch behind which nothing waits, in the thread that calls it; None: nothing is faster.
+        name: as in requests.
+        card: of the loaded file.
+        session: a classifier's or a detector's session; both have the same methods.
+        batch_size: maximum number of images in a batch.
+        low_latency_session: runs a batch with nothing queued behind it, synchronously; None where `session.submit` is
+            no slower.
     """
 
     name: str
     card: Card
     session: "Session"
     batch_size: int
-    alone: "Session | None"
+    low_latency_session: "Session | None"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -45,46 +46,49 @@ class ServedModel:
         return tuple(self.card.class_names)
 
     def warm_up(self) -> None:
-        """Run it on nothing, in each way in which it will be: the first time takes longer than the others."""
+        """Run black images through every session and batch size in use: the first call takes longer than the others."""
         for count in dict.fromkeys((1, self.batch_size)):
             black = np.zeros((count, *[self.session.input_size] * 2, 3), np.uint8)
             self.session.submit(black).result()
-            if self.alone is not None:
-                self.alone(black)
+            if self.low_latency_session is not None:
+                self.low_latency_session(black)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model comes from: its card, and what loads it, any number of times."""
+class ModelSource:
+    """Source of a model: its card, and a function that loads it, callable repeatedly."""
 
     card: Card
     load: Callable[[], ServedModel]
 
 
-def find_models(settings: ServeSettings) -> dict[str, Source]:
-    """The models of the settings by the names that requests call them. Loads none of them.
+def find_models(settings: ServeSettings) -> dict[str, ModelSource]:
+    """Find the models of the settings by name, without loading them.
 
     Raises:
         WeightsError: there is no such model.
-        SettingsError: two of one name.
+        SettingsError: two models have one name.
     """
-    found: dict[str, Source] = {}
+    found: dict[str, ModelSource] = {}
     for given in settings.models:
         card = resolve(given).card
         if card.name in found:
             raise SettingsError(f"two models are called {card.name!r}; give each another name in its card")
-        found[card.name] = Source(card, partial(load_model, given, card.name, settings))
+        found[card.name] = ModelSource(card, partial(load_model, given, card.name, settings))
     return found
 
 
 def load_model(given: str, name: str, settings: ServeSettings) -> ServedModel:
-    """Load what `resolve` finds now under `given`, to be called `name`; errors as of `Detector.load`."""
+    """Load the model that `resolve` now finds for `given`, as `name`; errors as in `Detector.load`.
+
+    In the mode "auto" it is opened for throughput, and again for latency where the two differ.
+    """
     card, session = _open(given, settings, "throughput" if settings.mode == "auto" else settings.mode)
-    alone = session if session.parallel == 1 else None
+    low_latency_session = session if session.parallel == 1 else None
     if settings.mode == "auto" and session.parallel > 1:
-        _, alone = _open(given, settings, "latency")
-    batch = settings.batch_size or (1 if session.name.startswith("openvino") else BATCH)
-    return ServedModel(name, card, session, batch, alone)
+        _, low_latency_session = _open(given, settings, "latency")
+    batch = settings.batch_size or (1 if session.name.startswith("openvino") else DEFAULT_BATCH_SIZE)
+    return ServedModel(name, card, session, batch, low_latency_session)
 
 
 def _open(given: str, settings: ServeSettings, mode: "Mode") -> tuple[Card, "Session"]:
@@ -96,11 +100,11 @@ def _open(given: str, settings: ServeSettings, mode: "Mode") -> tuple[Card, "Ses
     return opened.card, cast("Session", opened.runtime if isinstance(opened, Detector) else opened.session)
 
 
-class Models:
-    """The models by name. Whoever got one keeps it: a reload puts another in its place for those after."""
+class ModelPool:
+    """Models by name. A reload replaces a model for later requests; running ones keep the one they got."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        """Take the sources; nothing is loaded yet."""
+    def __init__(self, sources: Mapping[str, ModelSource]) -> None:
+        """Keep the sources; nothing is loaded yet."""
         self._sources = sources
         self._loaded: dict[str, ServedModel] = {}
 
@@ -110,13 +114,13 @@ class Models:
         return len(self._loaded) == len(self._sources)
 
     def load_all(self) -> None:
-        """Load what is not yet loaded; takes seconds."""
+        """Load every model that is not loaded yet; takes seconds."""
         for name in self._sources:
             if name not in self._loaded:
                 self.reload(name)
 
     def reload(self, name: str) -> ServedModel:
-        """Load a model again, warm it up, and put it in its place; until then, and on an error, the old one serves."""
+        """Load a model again, warm it up and swap it in; until then, and after an error, the old one serves."""
         source = self._source(name)
         model = source.load()
         if model.card.task != source.card.task:
@@ -126,10 +130,10 @@ class Models:
         return model
 
     def get(self, name: str | None, task: str) -> ServedModel:
-        """The model of a name, or a task's default one.
+        """Return a model by name, or the task's default.
 
         Raises:
-            ServiceError: `unknown_model`, with the known names; `invalid_parameter` for one of another task;
+            ServiceError: `unknown_model`, with the known names; `invalid_parameter` for a model of another task;
                 `not_ready`.
         """
         if name is None:
@@ -152,7 +156,7 @@ class Models:
         return list(self._sources)
 
     def describe(self) -> dict[str, Any]:
-        """What GET /models answers."""
+        """Body of `GET /models`, as in `serve.web.schemas.ModelList`."""
         models = []
         for name, source in self._sources.items():
             model = self._loaded.get(name)
@@ -170,7 +174,7 @@ class Models:
             )
         return {"models": models, "default": {task: self.default(task) for task in TASKS}}
 
-    def _source(self, name: str) -> Source:
+    def _source(self, name: str) -> ModelSource:
         if name not in self._sources:
             shown = name if len(name) <= 60 else name[:57] + "..."
             raise ServiceError("unknown_model", f"unknown model {shown!r}; this server has {', '.join(self._sources)}")

@@ -1,23 +1,26 @@
-"""Who goes first where the cores are full: the event loop, which refuses and tells its health, before what computes."""
+"""Thread priority of compute threads, so that the event loop stays responsive under load."""
 
 import contextlib
 import os
 import sys
 import threading
 
-BEHIND = 10  # steps of niceness: a tenth of the time of whoever has none
-SWITCH = 0.001  # seconds after which a thread in Python hands over to one that waits; 0.005 by itself
+NICE_INCREMENT = 10  # niceness added to compute threads: about a tenth of the CPU share of a thread at niceness 0
+SWITCH_INTERVAL = 0.001  # s, of the interpreter's thread switching; Python's default is 0.005
 
 
-def step_back() -> None:
-    """Put the calling thread, and the threads that it starts, behind the event loop's; on Linux, the only place where
-    threads have a niceness of their own."""
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread and of the threads it starts; on Linux only.
+
+    On other systems niceness belongs to the whole process.
+    """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        with contextlib.suppress(PermissionError):  # a sandbox that forbids it
-            os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + BEHIND, 19))
+        with contextlib.suppress(PermissionError):  # forbidden in some sandboxes
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + NICE_INCREMENT
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, 19))
 
 
-def switch_often() -> None:
-    """Let the event loop wait a millisecond, not five, for a thread that decodes or draws: for the whole process."""
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH))
+def set_switch_interval() -> None:
+    """Bound the event loop's wait for a Python thread that decodes or draws; affects the whole process."""
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))

@@ -1,4 +1,4 @@
-"""The log: a line of JSON each on stderr, without picture bytes, queries or keys."""
+"""JSON log on stderr, one object a line, without image bytes, queries or keys."""
 
 import json
 import logging
@@ -10,10 +10,10 @@ LOGGER = logging.getLogger("pelee.serve")
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line: time, level, event, and the fields that `log` was given."""
+    """Formatter of a record as one line of JSON: time, level, event, and the fields given to `log`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; line breaks and control characters are escaped, so that nobody can forge one."""
+        """Return the line; line breaks and control characters are escaped against log injection."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -26,17 +26,17 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> None:
-    """Send the whole process's log to stderr as lines of JSON."""
+    """Send all log records of the process to stderr as lines of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(level.upper())
-    # At "info" it writes WebSockets' addresses with their queries, and the key is in them.
+    # At "info" uvicorn logs the URLs of WebSockets with their queries, which contain the API key.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def log(level: int, event: str, exception: BaseException | None = None, **fields: Any) -> None:
-    """Write a line."""
+    """Log an event with fields."""
     LOGGER.log(level, event, exc_info=exception, extra={"fields": fields})

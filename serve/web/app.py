@@ -1,4 +1,4 @@
-"""The application: the endpoints, what is around them, and what starts and ends with it."""
+"""FastAPI application: endpoints, middleware, error handlers, startup and shutdown."""
 
 import asyncio
 import importlib.metadata
@@ -12,29 +12,30 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from serve.errors import CODES, ServiceError
-from serve.inference.model_pool import Source, find_models
+from serve.inference.model_pool import ModelSource, find_models
 from serve.inference.service import Service
 from serve.observability.json_logging import log
 from serve.settings import ServeSettings
-from serve.web import routes as api
-from serve.web.middleware import Envelope
+from serve.web.middleware import RequestMiddleware
 from serve.web.page import add_page
+from serve.web.request_body import BodyReader
+from serve.web.routes import api_router, health_router, require_key
 from serve.web.websocket import add_websocket
 
 
-def create_app(settings: ServeSettings, sources: Mapping[str, Source] | None = None) -> FastAPI:
-    """The application for some settings; `app.state.service` is what its endpoints share.
+def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | None = None) -> FastAPI:
+    """Build the application. Its endpoints share `app.state.service` and `app.state.bodies`.
 
-    Models are loaded in a thread when it starts: /healthz answers from then on, /readyz once they are warm. Where one
-    cannot be loaded, `app.state.failure` is the error, and the application never becomes ready.
+    Models are loaded in a thread at startup: /healthz answers at once, /readyz once they are warm. If one cannot be
+    loaded, `app.state.failure` is the error, and the application never becomes ready.
 
     Args:
-        settings: all of them.
+        settings: all settings.
         sources: the models by name; None for those of the settings.
 
     Raises:
         WeightsError: there is no such model.
-        SettingsError: two models of one name.
+        SettingsError: two models have one name.
     """
     service = Service(settings, find_models(settings) if sources is None else sources)
 
@@ -49,19 +50,22 @@ def create_app(settings: ServeSettings, sources: Mapping[str, Source] | None = N
 
     app = FastAPI(
         title="Pelee",
-        description="POST a photo, get boxes. The live page is at /, frames go to /ws.",
+        description="POST an image, get boxes. The live page is at /, frames go to /ws.",
         version=importlib.metadata.version("pelee"),
         lifespan=lifespan,
-        # The pages for these load scripts from other servers.
+        # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
-        # Nothing is reported anywhere, whatever OTEL_ variables the machine has.
+        # No telemetry, whatever OTEL_ variables are set.
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = service
     app.state.failure = None
-    app.include_router(api.health)
-    app.include_router(api.api, dependencies=[Depends(api.require_key)])
+    app.state.bodies = BodyReader(
+        settings.max_body, settings.max_buffered, settings.body_timeout_s, executor=service.decoders
+    )
+    app.include_router(health_router)
+    app.include_router(api_router, dependencies=[Depends(require_key)])
     add_websocket(app)
     add_page(app)
     app.add_exception_handler(ServiceError, _service_error)
@@ -75,7 +79,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, Source] | None = N
             allow_headers=["X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
         )
-    app.add_middleware(Envelope, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
     return app
 
 
@@ -95,13 +99,13 @@ def _tasks(service: Service) -> list[tuple[str, str]]:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    request.app.state.service.note(error, getattr(request.state, "model", ""))
+    request.app.state.service.count_error(error, getattr(request.state, "model", ""))
     content = error.content(request.state.request_id)
     return Response(content, error.status, error.headers(), media_type="application/json")
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """A query that does not fit; the value that was sent is not repeated."""
+    """Response to an invalid query; the message does not repeat the value."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first["loc"] else "request"
@@ -109,7 +113,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: an unknown path, another method."""
+    """Response to errors that Starlette raises itself: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
     code = CODES.get(error.status_code, "internal_error")
     response = await _service_error(request, ServiceError(code, f"{error.detail}; see /openapi.json"))

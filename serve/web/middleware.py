@@ -1,4 +1,4 @@
-"""What is around every request: its id, the headers of its answer, one line of log, metrics, and the last resort."""
+"""ASGI middleware: request id, security headers, access log, metrics, catch-all error handler."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serve.errors import ClientGone, ServiceError
+from serve.errors import ClientDisconnected, ServiceError
 from serve.observability.json_logging import log
 from serve.observability.metrics import Metrics
 from serve.web.request_body import Message, Receive
@@ -16,20 +16,20 @@ from serve.web.security import HEADERS, request_id
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-LINGER_S, LINGER_BYTES = 2.0, 64_000_000
-GONE = 499  # what nginx logs for a client that left before its answer
+LINGER_S, LINGER_BYTES = 2.0, 64_000_000  # limits of reading on after an early response
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it: the client disconnected before the response
 
 
-class Envelope:
-    """ASGI middleware, the outermost but Starlette's own."""
+class RequestMiddleware:
+    """Outermost ASGI middleware, inside Starlette's own."""
 
     def __init__(self, app: App, metrics: Metrics) -> None:
-        """Take the application."""
+        """Wrap an application."""
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection of any kind."""
+        """Handle one HTTP request, WebSocket or lifespan."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -40,14 +40,25 @@ class Envelope:
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
         else:
-            await _Exchange(self, scope, receive, send, headers, identity).run()
+            await RequestCycle(self, scope, receive, send, headers, identity).run()
 
 
-class _Exchange:
-    """One HTTP request and its answer."""
+class RequestCycle:
+    """One HTTP request and its response.
+
+    Attributes:
+        status: of the response; 0 before it has started.
+        unread: whether bytes of the request body are still to come.
+    """
 
     def __init__(
-        self, owner: Envelope, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], identity: str
+        self,
+        owner: RequestMiddleware,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        identity: str,
     ) -> None:
         self.owner = owner
         self.scope = scope
@@ -62,14 +73,14 @@ class _Exchange:
         start = time.monotonic()
         try:
             await self.owner.app(self.scope, self.receive, self.send)
-        except ClientGone:
-            self.status = GONE
+        except ClientDisconnected:
+            self.status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             log(logging.ERROR, "bug", error, request_id=self.identity, path=self.scope["path"])
             if self.status == 0:
-                await self._answer(ServiceError("internal_error", "something is wrong here; the log has more"))
+                await self._respond(ServiceError("internal_error", "something is wrong here; the log has more"))
         finally:
-            self._note(time.monotonic() - start)
+            self._record(time.monotonic() - start)
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -85,8 +96,8 @@ class _Exchange:
             own += [(name, value) for name, value in HEADERS.items() if name not in names]
             message = {**message, "headers": [*own, (b"x-request-id", self.identity.encode())]}
         elif not message.get("more_body", False) and self.unread and self._closes():
-            # The connection is closed after this answer. Were that done while the client still sends, its system would
-            # throw the answer away; so it gets the answer first, and what it sends is read for a while.
+            # The connection is closed after this response. Closing while the client still sends would make its system
+            # discard the response. So send the response first, and read on for a while.
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -106,13 +117,13 @@ class _Exchange:
                         return
                     left -= len(message.get("body", b""))
 
-    async def _answer(self, error: ServiceError) -> None:
+    async def _respond(self, error: ServiceError) -> None:
         content = error.content(self.identity)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": content})
 
-    def _note(self, seconds: float) -> None:
+    def _record(self, seconds: float) -> None:
         route = self.scope.get("route")
         endpoint = getattr(route, "path", "other")
         model = self.scope["state"].get("model", "")

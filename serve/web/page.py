@@ -1,4 +1,4 @@
-"""The live page at `/`: its files from this package, under a content-security policy that allows this server only."""
+"""Live page at `/`: static files of this package, with a content-security policy that allows this server only."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' blob: data:",
         "media-src blob:",
-        "connect-src 'self'",  # which includes ws: and wss: to the same host and port
+        "connect-src 'self'",  # includes ws: and wss: to the same host and port
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -37,13 +37,13 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Kept, but asked for each time: a new version of the package is seen at once, and the same one costs 304s.
+    # Cached but revalidated: a new version of the package is used at once, an unchanged file costs a 304.
     "Cache-Control": "no-cache",
 }
 
 
 class Asset(NamedTuple):
-    """One file of the page, in memory: 60 KB in all."""
+    """One file of the page, kept in memory (60 KB in all)."""
 
     content: bytes
     content_type: str
@@ -51,10 +51,9 @@ class Asset(NamedTuple):
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page at `/` and what it loads below `/static/`, outside the OpenAPI description.
+    """Serve the page at `/` and its files below `/static/`; they are not in the OpenAPI description.
 
-    The files are read once: what is served is what was there when the application was made, and no request can
-    name a path.
+    The files are read once, when the application is built, and no request is mapped to a path.
     """
     assets = load_assets()
 
@@ -70,7 +69,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def load_assets() -> dict[str, Asset]:
-    """Return the page's files by name, and `colours.js`: the colours that `detection.drawing` gives the classes."""
+    """Files of the page by name, and a generated `colours.js` with the class colors of `detection.drawing`."""
     contents = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES}
     contents["colours.js"] = f"export default {json.dumps(COLOURS)};\n".encode()
     return {
@@ -81,7 +80,7 @@ def load_assets() -> dict[str, Asset]:
 
 def _answer(request: Request, asset: Asset) -> Response:
     headers = HEADERS | {"ETag": asset.etag}
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
-    if asset.etag in known or "*" in known:
+    cached = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
+    if asset.etag in cached or "*" in cached:
         return Response(status_code=304, headers=headers)
     return Response(asset.content, headers=headers, media_type=asset.content_type)

@@ -1,41 +1,57 @@
-"""A request's body: read with a cap, a deadline and a budget; and the files in it where it is a form."""
+"""Request bodies: read with a size limit, a timeout and a shared memory budget; files of multipart forms."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import Any
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from serve.errors import ClientGone, ServiceError
+from serve.errors import ClientDisconnected, ServiceError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 MAX_PARTS = 100
 FIELD = "file"
+LARGE_FORM = 500_000  # bytes; parsing a form of this size takes the event loop's thread 5 ms
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client of an HTTP request, whose body has been read, has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class BodyReader:
-    """Reads bodies; of all that are in memory at a time it knows the bytes."""
+    """Reader of request bodies with limits.
 
-    def __init__(self, max_body: int, max_buffered: int, timeout: float) -> None:
-        """Take the most bytes of one body, the most of all together, and the seconds that one may take."""
+    Attributes:
+        max_body: maximum size of one body, bytes.
+        max_buffered: maximum size of all bodies in memory together, bytes.
+        timeout: seconds that one body may take.
+        buffered: size of the bodies in memory, bytes.
+    """
+
+    def __init__(self, max_body: int, max_buffered: int, timeout: float, executor: Executor | None = None) -> None:
+        """Set the limits; `executor` parses large forms, None for asyncio's own."""
         self.max_body = max_body
         self.max_buffered = max_buffered
         self.timeout = timeout
         self.buffered = 0
+        self._executor = executor
 
     @asynccontextmanager
     async def read(self, receive: Receive, content_length: str | None) -> AsyncIterator[bytes]:
-        """Yield the whole body; its bytes count until the block ends.
+        """Yield the complete body, which counts as buffered until the block ends.
 
         Args:
-            receive: ASGI's.
-            content_length: the header, which is believed only where it is too large.
+            receive: the ASGI callable.
+            content_length: the header; used only to reject a body early.
 
         Raises:
             ServiceError: `body_too_large`, before a byte is read where the header says so; `body_timeout`; `busy`.
-            ClientGone: the client left before the end.
+            ClientDisconnected: the client disconnected first.
         """
         if content_length is not None and content_length.isdecimal() and int(content_length) > self.max_body:
             raise self._too_large()
@@ -57,7 +73,7 @@ class BodyReader:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise ClientDisconnected
             chunk = message.get("body", b"")
             if len(body) + len(chunk) > self.max_body:
                 raise self._too_large()
@@ -67,29 +83,36 @@ class BodyReader:
             self.buffered += len(chunk)
             more = message.get("more_body", False)
 
+    async def files(self, content_type: str, body: bytes, max_files: int) -> list[bytes]:
+        """Files of a body, as in `files_in`; a large form is parsed in the executor."""
+        if len(body) < LARGE_FORM:
+            return files_in(content_type, body, max_files)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, files_in, content_type, body, max_files)
+
     def _too_large(self) -> ServiceError:
         return ServiceError("body_too_large", f"the body is larger than {self.max_body / 1e6:g} MB; send a smaller one")
 
 
 def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
-    """The files of a body: those in the fields named `file` of a form, or the body itself where it is none.
+    """Files of a body: the fields named `file` of a multipart form, or the body itself if it is none.
 
-    Names, types and other fields are of no interest: what a file is, its content says.
+    File names, content types and other fields are ignored: a file's format is detected from its content.
 
     Raises:
-        ServiceError: a form that cannot be parsed or has too many parts or files, no file, an empty one.
+        ServiceError: `bad_multipart`, `too_many_parts`, `too_many_files`, `missing_file`, `empty`.
     """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         files = _parse(options.get(b"boundary", b""), body)
         if not files:
-            raise ServiceError("missing_file", f"the form has no field {FIELD!r}; send the picture as that field")
+            raise ServiceError("missing_file", f"the form has no field {FIELD!r}; send the image as that field")
     else:
         files = [body]
     if len(files) > max_files:
         raise ServiceError("too_many_files", f"{len(files)} files, expected at most {max_files}")
     if not any(files):
-        raise ServiceError("empty", f"no bytes, expected a picture as the body or as the form's field {FIELD!r}")
+        raise ServiceError("empty", f"no bytes, expected an image as the body or as the form's field {FIELD!r}")
     return files
 
 
@@ -105,7 +128,7 @@ def _parse(boundary: bytes, body: bytes) -> list[bytes]:
         parser.finalize()
     except ServiceError:
         raise
-    except Exception:  # its errors have several classes, and the library is no place to trust with strangers' bytes
+    except Exception:  # of any class: the parser runs on untrusted bytes
         form.ended = False
     if not form.ended:
         raise ServiceError("bad_multipart", "the form cannot be parsed or is cut short; let an HTTP client build it")
@@ -113,14 +136,14 @@ def _parse(boundary: bytes, body: bytes) -> list[bytes]:
 
 
 class _Form:
-    """Collects the parts of a form in the field `FIELD`."""
+    """Parser callbacks that collect the files of the field `FIELD`."""
 
     def __init__(self) -> None:
         self.files: list[bytes] = []
         self.ended = False
         self._parts = 0
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())  # name, value
-        self._file: bytearray | None = None  # the part that is being read, where it is wanted
+        self._file: bytearray | None = None  # content of the current part, None where it is not in `FIELD`
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
         return {

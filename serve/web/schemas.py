@@ -1,30 +1,36 @@
-"""The shapes of the service's answers, for its OpenAPI description and for the messages of /ws."""
+"""Pydantic models of queries, responses and /ws messages, for validation and the OpenAPI description.
+
+Results themselves are built by `detection.inference.result_formats` and `pelee.classification.results`; the tests
+compare these models with them field by field.
+"""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detection.inference.nms import IOU
+from detection.inference.nms import IOU, KEEP
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
+MODEL = "A name of GET /models; the task's default model if not given."
+
 
 class Error(BaseModel):
-    """Every answer that is not the one asked for."""
+    """Error response."""
 
-    code: str = Field(description="What went wrong, for a program.", examples=["unsupported_picture"])
-    message: str = Field(description="What was found, what was expected and what to do, for a person.")
+    code: str = Field(description="Error code, for programs.", examples=["unsupported_picture"])
+    message: str = Field(description="What was found, what was expected and what to do, for people.")
     request_id: str = Field(description="Also in the header X-Request-ID and in the server's log.")
 
 
 class Detection(BaseModel):
-    """An object that was found."""
+    """Detected object."""
 
     label: str = Field(examples=["dog"])
-    class_id: int = Field(description="From 0; there is no background.", ge=0, examples=[11])
+    class_id: int = Field(description="From 0; without a background class.", ge=0, examples=[11])
     score: Share = Field(examples=[0.93])
     box: list[float] = Field(
-        description="x1, y1, x2, y2 in pixels of the upright picture.",
+        description="x1, y1, x2, y2 in pixels of the upright image.",
         min_length=4,
         max_length=4,
         examples=[[48.1, 22.0, 310.7, 401.5]],
@@ -32,36 +38,36 @@ class Detection(BaseModel):
 
 
 class Detections(BaseModel):
-    """What was found in a picture, best first."""
+    """Detections of one image, best first."""
 
-    source: str = Field(description="Always the same: a file's name is not used.", examples=["upload"])
+    source: str = Field(description="Constant: file names are not used.", examples=["upload"])
     frame: int = Field(examples=[0])
-    width: int = Field(description="Of the upright picture, pixels.", ge=1, examples=[640])
+    width: int = Field(description="Of the upright image, pixels.", ge=1, examples=[640])
     height: int = Field(ge=1, examples=[480])
     detections: list[Detection]
 
 
-class Failure(BaseModel):
-    """Why a file of several has no result."""
+class FileError(BaseModel):
+    """Error of one file of a batch."""
 
     code: str = Field(examples=["unreadable_picture"])
     message: str
 
 
-class Failed(BaseModel):
-    """Stands for a file that has no result."""
+class FailedFile(BaseModel):
+    """Entry of a file without a result."""
 
-    error: Failure
+    error: FileError
 
 
-class Batch(BaseModel):
+class BatchResult(BaseModel):
     """Results in the order of the files."""
 
-    results: list[Detections | Failed]
+    results: list[Detections | FailedFile]
 
 
-class ClassScore(BaseModel):
-    """A class and its probability."""
+class ScoredClass(BaseModel):
+    """Class and its probability."""
 
     label: str = Field(examples=["tabby"])
     class_id: int = Field(ge=0, examples=[7])
@@ -69,41 +75,64 @@ class ClassScore(BaseModel):
 
 
 class Classes(BaseModel):
-    """What a picture shows, the most probable class first."""
+    """Classification of one image, the most probable class first."""
 
     source: str = Field(examples=["upload"])
     width: int = Field(ge=1, examples=[640])
     height: int = Field(ge=1, examples=[480])
-    classes: list[ClassScore]
+    classes: list[ScoredClass]
 
 
 class ModelInfo(BaseModel):
-    """A model that this server has."""
+    """Model of this server."""
 
     name: str = Field(examples=["pelee-voc"])
     task: Literal["detection", "classification"]
     class_names: list[str]
     input_size: int = Field(description="Side of the network's square input, pixels.", examples=[304])
-    default_confidence: float | None = Field(description="Of detection, where a request names none.", examples=[0.3])
-    runtime: str | None = Field(description="Where it runs; null while it is being loaded.")
+    default_confidence: float | None = Field(description="Of detection, for requests without `conf`.", examples=[0.3])
+    runtime: str | None = Field(description="Runtime, precision and device; null while the model is being loaded.")
     ready: bool
 
 
 class ModelList(BaseModel):
-    """All models, and those that are taken where a request names none."""
+    """All models, and each task's default."""
 
     models: list[ModelInfo]
     default: dict[str, str | None]
 
 
 class State(BaseModel):
-    """That the server is well."""
+    """Health of the server."""
 
     status: Literal["ok", "ready"]
 
 
+class DetectQuery(BaseModel):
+    """Query parameters of /detect and /detect/batch."""
+
+    model: str | None = Field(None, description=MODEL, max_length=200)
+    conf: Share | None = Field(None, description="Minimum score; the model's own default if not given.", examples=[0.4])
+    iou: Share = Field(
+        IOU,
+        description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays.",
+        examples=[0.45],
+    )
+    classes: str | None = Field(
+        None, description="Only these classes: names or ids, comma-separated.", max_length=2000, examples=["dog,cat"]
+    )
+    max_detections: int = Field(
+        KEEP, description="Maximum number of detections an image, the best ones.", ge=1, le=KEEP, examples=[50]
+    )
+
+    @property
+    def class_list(self) -> list[str] | None:
+        """`classes` split at its commas; None for all classes."""
+        return [name.strip() for name in (self.classes or "").split(",") if name.strip()] or None
+
+
 class FrameSettings(BaseModel):
-    """The text message of /ws that says what to look for in the frames after it; what it leaves out is the default."""
+    """Text message of /ws: options for the frames after it; a missing key means its default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -113,10 +142,20 @@ class FrameSettings(BaseModel):
     iou: Share = IOU
     classes: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)] | None = None
 
+    @property
+    def class_list(self) -> list[str] | None:
+        """`classes`; None for all classes."""
+        return self.classes or None
 
-PICTURE_BODY: dict[str, Any] = {
+    @property
+    def max_detections(self) -> int:
+        """Maximum number of detections a frame."""
+        return KEEP
+
+
+IMAGE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A JPEG, PNG, WebP or BMP, as the body or as a form's file; its content says what it is.",
+    "description": "A JPEG, PNG, WebP or BMP, as the body or as a form's file; recognized by its content.",
     "content": {
         "multipart/form-data": {
             "schema": {
@@ -128,7 +167,7 @@ PICTURE_BODY: dict[str, Any] = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
-PICTURES_BODY: dict[str, Any] = {
+IMAGES_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "multipart/form-data": {
@@ -143,5 +182,5 @@ PICTURES_BODY: dict[str, Any] = {
 
 
 def shell(command: str) -> list[dict[str, str]]:
-    """An example that can be pasted, for `x-codeSamples`."""
+    """Shell example for `x-codeSamples`."""
     return [{"lang": "Shell", "source": command}]

@@ -1,4 +1,4 @@
-"""Who may ask, from which pages, and what every answer says to a browser."""
+"""Security: API keys, origin check of WebSockets, response headers, request ids."""
 
 import hmac
 import re
@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from serve.errors import ServiceError
 
 KEY_HEADER = "x-api-key"
-#: On every answer that does not set them itself, as the page does.
+#: Response headers, unless the response sets them itself, as the page does.
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -23,7 +23,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def check_key(given: str | None, keys: Sequence[SecretStr]) -> None:
-    """Raise `ServiceError` unless there are no keys or `given` is one; in a time that tells nothing of them."""
+    """Raise `ServiceError` unless there are no keys or `given` is one of them; compared in constant time."""
     if not keys:
         return
     sent = (given or "").encode()
@@ -34,9 +34,9 @@ def check_key(given: str | None, keys: Sequence[SecretStr]) -> None:
 
 
 def check_origin(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
-    """Raise `ServiceError` where a browser says that a WebSocket was opened by another server's page.
+    """Raise `ServiceError` if a WebSocket was opened by a page of another origin that is not allowed.
 
-    The same-origin rule does not hold for WebSockets: it is the server that must ask. Programs send no Origin.
+    Browsers do not apply the same-origin policy to WebSockets: the server must check. Programs send no Origin.
     """
     origin = headers.get("origin")
     if origin is None or origin in allowed:
@@ -46,5 +46,5 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
 
 
 def request_id(given: str | None) -> str:
-    """The id that a client or a proxy gave, where it is a harmless one, else a new one."""
+    """Return the id that a client or proxy sent if it is well-formed, else a new one."""
     return given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

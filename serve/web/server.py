@@ -1,4 +1,4 @@
-"""The process: its socket, its signals, and an end that leaves nobody without an answer."""
+"""Server process: listening socket, signals, graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -18,43 +18,43 @@ from fastapi import FastAPI
 
 from data.errors import SettingsError
 from serve.errors import ServiceError
-from serve.inference.model_pool import Source
+from serve.inference.model_pool import ModelSource
 from serve.inference.service import Service
-from serve.inference.thread_priority import switch_often
+from serve.inference.thread_priority import set_switch_interval
 from serve.observability.json_logging import log, set_up_logging
 from serve.settings import ServeSettings
 from serve.web.app import create_app
 from serve.web.routes import reload_model
 from serve.web.uvicorn_protocol import guarded_protocol
 
-BACKLOG = 2048  # connections that wait to be accepted: a thousand at once are a burst, no error
+BACKLOG = 2048  # connections waiting to be accepted: a burst of a thousand is no error
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with another end.
+    """uvicorn's server with graceful shutdown.
 
-    At the first SIGTERM or ctrl-C it goes on answering: with 503 what comes, and with results what runs, until that is
-    done or the grace time is over. Only then does it close its socket and its connections. The second one ends it at
-    once. SIGHUP reloads the models.
+    At the first SIGTERM or ctrl-C it keeps its socket open: new requests get 503, running ones finish, until none is
+    left or the grace time is over. Then it closes the socket and all connections. A second signal ends it at once.
+    SIGHUP reloads the models.
     """
 
     def __init__(self, app: FastAPI, settings: ServeSettings) -> None:
-        """Take an application that `create_app` made."""
+        """Configure uvicorn for an application of `create_app`."""
         self.app = app
         self.service: Service = app.state.service
         self.settings = settings
-        self.stop_at: float | None = None  # time.monotonic; None while nobody has told it to stop
-        switch_often()
+        self.stop_at: float | None = None  # end of the grace time (time.monotonic); None until `stop`
+        set_switch_interval()
         super().__init__(
             uvicorn.Config(
                 app,
                 http=guarded_protocol(settings, self.service.metrics),
                 ws="websockets-sansio",
                 ws_max_size=settings.max_frame,
-                ws_per_message_deflate=False,  # JPEGs do not shrink, and what inflates is a danger
+                ws_per_message_deflate=False,  # JPEGs do not compress, and decompression is an attack surface
                 lifespan="on",
                 log_config=None,
-                access_log=False,  # the middleware writes it, without queries
+                access_log=False,  # written by the middleware, without queries
                 server_header=False,
                 proxy_headers=False,
                 backlog=BACKLOG,
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals within the block; unlike uvicorn's, they do not kill the process once it is done."""
+        """Install signal handlers for the block. Unlike uvicorn's, they do not raise the signal again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the end, or hurry it. A decoder or a network that hangs does not keep the process alive."""
+        """Stop at the first signal, end at the second. A hung decoder or network cannot keep the process alive."""
         if self.stop_at is not None:
             self.should_exit = self.force_exit = True
             _end_process_after(1.0)
@@ -89,12 +89,12 @@ class Server(uvicorn.Server):
             _end_process_after(self.settings.grace_s + 5.0)
 
     def stop(self) -> None:
-        """Begin the end; may be called in any thread."""
+        """Start the graceful shutdown; thread-safe."""
         self.service.admission.draining = True
         self.stop_at = time.monotonic() + self.settings.grace_s
 
     async def on_tick(self, counter: int) -> bool:
-        """See, ten times a second, whether the end has come."""
+        """Check, ten times a second, whether to exit: models failed to load, or draining is complete."""
         if self.app.state.failure is not None:
             return True
         if self.stop_at is not None and (not self.service.admission.pending or time.monotonic() > self.stop_at):
@@ -102,31 +102,31 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close everything within what is left of the grace time."""
+        """Close all connections within the rest of the grace time."""
         left = self.settings.grace_s if self.stop_at is None else self.stop_at - time.monotonic()
         self.config.timeout_graceful_shutdown = max(left, 0.1)  # type: ignore[assignment]
         await super().shutdown(sockets)
-        if self.force_exit:  # uvicorn leaves it out then, and its task dies of that
+        if self.force_exit:  # uvicorn skips it then, and the lifespan task would end with an error
             await self.lifespan.shutdown()
 
     def _reload(self) -> None:
-        self._reloading = asyncio.ensure_future(self._reload_all())  # kept: asyncio itself holds tasks only weakly
+        self._reloading = asyncio.ensure_future(self._reload_all())  # asyncio keeps only weak references to tasks
 
     async def _reload_all(self) -> None:
         for name in self.service.models.names():
-            with contextlib.suppress(ServiceError):  # it has been logged
+            with contextlib.suppress(ServiceError):  # logged by reload_model
                 await reload_model(self.service, name)
 
 
-def serve(settings: ServeSettings, sources: Mapping[str, Source] | None = None) -> int:
-    """Serve until a signal ends it, and return 0.
+def serve(settings: ServeSettings, sources: Mapping[str, ModelSource] | None = None) -> int:
+    """Serve until a signal stops the process, and return 0.
 
     Raises:
-        PeleeError: a model that is not there or cannot be loaded, a port that is taken, ...
+        PeleeError: a model that is missing or cannot be loaded, a port in use, ...
     """
     import cv2
 
-    cv2.setNumThreads(1)  # the cores are the networks' and the decoders'; OpenCV's share is too small to split
+    cv2.setNumThreads(1)  # networks and decoders use the cores; OpenCV's calls are too short to split
     with bind(settings.host, settings.port) as listener:
         app = create_app(settings, sources)
         set_up_logging(settings.log_level)
@@ -134,9 +134,9 @@ def serve(settings: ServeSettings, sources: Mapping[str, Source] | None = None) 
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         names = ", ".join(app.state.service.models.names())
         print(f"Pelee serves {names} at {address}; the live page is there, too. ctrl-C ends it.", flush=True)
-        log(logging.INFO, "start", address=address, settings=settings.shown())
+        log(logging.INFO, "start", address=address, settings=settings.redacted())
         if not settings.api_keys and host not in ("127.0.0.1", "::1"):
-            log(logging.WARNING, "whoever reaches this port may use it: PELEE_API_KEYS is empty")
+            log(logging.WARNING, "PELEE_API_KEYS is empty: everyone who can reach this port can use the service")
         server = Server(app, settings)
         asyncio.run(server.serve(sockets=[listener]))
     if (failure := app.state.failure) is not None:
@@ -146,7 +146,7 @@ def serve(settings: ServeSettings, sources: Mapping[str, Source] | None = None) 
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `SettingsError` where the address is taken, unknown or not allowed."""
+    """Open a listening socket. Raises `SettingsError` if the address is in use, unknown or not permitted."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
@@ -159,7 +159,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _end_process_after(seconds: float) -> None:
-    """End the process then, whatever still runs in it; if it ends before, nothing happens."""
+    """Exit after a delay, whatever threads still run; without effect if the process ends before."""
 
     def end() -> None:
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""/ws: JPEG frames in, detections out, one in flight."""
+"""WebSocket endpoint /ws: JPEG frames in, detections out, one in flight."""
 
 import asyncio
 import json
@@ -10,22 +10,22 @@ from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
 from detection.inference.options import Search
-from serve.errors import ClientGone, ServiceError
+from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Service
 from serve.observability.json_logging import log
-from serve.web.middleware import GONE
-from serve.web.routes import make_search
+from serve.web.middleware import CLIENT_CLOSED_REQUEST
+from serve.web.routes import detection_options
 from serve.web.schemas import FrameSettings
 from serve.web.security import check_key, check_origin
 
-IDLE = 300.0  # seconds without a whole message, after which the connection is closed
+IDLE_TIMEOUT = 300.0  # s without a complete message, after which the connection is closed
 GOING_AWAY = 1001
 ENDPOINT = "/ws"
 
 
 def add_websocket(app: FastAPI) -> None:
-    """Add the endpoint to an application that has its `Service`."""
+    """Add the endpoint to an application of `create_app`."""
 
     @app.websocket(ENDPOINT)
     async def frames(socket: WebSocket) -> None:
@@ -37,7 +37,7 @@ def add_websocket(app: FastAPI) -> None:
             if service.open_sockets >= service.settings.max_websockets:
                 raise ServiceError("busy", f"{service.open_sockets} WebSockets are open; ask again later", 10)
         except ServiceError as error:
-            service.note(error, "")
+            service.count_error(error, "")
             service.metrics.requests.labels(ENDPOINT, "", str(error.status)).inc()
             _log(socket, status=error.status)
             headers = {**error.headers(), "x-request-id": identity}
@@ -46,14 +46,14 @@ def add_websocket(app: FastAPI) -> None:
             return
         service.open_sockets += 1
         service.metrics.websockets.set(service.open_sockets)
-        conversation, start = _Conversation(service, socket, identity), time.monotonic()
+        stream, start = FrameStream(service, socket, identity), time.monotonic()
         try:
             await socket.accept()
-            await conversation.run()
+            await stream.run()
         finally:
             service.open_sockets -= 1
             service.metrics.websockets.set(service.open_sockets)
-            _log(socket, status=101, frames=conversation.frame, seconds=round(time.monotonic() - start, 1))
+            _log(socket, status=101, frames=stream.frame, seconds=round(time.monotonic() - start, 1))
 
 
 def _log(socket: WebSocket, **fields: Any) -> None:
@@ -61,8 +61,8 @@ def _log(socket: WebSocket, **fields: Any) -> None:
     log(logging.INFO, "websocket", request_id=socket.state.request_id, path=ENDPOINT, client=client, **fields)
 
 
-class _Conversation:
-    """One client's frames and settings, in their order."""
+class FrameStream:
+    """Frames and settings of one client, processed in order."""
 
     def __init__(self, service: Service, socket: WebSocket, identity: str) -> None:
         self.service = service
@@ -70,49 +70,49 @@ class _Conversation:
         self.identity = identity
         self.settings = FrameSettings(type="settings")
         self.frame = 0
-        self._next: asyncio.Task[Any] | None = None  # the message after the one that is being answered
+        self._next: asyncio.Task[Any] | None = None  # receives the message after the one in progress
 
     async def run(self) -> None:
         try:
             while (message := await self._receive()) is not None:
                 if (text := message.get("text")) is not None:
-                    await self._send(self._take_settings(text))
+                    await self._send(self._apply_settings(text))
                 else:
                     self.frame += 1
-                    await self._send(await self._look(message.get("bytes") or b""))
-        except (ClientGone, WebSocketDisconnect):
+                    await self._send(await self._answer_frame(message.get("bytes") or b""))
+        except (ClientDisconnected, WebSocketDisconnect):
             pass
         finally:
             if self._next is not None:
                 self._next.cancel()
 
     async def _receive(self) -> dict[str, Any] | None:
-        """The next message, None where there is none any more."""
+        """Return the next message; None after a disconnect or the idle timeout."""
         try:
-            message = await asyncio.wait_for(self._coming(), IDLE)
+            message = await asyncio.wait_for(self._next_message(), IDLE_TIMEOUT)
         except TimeoutError:
             await self.socket.close(GOING_AWAY, "idle")
             return None
         self._next = None
         return None if message["type"] == "websocket.disconnect" else message
 
-    def _coming(self) -> "asyncio.Task[Any]":
-        """The task that waits for the next message. Only one is read ahead: the others stay in the client."""
+    def _next_message(self) -> "asyncio.Task[Any]":
+        """Return the task that receives the next message. One message is read ahead; the rest stay at the client."""
         if self._next is None:
             self._next = asyncio.ensure_future(self.socket.receive())
         return self._next
 
-    async def _gone(self) -> None:
-        """Return when the client is gone; a message that comes earlier is kept for later."""
-        message = await asyncio.shield(self._coming())
+    async def _wait_for_disconnect(self) -> None:
+        """Return when the client has disconnected; a message received before is kept for later."""
+        message = await asyncio.shield(self._next_message())
         if message["type"] != "websocket.disconnect":
             await asyncio.Event().wait()
 
-    def _take_settings(self, text: str) -> dict[str, Any]:
-        """What to answer to a text message; settings that are wrong change nothing."""
+    def _apply_settings(self, text: str) -> dict[str, Any]:
+        """Apply a text message and return the reply; invalid settings change nothing."""
         try:
             settings = FrameSettings.model_validate_json(text)
-            model, search = self._search(settings)
+            model, options = self._options(settings)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = ".".join(map(str, first["loc"]))[:60] or "message"
@@ -123,35 +123,35 @@ class _Conversation:
         return {
             "type": "settings",
             "model": model.name,
-            "conf": search.confidence,
-            "iou": search.iou,
+            "conf": options.confidence,
+            "iou": options.iou,
             "classes": settings.classes,
         }
 
-    def _search(self, settings: FrameSettings) -> tuple[ServedModel, Search]:
+    def _options(self, settings: FrameSettings) -> tuple[ServedModel, Search]:
         model = self.service.models.get(settings.model, "detection")
-        return model, make_search(model, settings.conf, settings.iou, settings.classes or None)
+        return model, detection_options(model, settings)
 
-    async def _look(self, content: bytes) -> dict[str, Any]:
-        """The answer to a frame."""
+    async def _answer_frame(self, content: bytes) -> dict[str, Any]:
+        """Detect objects in a frame and return the reply."""
         name, status = "", 200
         try:
-            # Anew for each frame: the model may have been reloaded.
-            model, search = self._search(self.settings)
+            # Looked up for each frame: the model may have been reloaded.
+            model, options = self._options(self.settings)
             name = model.name
             with self.service.admission.enter():
-                answer = await self.service.while_wanted(
-                    self.service.detect(content, model, search), self._gone(), name
+                answer = await self.service.run_until_disconnect(
+                    self.service.detect(content, model, options), self._wait_for_disconnect(), name
                 )
             values = {key: answer.values[key] for key in ("width", "height", "detections")}
             timings = {stage: round(1000 * seconds, 2) for stage, seconds in answer.timings.items()}
             return {"type": "detections", **values, "timings_ms": timings}
         except ServiceError as error:
             status = error.status
-            self.service.note(error, name)
+            self.service.count_error(error, name)
             return self._error(error)
-        except ClientGone:
-            status = GONE
+        except ClientDisconnected:
+            status = CLIENT_CLOSED_REQUEST
             raise
         except Exception as error:
             status = 500

@@ -121,11 +121,11 @@ def leaking_server(flags: Sequence[str]) -> int:
     from serve.inference.service import Service
 
     kept: list[bytes] = []
-    whole = Service._through
+    whole = Service._run_pipeline
 
     async def leaking(self: Service, content: bytes, *args: Any) -> Any:
         kept.append(content)
         return await whole(self, content, *args)
 
-    Service._through = leaking  # type: ignore[assignment,method-assign]
+    Service._run_pipeline = leaking  # type: ignore[assignment,method-assign]
     return cli.main(flags)

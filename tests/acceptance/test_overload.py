@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 
-from serve.inference import service
-from serve.inference.model_pool import ServedModel, Source
-from tests.support.fake_server import FakeNetwork, Running, encoded, image, running, wait_until
+from serve.inference.model_pool import ModelSource, ServedModel
+from serve.web import request_body
+from tests.support.fake_server import FakeNetwork, RunningServer, encoded, image, running, wait_until
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def network() -> FakeNetwork:
 
 
 @pytest.fixture
-def live(network: FakeNetwork, request: pytest.FixtureRequest) -> Iterator[Running]:
+def live(network: FakeNetwork, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     options = getattr(request, "param", {})
     with running({"fake": network.source(batch_size=1)}, **({"deadline_s": 60} | options)) as server:
         yield server
         network.gate.set()
 
 
-def post_raw(server: Running, content: bytes) -> socket.socket:
+def post_raw(server: RunningServer, content: bytes) -> socket.socket:
     """A connection that has sent a whole POST /detect and has not read its answer."""
     connection = socket.create_connection((server.host, server.port), timeout=60)
     head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -43,11 +43,11 @@ def status(connection: socket.socket) -> int:
     return int(connection.makefile("rb").readline().split()[1])
 
 
-def queued(server: Running) -> int:
+def queued(server: RunningServer) -> int:
     return len(server.service.batcher._jobs)
 
 
-def test_a_thousand_posts_at_once(live: Running, network: FakeNetwork) -> None:
+def test_a_thousand_posts_at_once(live: RunningServer, network: FakeNetwork) -> None:
     """Each gets its answer: the queue's 64 are served, most others are sent away, and quickly."""
     network.seconds = 0.002
     content = encoded()
@@ -69,13 +69,13 @@ def test_a_thousand_posts_at_once(live: Running, network: FakeNetwork) -> None:
     assert counts.keys() <= {200, 429} and counts[200] >= 64
     waits = [int(wait) for answer in answers for wait in re.findall(rb"\nretry-after: (\d+)", answer)]
     assert len(waits) == counts[429] and all(1 <= wait <= 60 for wait in waits)
-    assert network.pictures == counts[200]
+    assert network.image_count == counts[200]
     assert live.metric("pelee_refused_total", reason="busy", model="fake") == counts[429]
     assert live.client.get("/healthz").status_code == 200 and live.service.admission.pending == 0
 
 
 @pytest.mark.parametrize("live", [{"queue_size": 3}], indirect=True)
-def test_a_full_queue_refuses_before_it_reads(live: Running, network: FakeNetwork) -> None:
+def test_a_full_queue_refuses_before_it_reads(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     waiting = [post_raw(live, encoded(image(level=10 + index))) for index in range(3)]
     wait_until(lambda: live.service.admission.pending == 3)
@@ -91,10 +91,10 @@ def test_a_full_queue_refuses_before_it_reads(live: Running, network: FakeNetwor
 
 
 @pytest.mark.parametrize("live", [{"deadline_s": 0.5}], indirect=True)
-def test_a_late_request_is_answered_and_costs_no_inference(live: Running, network: FakeNetwork) -> None:
+def test_a_late_request_is_answered_and_costs_no_inference(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     first = post_raw(live, encoded(image(level=20)))
-    wait_until(lambda: network.pictures == 1)
+    wait_until(lambda: network.image_count == 1)
     refused = live.client.post("/detect", content=encoded(image(level=200)))
     assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
     assert status(first) == 504
@@ -105,10 +105,10 @@ def test_a_late_request_is_answered_and_costs_no_inference(live: Running, networ
     assert live.service.admission.pending == 0
 
 
-def test_a_client_that_leaves_the_queue_costs_no_inference(live: Running, network: FakeNetwork) -> None:
+def test_a_client_that_leaves_the_queue_costs_no_inference(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     stay = post_raw(live, encoded(image(level=20)))
-    wait_until(lambda: network.pictures == 1)
+    wait_until(lambda: network.image_count == 1)
     leave = post_raw(live, encoded(image(level=200)))
     wait_until(lambda: queued(live) == 1)
     leave.close()
@@ -121,12 +121,12 @@ def test_a_client_that_leaves_the_queue_costs_no_inference(live: Running, networ
     assert live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="499") == 1
 
 
-def test_a_client_that_leaves_while_it_sends(live: Running) -> None:
+def test_a_client_that_leaves_while_it_sends(live: RunningServer) -> None:
     connection = socket.create_connection((live.host, live.port), timeout=60)
     connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc")
-    wait_until(lambda: live.service.bodies.buffered == 3)
+    wait_until(lambda: live.bodies.buffered == 3)
     connection.close()
-    wait_until(lambda: live.service.bodies.buffered == 0)
+    wait_until(lambda: live.bodies.buffered == 0)
     assert live.client.post("/detect", content=encoded()).status_code == 200
 
 
@@ -134,7 +134,7 @@ class Death(BaseException):
     pass
 
 
-def test_the_inference_thread_dies(live: Running, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_inference_thread_dies(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
     network.error = Death()
     response = live.client.post("/detect", content=encoded())
@@ -148,7 +148,7 @@ def test_the_inference_thread_dies(live: Running, network: FakeNetwork, monkeypa
     assert live.metric("pelee_inference_restarts_total") == 1
 
 
-def test_it_stops_without_leaving_anybody_alone(live: Running, network: FakeNetwork) -> None:
+def test_it_stops_without_leaving_anybody_alone(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     waiting = [post_raw(live, encoded(image(level=20))) for _ in range(4)]
     wait_until(lambda: live.service.admission.pending == 4)
@@ -168,7 +168,7 @@ def test_it_stops_without_leaving_anybody_alone(live: Running, network: FakeNetw
 
 
 @pytest.mark.parametrize("live", [{"grace_s": 0.5}], indirect=True)
-def test_it_does_not_wait_longer_than_the_grace_time(live: Running, network: FakeNetwork) -> None:
+def test_it_does_not_wait_longer_than_the_grace_time(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     waiting = post_raw(live, encoded())
     wait_until(lambda: live.service.admission.pending == 1)
@@ -190,7 +190,7 @@ def test_a_reload_drops_no_request() -> None:
         return next(loads).source().load()
 
     key = "k" * 16
-    with running({"fake": Source(old.source().card, load)}, api_keys=[key], deadline_s=60) as server:
+    with running({"fake": ModelSource(old.source().card, load)}, api_keys=[key], deadline_s=60) as server:
         stop = threading.Event()
         codes: list[int] = []
 
@@ -203,19 +203,19 @@ def test_a_reload_drops_no_request() -> None:
         for thread in threads:
             thread.start()
         try:
-            wait_until(lambda: old.pictures > 3)
+            wait_until(lambda: old.image_count > 3)
             server.client.headers["x-api-key"] = key
             assert server.client.post("/models/fake/reload").json()["name"] == "fake"
-            seen = old.pictures
-            wait_until(lambda: new.pictures > 3)
-            assert old.pictures <= seen + 3
+            seen = old.image_count
+            wait_until(lambda: new.image_count > 3)
+            assert old.image_count <= seen + 3
             broken.set()
             failed = server.client.post("/models/fake/reload")
             assert (failed.status_code, failed.json()["code"]) == (409, "reload_failed")
             assert "disk" not in failed.text
             assert server.client.post("/models/ghost/reload").status_code == 404
-            seen = new.pictures
-            wait_until(lambda: new.pictures > seen + 3)
+            seen = new.image_count
+            wait_until(lambda: new.image_count > seen + 3)
         finally:
             stop.set()
             for thread in threads:
@@ -225,21 +225,21 @@ def test_a_reload_drops_no_request() -> None:
         assert server.metric("pelee_model_reloads_total", model="fake", result="failed") == 1
 
 
-def test_large_forms_are_taken_apart_in_another_thread(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_forms_are_taken_apart_in_another_thread(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    real = service.files_in
+    real = request_body.files_in
 
     def spy(*arguments: Any) -> list[bytes]:
         seen.append(threading.current_thread().name.rpartition("_")[0])
         return real(*arguments)
 
-    monkeypatch.setattr(service, "files_in", spy)
+    monkeypatch.setattr(request_body, "files_in", spy)
     assert live.client.post("/detect", files={"file": encoded()}).status_code == 200
     assert live.client.post("/detect", files={"file": encoded() + bytes(1_000_000)}).status_code == 200
     assert seen[0] != "decode" and seen[1] == "decode"
 
 
-def test_large_pictures_do_not_stop_the_event_loop(live: Running) -> None:
+def test_large_pictures_do_not_stop_the_event_loop(live: RunningServer) -> None:
     rng = np.random.default_rng(0)
     large = encoded(rng.integers(0, 255, (3000, 3000, 3), dtype=np.uint8), quality=60)
     thread = threading.Thread(target=lambda: live.client.post("/detect", content=large))

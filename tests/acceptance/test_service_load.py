@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from data.errors import SettingsError
-from tests.acceptance import service_load as load
+from tests.acceptance import scenarios, server_process
 from tests.acceptance.http_client import Connection, get, post
 from tests.acceptance.service_targets import Figure, report
 from tests.acceptance.soak import growth, resident, soak
 from tests.acceptance.wrk import Load, wrk
-from tests.support.fake_server import FakeNetwork, Running, encoded, running
+from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running
 
 MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Running]:
+def live() -> Iterator[RunningServer]:
     sources = {"fake": FakeNetwork(seconds=0.002).source()}
     sources["classes"] = FakeNetwork(classification=True).source("classes")
     with running(sources, deadline_s=60) as server:
@@ -35,7 +35,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_client(live: Running) -> None:
+def test_the_client(live: RunningServer) -> None:
     async def ask() -> None:
         async with Connection(live.port) as connection:
             assert (await connection.ask(get("/healthz")))[:2] == (200, b'{"status": "ok"}')
@@ -49,7 +49,7 @@ def test_the_client(live: Running) -> None:
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
-def test_wrk_posts_pictures(live: Running, picture: Path) -> None:
+def test_wrk_posts_pictures(live: RunningServer, picture: Path) -> None:
     def answers(status: str) -> float:
         return live.metric("pelee_requests_total", endpoint="/detect", model="fake", status=status)
 
@@ -85,7 +85,7 @@ def test_a_single_peak_is_no_growth() -> None:
     assert growth(memory) == 0
 
 
-def test_the_mixture_reaches_everything(live: Running) -> None:
+def test_the_mixture_reaches_everything(live: RunningServer) -> None:
     answers, memory = asyncio.run(soak(live.port, [encoded()], 1.5))
     assert set(answers) == {200, 400, 415, 422} and min(answers.values()) > 0
     assert len(memory) > 5 and min(size for _, size in memory) > 10 * MB
@@ -93,7 +93,7 @@ def test_the_mixture_reaches_everything(live: Running) -> None:
         assert f'pelee_requests_total{{endpoint="{endpoint}"' in live.client.get("/metrics").text
 
 
-def test_the_memory_is_read(live: Running) -> None:
+def test_the_memory_is_read(live: RunningServer) -> None:
     async def read() -> int:
         async with Connection(live.port) as connection:
             return await resident(connection)
@@ -101,15 +101,17 @@ def test_the_memory_is_read(live: Running) -> None:
     assert asyncio.run(read()) > 10 * MB
 
 
-def test_overload(live: Running, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_overload(
+    live: RunningServer, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     @contextmanager
     def started(flags: object, leak: bool = False) -> Iterator[int]:
         yield live.port
 
-    monkeypatch.setattr(load, "started", started)
-    monkeypatch.setattr(load, "wrk", lambda *_: Load(50.0, 20.0))
+    monkeypatch.setattr(scenarios, "started", started)
+    monkeypatch.setattr(scenarios, "wrk", lambda *_: Load(50.0, 20.0))
     args = argparse.Namespace(seconds=1.0, flags=["--deadline-s=20"], concurrency=4, pictures=[picture])
-    figures = {figure.name: figure for figure in load.overload(args)}
+    figures = {figure.name: figure for figure in scenarios.overload(args)}
     assert '"offered_per_s": 100.0' in capsys.readouterr().out
     assert figures["answers other than 200 and 429"].value == 0
     assert 2 < figures["accepted, p99, ms"].value < figures["accepted, p99, ms"].bound == 20_000
@@ -117,7 +119,7 @@ def test_overload(live: Running, picture: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_server_that_does_not_start_says_why() -> None:
     message = "did not start: error: 'ghost' is neither"
-    with pytest.raises(SettingsError, match=message), load.started(["--model", "ghost"]):
+    with pytest.raises(SettingsError, match=message), server_process.started(["--model", "ghost"]):
         pass
 
 
@@ -133,8 +135,8 @@ def test_a_figure_stands_beside_its_bound(capsys: pytest.CaptureFixture) -> None
 
 
 def test_shares() -> None:
-    assert load.at([], 0.5) == 0
-    assert [load.at([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 3, 4, 4]
+    assert scenarios.at([], 0.5) == 0
+    assert [scenarios.at([1.0, 2.0, 3.0, 4.0], share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 3, 4, 4]
 
 
 def test_the_control_is_out_of_reach_of_the_command() -> None:

@@ -59,9 +59,9 @@ def test_a_flag_is_named_as_a_flag() -> None:
 
 def test_what_is_shown_holds_no_secret() -> None:
     settings = load_settings(api_keys=[KEY])
-    assert settings.shown()["api_keys"] == 1
-    assert KEY not in str(settings.shown()) and KEY not in repr(settings)
-    assert settings.shown().keys() == ServeSettings.model_fields.keys()
+    assert settings.redacted()["api_keys"] == 1
+    assert KEY not in str(settings.redacted()) and KEY not in repr(settings)
+    assert settings.redacted().keys() == ServeSettings.model_fields.keys()
 
 
 def test_every_setting_but_the_keys_has_a_flag_whose_help_tells_the_default() -> None:

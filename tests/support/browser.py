@@ -18,7 +18,7 @@ from tests.support.service_stub import BLUE, RED
 CHROMIUM = shutil.which("chromium")
 MISSING = "Chromium is not here; on Debian: apt-get install chromium"
 REQUIRED = bool(os.environ.get("CI"))  # there, a browser that is missing is a failure
-browser_test = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=MISSING)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=MISSING)
 expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
 OpenPage = Callable[[BrowserContext, str], Page]
 WIDTH, HEIGHT = 320, 240

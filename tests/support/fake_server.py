@@ -1,4 +1,4 @@
-"""A server with networks that do as a test says, on a real socket, in a thread of the test's process."""
+"""Server with fake networks, on a real socket, in a thread of the test process."""
 
 import contextlib
 import threading
@@ -12,29 +12,30 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from serve.inference.model_pool import ServedModel, Source
+from serve.inference.model_pool import ModelSource, ServedModel
 from serve.inference.service import Service
 from serve.settings import ServeSettings, load_settings
 from serve.web.app import create_app
+from serve.web.request_body import BodyReader
 from serve.web.server import Server, bind
 from weights.card import Card
 
 SIZE = 32
 CLASSES = ["bright thing", "dark thing", "unseen"]
 SCORES = (0.9, 0.4, 0.0)
-BOX = (0.25, 0.5, 0.75, 1.0)  # of every detection, relative to the picture
+BOX = (0.25, 0.5, 0.75, 1.0)  # of every detection, relative to the image
 
 
 class FakeNetwork:
-    """Finds a "bright thing" (score 0.9) and a "dark thing" (0.4) at `BOX` in every picture; one batch at a time.
+    """Session that returns a "bright thing" (score 0.9) and a "dark thing" (0.4) at `BOX` for every image.
 
     Attributes:
-        seen: the mean of each picture that it was given, batch by batch.
-        seconds: how long a batch takes.
-        gate: nothing comes out while it is cleared.
-        error: raised instead of a start, once, where it is set.
-        invalid: gives NaN.
-        called: how often it was run in the caller's thread.
+        seen: mean of each input image, batch by batch.
+        seconds: time of a batch.
+        gate: results are held back while it is cleared.
+        error: raised by the next `submit`, once.
+        invalid: return NaN.
+        called: number of synchronous calls.
     """
 
     def __init__(self, classification: bool = False, seconds: float = 0.0) -> None:
@@ -62,7 +63,7 @@ class FakeNetwork:
 
     def _run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         self.seen.append([float(image.mean()) for image in images])
-        if images.any():  # a warm-up's pictures are black
+        if images.any():  # warm-up images are black
             time.sleep(self.seconds)
         assert self.gate.wait(60)
         count = len(images)
@@ -76,20 +77,20 @@ class FakeNetwork:
         return scores, np.tile(np.array(BOX, np.float32), (count, 2, 1))
 
     @property
-    def pictures(self) -> int:
-        """How many it was given, without those of the warm-up (which are black)."""
+    def image_count(self) -> int:
+        """Number of input images, without those of the warm-up (which are black)."""
         return sum(mean > 0 for batch in self.seen for mean in batch)
 
-    def source(self, name: str = "fake", batch_size: int = 4) -> Source:
+    def source(self, name: str = "fake", batch_size: int = 4) -> ModelSource:
         card = Card(
             name, "classification" if self.classification else "detection", "fake", list(CLASSES), SIZE,
             default_confidence=0.5,
         )  # fmt: skip
-        return Source(card, lambda: ServedModel(name, card, self, batch_size, self))
+        return ModelSource(card, lambda: ServedModel(name, card, self, batch_size, self))
 
 
-class Running:
-    """A server that listens: its address, a client for it, and what is inside."""
+class RunningServer:
+    """Running server: its address, a client, and its internals."""
 
     def __init__(self, server: Server, address: str, thread: threading.Thread) -> None:
         self.server = server
@@ -102,6 +103,10 @@ class Running:
     def service(self) -> Service:
         return self.server.service
 
+    @property
+    def bodies(self) -> BodyReader:
+        return self.server.app.state.bodies  # type: ignore[no-any-return]
+
     def metric(self, name: str, **labels: str) -> float:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -111,16 +116,19 @@ def settings(**changes: Any) -> ServeSettings:
 
 
 @contextlib.contextmanager
-def running(sources: dict[str, Source], *, ready: bool = True, **changes: Any) -> Iterator[Running]:
+def running(sources: dict[str, ModelSource], *, ready: bool = True, **changes: Any) -> Iterator[RunningServer]:
     """Serve until the block ends."""
     chosen = settings(**changes)
     listener = bind(chosen.host, chosen.port)
     server = Server(create_app(chosen, sources), chosen)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    live = Running(server, f"http://127.0.0.1:{listener.getsockname()[1]}", thread)
+    live = RunningServer(server, f"http://127.0.0.1:{listener.getsockname()[1]}", thread)
     try:
-        wait_until(lambda: server.started and (not ready or live.service.models.ready))
+        state = server.app.state
+        wait_until(lambda: state.failure or (server.started and (not ready or live.service.models.ready)))
+        if state.failure is not None:
+            raise state.failure
         yield live
     finally:
         live.client.close()
@@ -133,7 +141,7 @@ def running(sources: dict[str, Source], *, ready: bool = True, **changes: Any) -
 def wait_until(condition: Any, seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come to that"
+        assert time.monotonic() < until, f"the condition did not hold within {seconds} s"
         time.sleep(0.005)
 
 
@@ -141,9 +149,9 @@ def image(width: int = 80, height: int = 60, level: int = 128) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
-def encoded(picture: np.ndarray | Image.Image | None = None, form: str = "JPEG", **options: Any) -> bytes:
-    picture = image() if picture is None else picture
-    whole = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encoded(source: np.ndarray | Image.Image | None = None, form: str = "JPEG", **options: Any) -> bytes:
+    source = image() if source is None else source
+    whole = source if isinstance(source, Image.Image) else Image.fromarray(source)
     file = BytesIO()
     whole.save(file, format=form, **options)
     return file.getvalue()

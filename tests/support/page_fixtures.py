@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.support.browser import OpenPage, launch, scene, write_camera
-from tests.support.service_stub import StandIn, running
+from tests.support.service_stub import ServiceStub, running
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def stand() -> StandIn:
-    return StandIn()
+def stand() -> ServiceStub:
+    return ServiceStub()
 
 
 @pytest.fixture
-def server(stand: StandIn) -> Iterator[str]:
+def server(stand: ServiceStub) -> Iterator[str]:
     with running(stand.app) as address:
         yield address
 

@@ -36,7 +36,7 @@ def find_rectangles(image: np.ndarray) -> Detections:
     return found
 
 
-class StandIn:
+class ServiceStub:
     """The application, what it was asked, and what it shall do.
 
     Attributes:

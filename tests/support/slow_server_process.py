@@ -1,4 +1,4 @@
-"""pelee-serve with a network of the tests, a batch of which takes so long: python slow_process.py SECONDS FLAGS"""
+"""pelee-serve with a fake network whose batches take SECONDS: `python slow_server_process.py SECONDS FLAGS`."""
 
 import sys
 

@@ -42,7 +42,7 @@ def test_retry_after_is_what_the_queue_will_take(clock: list[float]) -> None:
     for block in blocks[:4]:
         clock[0] += 2.0
         block.__exit__(None, None, None)
-    assert admission.seconds_per_picture == pytest.approx(2.0)
+    assert admission.seconds_per_image == pytest.approx(2.0)
     admission.size = 6
     assert refusal(admission).retry_after == 12
 
@@ -77,7 +77,7 @@ def test_what_one_alone_takes_says_little_of_many(clock: list[float]) -> None:
     in_a_row(admission, clock, 0.01)
     with admission.enter():
         clock[0] += 2.0
-    assert admission.seconds_per_picture == pytest.approx(0.01)
+    assert admission.seconds_per_image == pytest.approx(0.01)
 
 
 def test_a_slow_time_does_not_close_it_for_ever(clock: list[float]) -> None:

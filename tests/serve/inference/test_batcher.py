@@ -1,5 +1,6 @@
-"""The queue in front of the networks: batches, the late, the gone, failures, and a thread that dies."""
+"""Dynamic batching: batches, expired and cancelled jobs, failures, restart of the worker."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
@@ -15,14 +16,24 @@ from tests.support.fake_server import SIZE, FakeNetwork, wait_until
 
 
 class Queue:
-    """A batcher, a network, and the number of pictures that are said to be on their way."""
+    """Batcher with a fake network and a settable number of images that are being decoded.
+
+    `asked` holds the queue's length at each time that the worker asked for that number, and `restart` lets a failed
+    worker start again.
+    """
 
     def __init__(self, wait: float) -> None:
-        self.coming = 0
+        self.decoding = 0
+        self.asked: list[int] = []
+        self.restart = threading.Event()
         self.metrics = Metrics()
-        self.batcher = Batcher(wait, lambda: self.coming, self.metrics)
+        self.batcher = Batcher(wait, self._decoding_count, self.metrics, sleep=lambda _: self.restart.wait(20))
         self.network = FakeNetwork()
         self.model = self.network.source(batch_size=4).load()
+
+    def _decoding_count(self) -> int:
+        self.asked.append(len(self.batcher._jobs))
+        return self.decoding
 
     def add(self, level: int = 100, seconds: float = 30.0, model: ServedModel | None = None) -> "Future[Inference]":
         square, now = np.full((SIZE, SIZE, 3), level, np.uint8), time.monotonic()
@@ -90,9 +101,9 @@ def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
 
 @pytest.mark.parametrize("queue", [20.0], indirect=True)
 def test_a_batch_waits_for_what_is_coming(queue: Queue) -> None:
-    queue.coming = 3
+    queue.decoding = 3
     futures = [queue.add(level) for level in (10, 11, 12)]
-    time.sleep(0.1)
+    wait_until(lambda: 3 in queue.asked)  # the worker has seen all three, and waits for a fourth
     assert queue.network.seen == []
     futures.append(queue.add(13))
     wait(futures, 10)
@@ -100,17 +111,19 @@ def test_a_batch_waits_for_what_is_coming(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("queue", [20.0], indirect=True)
-def test_it_does_not_wait_for_nobody(queue: Queue) -> None:
-    queue.add().result(5)
+def test_a_batch_does_not_wait_if_nothing_is_decoded(queue: Queue) -> None:
+    assert queue.add().result(5).outputs
+    assert queue.network.seen == [[100.0]]
 
 
 @pytest.mark.parametrize("queue", [0.05], indirect=True)
-def test_nor_longer_than_it_may(queue: Queue) -> None:
-    queue.coming = 1
-    queue.add().result(5)
+def test_a_batch_waits_no_longer_than_its_timeout(queue: Queue) -> None:
+    queue.decoding = 1
+    assert queue.add().result(5).outputs
+    assert queue.network.seen == [[100.0]] and queue.asked
 
 
-def test_the_gone_and_the_late_cost_nothing(queue: Queue) -> None:
+def test_cancelled_and_expired_jobs_are_not_run(queue: Queue) -> None:
     held = queue.hold()
     gone, late, stays = queue.add(50), queue.add(60, seconds=0.0), queue.add(70)
     assert gone.cancel()
@@ -130,17 +143,17 @@ def test_behind_a_network_that_hangs_the_queue_does_not_grow(queue: Queue) -> No
     assert [job.square.mean() for job in queue.batcher._jobs] == [20]
 
 
-def test_nan_is_an_error_and_no_empty_list(queue: Queue) -> None:
+def test_nan_outputs_fail_the_job(queue: Queue) -> None:
     queue.network.invalid = True
     assert error(queue.add()).code == "model_invalid"
     queue.network.invalid = False
     queue.add().result(20)
 
 
-def test_a_batch_that_fails_leaves_the_thread_well(queue: Queue) -> None:
+def test_a_failed_batch_leaves_the_worker_healthy(queue: Queue) -> None:
     queue.network.error = RuntimeError("out of memory")
     assert error(queue.add()).code == "inference_failed"
-    assert queue.batcher.well
+    assert queue.batcher.healthy
     queue.add().result(20)
     assert queue.metrics.registry.get_sample_value("pelee_inference_restarts_total") == 0
 
@@ -149,31 +162,32 @@ class Death(BaseException):
     pass
 
 
-def test_a_thread_that_dies_is_started_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
+def test_a_thread_that_dies_is_started_again(queue: Queue) -> None:
     held = queue.hold()
     waiting = [queue.add(level) for level in range(10, 16)]
     queue.network.error = Death()
     queue.network.gate.set()
     assert {error(future).code for future in waiting} == {"inference_failed"}
     wait(held, 20)
-    wait_until(lambda: not queue.batcher.well)
+    wait_until(lambda: not queue.batcher.healthy)
     assert "died" in error(queue.add()).message
-    wait_until(lambda: queue.batcher.well)
+    queue.restart.set()
+    wait_until(lambda: queue.batcher.healthy)
     queue.add().result(20)
     assert queue.metrics.registry.get_sample_value("pelee_inference_restarts_total") == 1
 
 
-def test_a_network_that_hangs_is_not_well(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_network_is_not_healthy(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.hold()
-    assert queue.batcher.well
-    monkeypatch.setattr("serve.inference.batcher.STUCK", 0.0)
-    assert not queue.batcher.well
+    assert queue.batcher.healthy
+    monkeypatch.setattr("serve.inference.batcher.HANG_TIMEOUT", 0.0)
+    assert not queue.batcher.healthy
 
 
-def test_stop_answers_what_is_queued(queue: Queue) -> None:
+def test_stop_processes_queued_jobs(queue: Queue) -> None:
     queue.hold()
     last = queue.add(10)
     queue.batcher.stop()
     queue.network.gate.set()
-    last.result(20)
+    assert last.result(20).outputs
+    assert queue.network.seen == [[1.0], [10.0]]

@@ -1,10 +1,9 @@
-"""What a stranger sends as a picture: formats by content, limits before inflation, modes and orientation."""
+"""Decoding of untrusted images: formats by content, limits before decompression, modes and orientation."""
 
 import io
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ from PIL import Image
 
 from data.images.jpeg import count_scans
 from serve.errors import ServiceError
-from serve.inference.image_decoding import MAX_SCANS, open_picture, picture_format, stored_size
+from serve.inference.image_decoding import MAX_SCANS, decode_image, image_format, webp_size
 from tests.support.fake_server import encoded, image
 from tests.support.paths import ROOT
 
@@ -25,7 +24,7 @@ PIXELS = 25_000_000
 
 def refused(content: bytes, max_pixels: int = PIXELS) -> str:
     with pytest.raises(ServiceError) as caught:
-        open_picture(content, max_pixels)
+        decode_image(content, max_pixels)
     assert "\n" not in caught.value.message
     return caught.value.code
 
@@ -53,8 +52,8 @@ def png_header(width: int, height: int, rest: int = 100_000) -> bytes:
 )
 def test_the_four_formats(form: str, name: str, options: dict) -> None:
     content = encoded(image(70, 50, 200), form, **options)
-    assert picture_format(content) == name
-    found = open_picture(content, PIXELS)
+    assert image_format(content) == name
+    found = decode_image(content, PIXELS)
     assert found.shape == (50, 70, 3) and found.dtype == np.uint8
     assert np.abs(found.astype(int) - 200).max() <= 2
 
@@ -69,7 +68,7 @@ def test_other_formats_are_refused_though_they_could_be_read(form: str) -> None:
 )
 def test_what_is_no_picture(content: bytes) -> None:
     with pytest.raises(ServiceError, match="convert") as caught:
-        open_picture(content, PIXELS)
+        decode_image(content, PIXELS)
     assert caught.value.code == "unsupported_picture" and "alert" not in caught.value.message
 
 
@@ -96,28 +95,28 @@ def test_what_is_cut_short(form: str, share: float) -> None:
     ],
     ids=["png", "png by one row", "bmp", "webp", "jpeg"],
 )
-def test_too_many_pixels_are_refused_by_the_header(content: bytes) -> None:
-    open_picture(encoded(), PIXELS)  # what Pillow imports is imported
+def test_too_many_pixels_are_refused_by_the_header(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_image(encoded(), PIXELS)  # what Pillow imports is imported
+    monkeypatch.setattr("serve.inference.image_decoding.read_image", lambda *_: pytest.fail("it was decoded"))
     tracemalloc.start()
-    start = time.thread_time()
     try:
         assert refused(content) == "too_many_pixels"
-        assert time.thread_time() - start < 0.05
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss")
 def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
     """What decoders take for themselves, tracemalloc does not see."""
     (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
     (tmp_path / "good").write_bytes(encoded(form="PNG"))
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom serve.inference.image_decoding import open_picture\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom serve.inference.image_decoding import decode_image\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "open_picture(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
-        "try: open_picture(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
+        "decode_image(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
+        "try: decode_image(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
         "except Exception as error: print(error.code, (peak() - before) // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -127,16 +126,16 @@ def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
 
 def test_the_limit_itself_is_allowed() -> None:
     content = encoded(image(50, 40), "PNG")
-    assert open_picture(content, 2000).shape == (40, 50, 3)
+    assert decode_image(content, 2000).shape == (40, 50, 3)
     assert refused(content, 1999) == "too_many_pixels"
 
 
 @pytest.mark.parametrize("lossless", [False, True])
 def test_the_stored_size_of_a_webp(lossless: bool) -> None:
-    assert stored_size(encoded(image(301, 17), "WEBP", lossless=lossless)) == (301, 17)
+    assert webp_size(encoded(image(301, 17), "WEBP", lossless=lossless)) == (301, 17)
     transparent = Image.new("RGBA", (33, 200), (9, 9, 9, 9))
-    assert stored_size(encoded(transparent, "WEBP", lossless=lossless)) == (33, 200)
-    assert stored_size(b"RIFF\0\0\0\0WEBPVP8X") is None
+    assert webp_size(encoded(transparent, "WEBP", lossless=lossless)) == (33, 200)
+    assert webp_size(b"RIFF\0\0\0\0WEBPVP8X") is None
 
 
 def test_a_zip_behind_a_jpeg_is_a_jpeg() -> None:
@@ -145,7 +144,7 @@ def test_a_zip_behind_a_jpeg_is_a_jpeg() -> None:
         file.writestr("x.txt", np.random.default_rng(1).bytes(300_000))
     content = encoded() + archive.getvalue()
     assert zipfile.is_zipfile(io.BytesIO(content))
-    assert open_picture(content, PIXELS).shape == (60, 80, 3)
+    assert decode_image(content, PIXELS).shape == (60, 80, 3)
 
 
 def test_a_jpeg_of_a_thousand_scans_is_not_decoded() -> None:
@@ -166,23 +165,23 @@ def test_a_jpeg_of_a_thousand_scans_is_not_decoded() -> None:
     ids=["cmyk", "palette", "alpha"],
 )
 def test_modes_become_rgb(picture: Image.Image, form: str) -> None:
-    found = open_picture(encoded(picture, form), PIXELS)
+    found = decode_image(encoded(picture, form), PIXELS)
     assert found.shape == (10, 20, 3)
     assert np.abs(found[5, 10].astype(int) - (254, 0, 0)).max() < 16
 
 
 def test_16_bit_grey() -> None:
     grey = Image.fromarray(np.full((10, 20), 257 * 100, np.uint16))
-    assert (open_picture(encoded(grey, "PNG"), PIXELS) == 100).all()
+    assert (decode_image(encoded(grey, "PNG"), PIXELS) == 100).all()
 
 
 def test_exif_is_applied() -> None:
     picture = Image.new("RGB", (40, 20))
     exif = picture.getexif()
     exif[0x0112] = 6
-    assert open_picture(encoded(picture, exif=exif), PIXELS).shape == (40, 20, 3)
+    assert decode_image(encoded(picture, exif=exif), PIXELS).shape == (40, 20, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (10_000, 1), (1, 10_000)])
 def test_odd_shapes(width: int, height: int) -> None:
-    assert open_picture(encoded(image(width, height)), PIXELS).shape == (height, width, 3)
+    assert decode_image(encoded(image(width, height)), PIXELS).shape == (height, width, 3)

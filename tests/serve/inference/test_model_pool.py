@@ -15,7 +15,7 @@ from detection.detector import Detector
 from detection.inference.result_formats import to_dict
 from pelee.classification.classifier import Classifier
 from serve.errors import ServiceError
-from serve.inference.model_pool import Models, Source, find_models, load_model
+from serve.inference.model_pool import ModelPool, ModelSource, find_models, load_model
 from serve.settings import ServeSettings, load_settings
 from tests.support.fake_server import FakeNetwork, running, settings, wait_until
 from tests.support.paths import ROOT
@@ -28,7 +28,7 @@ EXAMPLE = ROOT / "data" / "samples" / "chelsea.jpg"
 def test_models_are_found_before_they_are_loaded() -> None:
     found = find_models(settings(models=["peleenet-tiny-imagenet", "pelee-voc"]))
     assert list(found) == ["peleenet-tiny-imagenet", "pelee-voc"]
-    models = Models(found)
+    models = ModelPool(found)
     assert not models.ready
     assert (models.default("detection"), models.default("classification")) == ("pelee-voc", "peleenet-tiny-imagenet")
     assert [model["ready"] for model in models.describe()["models"]] == [False, False]
@@ -39,7 +39,7 @@ def test_models_are_found_before_they_are_loaded() -> None:
 
 
 def test_a_reload_replaces_for_those_after_it() -> None:
-    models = Models({"fake": FakeNetwork().source()})
+    models = ModelPool({"fake": FakeNetwork().source()})
     with pytest.raises(ServiceError, match="being loaded"):
         models.get("fake", "detection")
     models.load_all()
@@ -53,7 +53,7 @@ def test_a_reload_to_another_task_is_refused() -> None:
     good = network.source()
     other = dataclasses.replace(good.card, task="classification")
     loads = iter([good.load(), dataclasses.replace(good.load(), card=other)])
-    models = Models({"fake": Source(good.card, lambda: next(loads))})
+    models = ModelPool({"fake": ModelSource(good.card, lambda: next(loads))})
     models.load_all()
     with pytest.raises(SettingsError, match="was a model for detection"):
         models.reload("fake")
@@ -89,7 +89,7 @@ def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
     monkeypatch.setattr("serve.inference.model_pool._open", open_one)
     model = load_model("x", "x", settings(mode=mode))
     assert asked == opened
-    assert (model.session, model.alone) == (sessions[opened[0]], sessions[opened[-1]])
+    assert (model.session, model.low_latency_session) == (sessions[opened[0]], sessions[opened[-1]])
 
 
 def test_a_model_that_was_replaced_is_let_go() -> None:
@@ -100,6 +100,7 @@ def test_a_model_that_was_replaced_is_let_go() -> None:
         old = weakref.ref(models.get(None, "detection").session)
         models.reload("pelee-voc")
         wait_until(lambda: gc.collect() is not None and old() is None, 10)
+        assert old() is None
 
 
 @pytest.mark.parametrize("name", load_settings().models)
@@ -109,8 +110,9 @@ def test_the_shipped_models_are_served_without_torch(name: str) -> None:
         pytest.skip(f"{name} has no export")
     code = (
         "import sys\nsys.modules['torch'] = sys.modules['supervision'] = None\n"
-        "import serve.web.server\nfrom serve.inference.model_pool import Models, find_models\nfrom serve.settings import load_settings\n"
-        f"models = Models(find_models(load_settings(models=[{name!r}])))\nmodels.load_all()\n"
+        "import serve.web.server\nfrom serve.inference.model_pool import ModelPool, find_models\n"
+        "from serve.settings import load_settings\n"
+        f"models = ModelPool(find_models(load_settings(models=[{name!r}])))\nmodels.load_all()\n"
         "print(models.describe()['models'][0]['runtime'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

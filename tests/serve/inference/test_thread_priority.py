@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serve.inference.thread_priority import BEHIND, SWITCH, step_back
+from serve.inference.thread_priority import NICE_INCREMENT, SWITCH_INTERVAL, lower_thread_priority
 from tests.support.fake_server import FakeNetwork, encoded, running
 
 
@@ -18,13 +18,13 @@ def niceness() -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
 def test_a_thread_steps_back_with_those_that_it_starts_and_alone() -> None:
     before = niceness()
-    behind = min(before + BEHIND, 19)
+    behind = min(before + NICE_INCREMENT, 19)
 
     def own_and_started() -> tuple[int, int]:
         with ThreadPoolExecutor(1) as inner:
             return niceness(), inner.submit(niceness).result()
 
-    with ThreadPoolExecutor(1, "worker", step_back) as pool:
+    with ThreadPoolExecutor(1, "worker", lower_thread_priority) as pool:
         assert pool.submit(own_and_started).result() == (behind, behind)
     assert niceness() == before
 
@@ -40,5 +40,5 @@ def test_the_server_computes_behind_its_event_loop() -> None:
 
     with running({"fake": Watched().source()}) as server:
         assert server.client.post("/detect", content=encoded()).status_code == 200
-        assert sys.getswitchinterval() <= SWITCH
-    assert seen["inference"] == min(niceness() + BEHIND, 19)
+        assert sys.getswitchinterval() <= SWITCH_INTERVAL
+    assert seen["inference"] == min(niceness() + NICE_INCREMENT, 19)

@@ -1,242 +1,63 @@
-"""The live page: what a visitor meets in a real browser."""
+"""The live page's files: what is served, and under which policy."""
 
 import json
-from pathlib import Path
+import re
 
-import httpx
-import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from data.images.image_io import read_image
 from detection.drawing import COLOURS
-from serve.settings import ServeSettings
-from serve.web.app import create_app
-from tests.support.paths import SAMPLES
-from tests.support.service_stub import CLASS_NAMES, StandIn, running
-
-pytest.importorskip("playwright.sync_api", reason="playwright is not here; it is in the extra dev")
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
-
-from tests.support.browser import (
-    CAT,
-    DOG,
-    PHOTO,
-    OpenPage,
-    boxes,
-    browser_test,
-    encode,
-    launch,
-    overlay_colour,
-    rgb,
-    scene,
-    shown,
-    start_camera,
-    wait_until,
-    write_camera,
-)
-
-pytest_plugins = ["tests.support.page_fixtures"]
+from serve.web.page import STATIC, add_page, load_assets
 
 
-@browser_test
-def test_an_uploaded_photo_gets_its_boxes(page: Page, stand: StandIn) -> None:
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    edge = 0.4  # inside a line of 2 CSS pixels, which the picture is shown larger than
-    dog, cat = (rgb(COLOURS[CLASS_NAMES.index(name)]) for name in ("dog", "cat"))
-    assert overlay_colour(page, DOG[0] + edge, 150) == (*dog, 255)
-    assert overlay_colour(page, 90, DOG[3] - edge) == (*dog, 255)
-    assert overlay_colour(page, CAT[2] - edge, 100) == (*cat, 255)
-    assert overlay_colour(page, 90, 120)[3] == overlay_colour(page, 10, 10)[3] == 0  # inside a box, and outside
-    assert [row.split() for row in page.locator("#list li").all_inner_texts()] == [["dog", "0.90"], ["cat", "0.40"]]
-    expect(page.locator("#summary")).to_have_text("dog, cat")
-    expect(page.get_by_text("Round trip")).to_be_visible()
-    expect(page.get_by_text("scene.png, 320 × 240")).to_be_visible()
-    assert stand.asked == [{"model": "pelee-voc", "conf": "0.25"}]
-    assert shown(page)["source"] == "scene.png"
-    assert [found["box"] for found in shown(page)["detections"]] == [list(DOG), list(CAT)]
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    app = FastAPI()
+    add_page(app)
+    return TestClient(app)
 
 
-@browser_test
-@pytest.mark.parametrize("way", ["paste", "drop"])
-def test_a_photo_is_pasted_or_dropped(page: Page, way: str) -> None:
-    send = """([way, bytes]) => {
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([new Uint8Array(bytes)], 'scene.png', {type: 'image/png'}));
-        const event = way === 'paste' ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true})
-            : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true});
-        document.getElementById('stage').dispatchEvent(event);
-    }"""
-    page.evaluate(send, [way, list(PHOTO["buffer"])])
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
+def test_the_page_and_its_files_are_served_with_their_types_under_a_strict_policy(client: TestClient) -> None:
+    names = load_assets()
+    types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    assert {"index.html", "style.css", "app.js", "colours.js"} <= names.keys()
+    for path in ("", *(f"static/{name}" for name in names)):
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(types[path.rpartition(".")[2] or "html"])
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == "'self'"
+        assert policy["connect-src"] == "'self'" and policy["frame-ancestors"] == "'none'"
+        assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-@browser_test
-def test_the_threshold_filters_at_once_and_asks_the_server_only_for_more(page: Page, stand: StandIn) -> None:
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    slider = page.get_by_role("slider", name="Score at least")
-    slider.fill("0.5")
-    assert boxes(page) == 1 and [found["label"] for found in shown(page)["detections"]] == ["dog"]
-    slider.fill("0.95")
-    expect(page.get_by_text("All boxes are filtered out.")).to_be_visible()
-    slider.fill("0.3")
-    assert boxes(page) == 2
-    page.wait_for_timeout(400)
-    assert len(stand.asked) == 1
-    slider.fill("0.1")
-    wait_until(page, lambda: len(stand.asked) == 2)
-    assert stand.asked[1]["conf"] == "0.10"
+def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    etag = client.get("/static/app.js").headers["etag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        answer = client.get("/static/app.js", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    assert client.get("/static/app.js", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert client.head("/").content == b""
 
 
-@browser_test
-def test_classes_are_chosen_and_the_json_is_what_is_shown(context: BrowserContext, page: Page) -> None:
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    cat = page.get_by_role("button", name="cat")
-    cat.click()
-    expect(cat).to_have_attribute("aria-pressed", "true")
-    assert boxes(page) == 1
-    page.get_by_role("button", name="Copy JSON").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
-    assert copied.keys() == {"source", "frame", "width", "height", "detections"}
-    assert [found["label"] for found in copied["detections"]] == ["cat"]
-    page.get_by_role("button", name="Show all").click()
-    assert boxes(page) == 2
+@pytest.mark.parametrize("name", ["none.js", "../page.py", "%2e%2e/page.py", "..%2fpage.py", "sub/app.js"])
+def test_nothing_else_is_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
 
 
-@browser_test
-def test_another_model_is_asked_about_the_same_photo(page: Page, stand: StandIn) -> None:
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    page.get_by_label("Model").select_option("pelee-two")
-    wait_until(page, lambda: [asked["model"] for asked in stand.asked] == ["pelee-voc", "pelee-two"])
+def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
+    for path in STATIC.iterdir():
+        text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        text = text.replace("https:// and localhost pages", "")  # words of a message
+        assert not re.search(r"(https?:)?//[\w-]+\.\w", text), path.name
+        assert not re.search(r"\b(eval|innerHTML|insertAdjacentHTML|document\.write)\b", text), path.name
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page)
 
 
-@browser_test
-def test_the_camera_gets_boxes_that_follow_it(page: Page, stand: StandIn) -> None:
-    start_camera(page)
-    assert boxes(page) == 2
-    lefts: set[float] = set()
-    wait_until(page, lambda: lefts.add(shown(page)["detections"][0]["box"][0]) or len(lefts) > 2)
-    assert shown(page)["source"] == "camera" and min(lefts) >= DOG[0] - 3 and max(lefts) <= DOG[0] + 63
-    for figure in ("Frame to box", "Rate", "Round trip", "Skipped"):
-        expect(page.locator("#figures").get_by_text(figure)).to_be_visible()
-    assert stand.settings == [{"type": "settings", "model": "pelee-voc", "conf": 0.25, "classes": None}]
-
-    page.get_by_role("slider", name="Score at least").fill("0.6")
-    assert boxes(page) == 1
-    wait_until(page, lambda: len(stand.settings) == 2)
-    assert stand.settings[1]["conf"] == 0.6
-
-    page.get_by_role("button", name="Stop the camera").click()
-    expect(page.get_by_role("button", name="Use the camera")).to_be_focused()
-    expect(page.locator("#video")).to_be_hidden()
-    assert boxes(page) == 0 and page.evaluate("document.getElementById('video').srcObject") is None
-
-
-@browser_test
-def test_the_page_comes_back_when_the_server_does(open_page: OpenPage, context: BrowserContext, stand: StandIn) -> None:
-    with running(stand.app) as address:
-        page = open_page(context, address)
-        start_camera(page)
-    expect(page.get_by_role("alert")).to_contain_text("The server is gone. Trying again in")
-    assert boxes(page) == 0  # nothing old over the running picture
-    frame = int(page.locator("#overlay").get_attribute("data-frame") or 0)
-    with running(stand.app, port=int(address.rpartition(":")[2])):
-        wait_until(page, lambda: int(page.locator("#overlay").get_attribute("data-frame") or 0) > frame)
-        expect(page.get_by_role("alert")).to_be_hidden()
-        assert boxes(page) == 2
-        page.close()
-
-
-@browser_test
-def test_what_the_server_refuses_is_told(page: Page, stand: StandIn) -> None:
-    page.locator("#file").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
-    expect(page.get_by_role("alert")).to_contain_text("Not a JPEG, PNG, WebP or BMP")
-    expect(page.locator("#photo")).to_be_hidden()  # no broken picture
-    stand.failures = [(429, "busy", "too many requests"), (413, "body_too_large", "more than 10 MB")]
-    page.locator("#file").set_input_files(PHOTO)  # waits as it is told, and shrinks the photo
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    expect(page.get_by_role("alert")).to_be_hidden()
-    stand.failures = [(503, "not_ready", "the model is being loaded")]
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.get_by_role("alert")).to_contain_text("The model is being loaded")
-    page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-
-
-@browser_test
-def test_a_photo_that_is_too_large_is_shrunk(page: Page, stand: StandIn) -> None:
-    large = encode(np.kron(scene(), np.ones((10, 10, 1), np.uint8)), ".jpg")
-    stand.failures = [(422, "too_many_pixels", "more than 25 megapixels")]
-    page.locator("#file").set_input_files({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": large})
-    expect(page.get_by_text("large.jpg, 2048 × 1536")).to_be_visible()
-    assert shown(page)["detections"][0]["box"] == pytest.approx([6.4 * value for value in DOG], abs=4)
-
-
-@browser_test
-def test_a_key_is_asked_for_where_there_is_one(
-    open_page: OpenPage, context: BrowserContext, stand: StandIn, server: str
-) -> None:
-    stand.key = "secret"
-    page = open_page(context, server)
-    key = page.get_by_label("This server asks for an API key")
-    expect(key).to_be_focused()
-    key.fill("wrong")
-    key.press("Enter")
-    expect(key).to_be_visible()
-    key.fill("secret")
-    page.get_by_role("button", name="Use key").click()
-    expect(key).to_be_hidden()
-    page.locator("#file").set_input_files(PHOTO)
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    start_camera(page)
-    assert boxes(page) == 2
-
-
-@browser_test
-def test_a_camera_that_is_refused(open_page: OpenPage, browser: Browser, server: str) -> None:
-    context = browser.new_context()
-    context.grant_permissions([])  # none of them
-    page = open_page(context, server)
-    page.get_by_role("button", name="Use the camera").click()
-    expect(page.get_by_role("alert")).to_contain_text("The camera was refused. Allow it")
-    context.close()
-
-
-@browser_test
-def test_a_machine_without_a_camera(open_page: OpenPage, playwright: Playwright, server: str) -> None:
-    browser = launch(playwright)
-    context = browser.new_context(permissions=["camera"])
-    page = open_page(context, server)
-    page.get_by_role("button", name="Use the camera").click()
-    expect(page.get_by_role("alert")).to_contain_text("No camera was found.")
-    page.locator("#file").set_input_files(PHOTO)  # and goes on
-    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
-    context.close()
-    browser.close()
-
-
-@browser_test
-def test_the_page_and_the_service_with_the_shipped_model(
-    open_page: OpenPage, playwright: Playwright, tmp_path: Path
-) -> None:
-    photo = read_image(SAMPLES / "chelsea.jpg")
-    browser = launch(playwright, write_camera(tmp_path / "camera.mjpeg", [photo[:, :448]]))  # of an even size
-    app = create_app(ServeSettings(models=("pelee-voc",)))
-    with running(app) as address:
-        context = browser.new_context(permissions=["camera"])
-        page = open_page(context, address)
-        wait_until(page, lambda: httpx.get(f"{address}/readyz").status_code == 200, 60)
-        page.locator("#file").set_input_files(SAMPLES / "chelsea.jpg")
-        expect(page.locator("#summary")).to_have_text("cat")
-        expect(page.locator("#stages").get_by_text("Neural network")).to_be_visible()  # from Server-Timing
-        posted = httpx.post(f"{address}/detect?conf=0.25", files={"file": (SAMPLES / "chelsea.jpg").open("rb")})
-        assert shown(page) == posted.json()
-        start_camera(page)
-        wait_until(page, lambda: boxes(page) == 1 and shown(page)["detections"][0]["label"] == "cat")
-        context.close()
-        browser.close()
+def test_boxes_have_the_colours_of_annotated_pictures() -> None:
+    content = load_assets()["colours.js"].content.decode()
+    assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLOURS

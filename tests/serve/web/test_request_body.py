@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.errors import ClientGone, ServiceError
+from serve.errors import ClientDisconnected, ServiceError
 from serve.web.request_body import MAX_PARTS, BodyReader, files_in
 
 BOUNDARY = "b0undary"
@@ -129,7 +129,7 @@ def test_bodies_that_are_refused(messages: list, options: dict, code: str) -> No
 
 
 def test_a_client_that_leaves() -> None:
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         reading(chunk(10), {"type": "http.disconnect"})
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from data.images.image_io import read_image
 from serve.errors import STATUS, ServiceError
-from serve.inference.model_pool import Source
+from serve.inference.model_pool import ModelSource
 from tests.serve.inference.test_image_decoding import png_header
-from tests.support.fake_server import CLASSES, FakeNetwork, Running, encoded, image, running
+from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def network() -> FakeNetwork:
 
 
 @pytest.fixture(scope="module")
-def live(network: FakeNetwork) -> Iterator[Running]:
+def live(network: FakeNetwork) -> Iterator[RunningServer]:
     sources = {
         "fake": network.source(),
         "second": FakeNetwork().source("second"),
@@ -48,7 +48,7 @@ BRIGHT = {"label": "bright thing", "class_id": 0, "score": 0.9, "box": [20.0, 30
 DARK = {"label": "dark thing", "class_id": 1, "score": 0.4, "box": [20.0, 30.0, 60.0, 60.0]}
 
 
-def test_detect_with_a_form_and_with_a_body(live: Running) -> None:
+def test_detect_with_a_form_and_with_a_body(live: RunningServer) -> None:
     expected = {"source": "upload", "frame": 0, "width": 80, "height": 60, "detections": [BRIGHT]}
     for options in ({"files": {"file": encoded()}}, {"content": encoded()}):
         response = live.client.post("/detect", **options)
@@ -72,11 +72,11 @@ def test_detect_with_a_form_and_with_a_body(live: Running) -> None:
         ("model=second&iou=0.9", [BRIGHT]),
     ],
 )
-def test_what_the_query_says(live: Running, query: str, found: list) -> None:
+def test_what_the_query_says(live: RunningServer, query: str, found: list) -> None:
     assert live.client.post(f"/detect?{query}", content=encoded()).json()["detections"] == found
 
 
-def test_exif_is_applied_to_size_and_boxes(live: Running) -> None:
+def test_exif_is_applied_to_size_and_boxes(live: RunningServer) -> None:
     picture = Image.fromarray(image(40, 20))
     exif = picture.getexif()
     exif[0x0112] = 6
@@ -85,7 +85,7 @@ def test_exif_is_applied_to_size_and_boxes(live: Running) -> None:
     assert result["detections"][0]["box"] == [5.0, 20.0, 15.0, 40.0]
 
 
-def test_the_annotated_picture(live: Running) -> None:
+def test_the_annotated_picture(live: RunningServer) -> None:
     source = image(200, 160)
     response = live.client.post("/detect", content=encoded(source), headers={"accept": "image/jpeg"})
     assert response.status_code == 200 and response.headers["content-type"] == "image/jpeg"
@@ -108,12 +108,12 @@ def test_the_annotated_picture(live: Running) -> None:
         ("", False),
     ],
 )
-def test_what_the_client_accepts(live: Running, accept: str, jpeg: bool) -> None:
+def test_what_the_client_accepts(live: RunningServer, accept: str, jpeg: bool) -> None:
     response = live.client.post("/detect", content=encoded(), headers={"accept": accept})
     assert response.headers["content-type"] == ("image/jpeg" if jpeg else "application/json")
 
 
-def test_batch_has_a_result_or_an_error_for_each(live: Running) -> None:
+def test_batch_has_a_result_or_an_error_for_each(live: RunningServer) -> None:
     files = [("file", encoded()), ("file", encoded()[:200]), ("file", encoded(image(40, 40), "PNG"))]
     results = live.client.post("/detect/batch?conf=0.1", files=files).json()["results"]
     assert results[0]["detections"] == [BRIGHT, DARK] and results[0]["source"] == "upload"
@@ -123,7 +123,7 @@ def test_batch_has_a_result_or_an_error_for_each(live: Running) -> None:
     assert error(live.client.post("/detect/batch", data={"x": "y"}, files={"z": b""})) == (422, "missing_file")
 
 
-def test_classify(live: Running) -> None:
+def test_classify(live: RunningServer) -> None:
     response = live.client.post("/classify?top=2", files={"file": encoded()})
     assert response.json() == {
         "source": "upload",
@@ -138,7 +138,7 @@ def test_classify(live: Running) -> None:
     assert error(live.client.post("/classify?model=fake", content=encoded())) == (422, "invalid_parameter")
 
 
-def test_models(live: Running) -> None:
+def test_models(live: RunningServer) -> None:
     answer = live.client.get("/models").json()
     assert answer["default"] == {"detection": "fake", "classification": "classes"}
     first, _, last = answer["models"]
@@ -149,7 +149,7 @@ def test_models(live: Running) -> None:
     assert (last["task"], last["default_confidence"]) == ("classification", None)
 
 
-def test_health(live: Running) -> None:
+def test_health(live: RunningServer) -> None:
     assert live.client.get("/healthz").json() == {"status": "ok"}
     assert live.client.get("/readyz").json() == {"status": "ready"}
 
@@ -196,12 +196,12 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(live: Running, network: FakeNetwork, name: str) -> None:
+def test_bad_input(live: RunningServer, network: FakeNetwork, name: str) -> None:
     options, status, code = BAD[name]
-    before = network.pictures
+    before = network.image_count
     response = live.client.post("/detect", **options)
     assert error(response) == (status, code)
-    assert network.pictures == before
+    assert network.image_count == before
     assert "alert" not in response.text and "boo" not in response.text
     assert live.client.post("/detect", content=encoded()).status_code == 200  # and it lives
 
@@ -221,25 +221,25 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_odd_but_good_input(live: Running, name: str) -> None:
+def test_odd_but_good_input(live: RunningServer, name: str) -> None:
     response = live.client.post("/detect", **GOOD[name])
     assert response.status_code == 200 and response.json()["source"] == "upload"
 
 
-def test_the_known_names_are_told(live: Running) -> None:
+def test_the_known_names_are_told(live: RunningServer) -> None:
     message = live.client.post("/detect?model=ghost", content=encoded()).json()["message"]
     assert message == "unknown model 'ghost'; this server has fake, second, classes"
     assert "ghost" * 13 not in live.client.post(f"/detect?model={'ghost' * 30}", content=encoded()).text
 
 
-def test_paths_and_methods(live: Running) -> None:
+def test_paths_and_methods(live: RunningServer) -> None:
     assert error(live.client.get("/nowhere")) == (404, "not_found")
     assert error(live.client.get("/../../etc/passwd")) == (404, "not_found")
     wrong = live.client.get("/detect")
     assert error(wrong) == (405, "method_not_allowed") and wrong.headers["allow"] == "POST"
 
 
-def test_nan_in_the_outputs_is_no_empty_list(live: Running, network: FakeNetwork) -> None:
+def test_nan_in_the_outputs_is_no_empty_list(live: RunningServer, network: FakeNetwork) -> None:
     network.invalid = True
     try:
         assert error(live.client.post("/detect", content=encoded())) == (500, "model_invalid")
@@ -249,13 +249,13 @@ def test_nan_in_the_outputs_is_no_empty_list(live: Running, network: FakeNetwork
         network.invalid = False
 
 
-def test_a_bug_is_an_error_without_its_trace(live: Running, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_a_bug_is_an_error_without_its_trace(live: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
     assert error(live.client.post("/detect", content=encoded())) == (500, "internal_error")
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
 
 
-def test_metrics_tell_what_was_done(live: Running) -> None:
+def test_metrics_tell_what_was_done(live: RunningServer) -> None:
     before = {
         "requests": live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="200"),
         "stages": live.metric("pelee_stage_seconds_count", stage="network", model="fake"),
@@ -276,7 +276,7 @@ def test_metrics_tell_what_was_done(live: Running) -> None:
     assert 'endpoint="other"' in text
 
 
-def test_a_reload_needs_keys(live: Running) -> None:
+def test_a_reload_needs_keys(live: RunningServer) -> None:
     assert error(live.client.post("/models/fake/reload")) == (403, "forbidden")
 
 
@@ -303,7 +303,7 @@ def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
         gate.wait(30)
         return real.load()
 
-    with running({"fake": Source(real.card, slow)}, ready=False) as server:
+    with running({"fake": ModelSource(real.card, slow)}, ready=False) as server:
         assert server.client.get("/healthz").status_code == 200
         assert error(server.client.get("/readyz")) == (503, "not_ready")
         refused = server.client.post("/detect", content=encoded())

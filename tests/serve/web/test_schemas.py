@@ -16,12 +16,12 @@ import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
 from data.images.image_io import read_image
-from tests.support.fake_server import CLASSES, FakeNetwork, Running, encoded, image, running
+from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running
 from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Running]:
+def live() -> Iterator[RunningServer]:
     sources = {"fake": FakeNetwork().source()}
     sources["classes"] = FakeNetwork(classification=True).source("classes")
     with running(sources, deadline_s=60, queue_size=1000) as server:
@@ -29,7 +29,7 @@ def live() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def description(live: Running) -> dict[str, Any]:
+def description(live: RunningServer) -> dict[str, Any]:
     return live.client.get("/openapi.json").json()
 
 
@@ -58,7 +58,7 @@ def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
         assert "HTTPValidationError" not in str(operation["responses"]), path
 
 
-def test_the_examples_of_parameters_run(live: Running, description: dict[str, Any]) -> None:
+def test_the_examples_of_parameters_run(live: RunningServer, description: dict[str, Any]) -> None:
     ran = 0
     for method, path, operation in operations(description):
         for parameter in operation.get("parameters", []):
@@ -76,7 +76,7 @@ def test_the_examples_of_parameters_run(live: Running, description: dict[str, An
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_examples_of_commands_run(live: Running, description: dict[str, Any], tmp_path: Path) -> None:
+def test_the_examples_of_commands_run(live: RunningServer, description: dict[str, Any], tmp_path: Path) -> None:
     example = tmp_path / "data" / "samples" / "chelsea.jpg"
     example.parent.mkdir(parents=True)
     example.write_bytes(encoded(image(200, 100)))
@@ -94,7 +94,7 @@ def test_the_examples_of_commands_run(live: Running, description: dict[str, Any]
     assert ran == 4
 
 
-def test_errors_are_as_described(live: Running, description: dict[str, Any]) -> None:
+def test_errors_are_as_described(live: RunningServer, description: dict[str, Any]) -> None:
     operation = description["paths"]["/detect"]["post"]
     for options in ({"content": b""}, {"content": b"x"}, {"content": bytes(11_000_000)}, {"params": {"conf": 7}}):
         validate(description, operation, live.client.post("/detect", **options))
@@ -102,7 +102,8 @@ def test_errors_are_as_described(live: Running, description: dict[str, Any]) -> 
     assert described >= {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503", "504"}
 
 
-def test_the_fuzzer_finds_no_5xx(live: Running) -> None:
+@pytest.mark.slow
+def test_the_fuzzer_finds_no_5xx(live: RunningServer) -> None:
     """Whatever the description allows, and what it does not: no 5xx, and no answer that it does not know."""
     load_all_checks()
     checks = CHECKS.get_by_names(

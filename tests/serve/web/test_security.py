@@ -11,7 +11,7 @@ from serve.errors import ServiceError
 from serve.observability.json_logging import JsonFormatter
 from serve.web.app import create_app
 from serve.web.security import check_key, check_origin
-from tests.support.fake_server import FakeNetwork, Running, encoded, running, settings
+from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, settings
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
 CLOSED = [
@@ -25,14 +25,14 @@ CLOSED += [("POST", "/models/fake/reload")]
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Running]:
+def live() -> Iterator[RunningServer]:
     with running({"fake": FakeNetwork().source()}, api_keys=KEYS, log_level="info") as server:
         yield server
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 @pytest.mark.parametrize("key", [None, "", "wrong", KEYS[0][:-1], KEYS[0] + "x", "first-key-0123456789, x", "ключ"])
-def test_without_a_key_there_is_nothing(live: Running, method: str, path: str, key: str | None) -> None:
+def test_without_a_key_there_is_nothing(live: RunningServer, method: str, path: str, key: str | None) -> None:
     headers = {} if key is None else {"x-api-key": key.encode()}
     response = live.client.request(method, path, headers=headers)
     assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
@@ -40,19 +40,19 @@ def test_without_a_key_there_is_nothing(live: Running, method: str, path: str, k
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_each_key_opens(live: Running, key: str) -> None:
+def test_each_key_opens(live: RunningServer, key: str) -> None:
     headers = {"x-api-key": key}
     assert live.client.post("/detect", content=encoded(), headers=headers).status_code == 200
     assert live.client.get("/metrics", headers=headers).status_code == 200
     assert live.client.post("/models/fake/reload", headers=headers).status_code == 200
 
 
-def test_the_key_comes_before_everything_else(live: Running) -> None:
+def test_the_key_comes_before_everything_else(live: RunningServer) -> None:
     response = live.client.post("/detect?model=ghost&conf=0.1", content=bytes(11_000_000))
     assert response.status_code == 401
 
 
-def test_health_and_page_need_none(live: Running) -> None:
+def test_health_and_page_need_none(live: RunningServer) -> None:
     for path in ("/healthz", "/readyz", "/"):
         assert live.client.get(path).status_code == 200
 
@@ -69,7 +69,7 @@ def test_compared_as_bytes_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> N
     check_key(None, ())
 
 
-def test_every_answer_has_the_headers(live: Running) -> None:
+def test_every_answer_has_the_headers(live: RunningServer) -> None:
     for path in ("/", "/healthz", "/models", "/nowhere", "/openapi.json"):
         headers = live.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -80,7 +80,7 @@ def test_every_answer_has_the_headers(live: Running) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "null"])
-def test_cors_is_closed(live: Running, origin: str) -> None:
+def test_cors_is_closed(live: RunningServer, origin: str) -> None:
     headers = {"origin": origin, "access-control-request-method": "POST", "x-api-key": KEYS[0]}
     assert "access-control-allow-origin" not in live.client.options("/detect", headers=headers).headers
     assert "access-control-allow-origin" not in live.client.get("/models", headers=headers).headers
@@ -121,7 +121,7 @@ def test_origins_of_websockets(origin: str | None, host: str, allowed: tuple, fi
         assert caught.value.status == 403
 
 
-def test_request_ids(live: Running) -> None:
+def test_request_ids(live: RunningServer) -> None:
     def sent(value: str) -> str:
         return live.client.get("/healthz", headers={"x-request-id": value}).headers["x-request-id"]
 
@@ -131,7 +131,9 @@ def test_request_ids(live: Running) -> None:
     assert sent("") != sent("")
 
 
-def test_the_log_has_a_line_for_each_request_and_no_secret(live: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_for_each_request_and_no_secret(
+    live: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
     picture = encoded()
     with caplog.at_level(logging.INFO, logger="pelee.serve"):
         answer = live.client.post("/detect?conf=0.123", content=picture, headers={"x-api-key": KEYS[1]})
@@ -166,7 +168,7 @@ def test_uvicorn_is_not_asked_to_log_addresses(monkeypatch: pytest.MonkeyPatch) 
             logging.getLogger(name).setLevel(level)
 
 
-def test_nothing_of_the_server_is_loaded_from_elsewhere(live: Running) -> None:
+def test_nothing_of_the_server_is_loaded_from_elsewhere(live: RunningServer) -> None:
     assert live.client.get("/docs").status_code == 404 and live.client.get("/redoc").status_code == 404
 
 

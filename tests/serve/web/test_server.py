@@ -1,4 +1,4 @@
-"""`pelee-serve` as a process: how it starts, what it prints, how it ends."""
+"""Server process: start, output, signals, graceful shutdown."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,13 +27,12 @@ class Process:
     """A server process, its address, and what it wrote."""
 
     def __init__(self, seconds: float, *flags: str, **environment: str) -> None:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "serve")])
         self.process = subprocess.Popen(
             [sys.executable, SLOW, str(seconds), "--port", "0", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
 
     def wait(self) -> None:
@@ -68,10 +66,12 @@ def process(seconds: float = 0.0, *flags: str, **environment: str) -> Iterator[P
         made.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
-    """Three requests under way; they are answered, and the process is gone within the grace time."""
+    """Three requests in progress are answered before the process exits."""
     answers: list[int] = []
 
     def ask() -> None:
@@ -86,17 +86,16 @@ def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
             return "pelee_queue_depth 3.0" in httpx.get(f"{server.address}/metrics").text
 
         wait_until(under_way)
-        start = time.monotonic()
         server.process.send_signal(number)
         for thread in threads:
             thread.join()
         code, log = server.end()
     assert code == 0 and answers == [200] * 3
-    assert time.monotonic() - start < 25
     assert [line["event"] for line in log if line["event"] != "request"] == ["start", "ready", "end"]
     assert all(line["level"] == "info" for line in log)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once() -> None:
     with process(30.0, "--deadline-s", "60", "--grace-s", "60") as server:
         thread = threading.Thread(target=lambda: _ask_in_vain(server.address))
@@ -115,6 +114,7 @@ def _ask_in_vain(address: str) -> None:
         httpx.post(f"{address}/detect", content=encoded(), timeout=30).raise_for_status()
 
 
+@pytest.mark.slow
 def test_it_prints_its_settings_and_no_secret() -> None:
     with process(0.0, "--queue-size", "9", PELEE_API_KEYS=KEY, PELEE_DEADLINE_S="70") as server:
         assert server.first.startswith("Pelee serves fake at http://127.0.0.1:")
@@ -156,7 +156,7 @@ def test_what_cannot_begin_is_one_line(flags: list[str], message: str, capsys: p
 def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     from data.command_line import run
     from data.errors import WeightsError
-    from serve.inference.model_pool import Source
+    from serve.inference.model_pool import ModelSource
     from serve.settings import load_settings
     from serve.web.server import serve
 
@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, 
         raise WeightsError("model.safetensors: is damaged")
 
     monkeypatch.setattr("serve.web.server.set_up_logging", lambda level: None)  # it is for the whole process
-    source = Source(FakeNetwork().source().card, load)  # type: ignore[arg-type]
+    source = ModelSource(FakeNetwork().source().card, load)  # type: ignore[arg-type]
     assert run(lambda: serve(load_settings(port=0, log_level="error"), {"fake": source})) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "error: model.safetensors: is damaged"
 
@@ -192,7 +192,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_the_whole_room_imports_no_torch() -> None:
-    names = [f"serve.{path.stem}" for path in (ROOT / "serve").glob("*.py") if path.stem != "__init__"]
+    paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "serve").rglob("*.py")]
+    names = [".".join(path.parts) for path in paths if path.stem != "__init__"]
+    assert "serve.web.routes" in names
     code = (
         "import importlib, sys\n"
         f"for name in {names!r}: importlib.import_module(name)\n"

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.support.fake_server import FakeNetwork, Running, encoded, running, wait_until
+from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, wait_until
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Running]:
+def live() -> Iterator[RunningServer]:
     options = {"header_timeout_s": 0.6, "body_timeout_s": 0.8, "max_body_mb": 1.0, "deadline_s": 60}
     with running({"fake": FakeNetwork().source()}, **options) as server:
         yield server
 
 
-def connect(server: Running) -> socket.socket:
+def connect(server: RunningServer) -> socket.socket:
     return socket.create_connection((server.host, server.port), timeout=60)
 
 
@@ -49,19 +49,19 @@ def dribble(connection: socket.socket, text: bytes, seconds: float = 60.0) -> No
 HEAD = b"POST /detect HTTP/1.1\r\nHost: x\r\n"
 
 
-def test_a_connection_that_says_nothing_is_closed(live: Running) -> None:
+def test_a_connection_that_says_nothing_is_closed(live: RunningServer) -> None:
     before = live.metric("pelee_connections_cut_off_total", reason="slow")
     assert everything(connect(live)) == b""
     assert live.metric("pelee_connections_cut_off_total", reason="slow") == before + 1
 
 
-def test_a_header_that_never_ends_is_cut_off(live: Running) -> None:
+def test_a_header_that_never_ends_is_cut_off(live: RunningServer) -> None:
     connection = connect(live)
     dribble(connection, HEAD + b"X-Slow: " + b"a" * 400)
     assert everything(connection) == b""
 
 
-def test_also_the_header_of_a_later_request(live: Running) -> None:
+def test_also_the_header_of_a_later_request(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -69,8 +69,9 @@ def test_also_the_header_of_a_later_request(live: Running) -> None:
     assert b"HTTP" not in everything(connection)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", [b"Content-Length: 5000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nfff\r\n"])
-def test_a_body_that_never_ends_is_refused(live: Running, framing: bytes) -> None:
+def test_a_body_that_never_ends_is_refused(live: RunningServer, framing: bytes) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Connection: close\r\n" + framing)
     dribble(connection, b"x" * 25)
@@ -78,13 +79,14 @@ def test_a_body_that_never_ends_is_refused(live: Running, framing: bytes) -> Non
     assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout" in answer
 
 
-def test_a_body_that_goes_on_after_the_answer_is_cut_off(live: Running) -> None:
+def test_a_body_that_goes_on_after_the_answer_is_cut_off(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Content-Length: 5000000\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 413")
     dribble(connection, b"x" * 1000)
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_cut_off() -> None:
     """The answers are more than what the two systems keep for the client."""
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
@@ -110,7 +112,7 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
     [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", HEAD + b"X: " + b"a" * 100_000],
     ids=["tls", "nonsense", "no host", "100 KB of a header"],
 )
-def test_what_is_no_http(live: Running, text: bytes) -> None:
+def test_what_is_no_http(live: RunningServer, text: bytes) -> None:
     connection = connect(live)
     connection.sendall(text)
     head, _, body = everything(connection).partition(b"\r\n\r\n")
@@ -120,14 +122,14 @@ def test_what_is_no_http(live: Running, text: bytes) -> None:
     assert live.client.get("/healthz").status_code == 200
 
 
-def test_bad_chunks_end_the_connection_alone(live: Running) -> None:
+def test_bad_chunks_end_the_connection_alone(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n")
     everything(connection)
     assert live.client.post("/detect", content=encoded()).status_code == 200
 
 
-def test_a_client_that_closes_gets_its_413(live: Running) -> None:
+def test_a_client_that_closes_gets_its_413(live: RunningServer) -> None:
     """As urllib does: it says that it will close, and sends all before it reads."""
     connection = connect(live)
     connection.sendall(HEAD + b"Connection: close\r\nContent-Length: 3000000\r\n\r\n")
@@ -135,7 +137,7 @@ def test_a_client_that_closes_gets_its_413(live: Running) -> None:
     assert everything(connection).startswith(b"HTTP/1.1 413")
 
 
-def test_requests_sent_ahead_are_answered_in_order(live: Running) -> None:
+def test_requests_sent_ahead_are_answered_in_order(live: RunningServer) -> None:
     connection = connect(live)
     content = encoded()
     one = HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -145,7 +147,7 @@ def test_requests_sent_ahead_are_answered_in_order(live: Running) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NODELAY"), reason="nothing to set")
-def test_an_answer_is_sent_at_once(live: Running) -> None:
+def test_an_answer_is_sent_at_once(live: RunningServer) -> None:
     """Otherwise its body waits until the client has acknowledged its head, which takes 40 ms."""
     connection = connect(live)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

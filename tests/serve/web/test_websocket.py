@@ -1,8 +1,7 @@
-"""/ws: settings and frames, errors that end nothing, one frame in flight, who may open it."""
+"""WebSocket /ws: settings, frames, errors, one frame in flight, authorization."""
 
 import json
 import logging
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from serve.observability.json_logging import JsonFormatter
-from tests.support.fake_server import FakeNetwork, Running, encoded, image, running, wait_until
+from serve.web.websocket import FrameStream
+from tests.support.fake_server import FakeNetwork, RunningServer, encoded, image, running, wait_until
 
 KEY = "a-key-of-some-length"
 
@@ -22,7 +22,7 @@ def network() -> FakeNetwork:
 
 
 @pytest.fixture
-def live(network: FakeNetwork, request: pytest.FixtureRequest) -> Iterator[Running]:
+def live(network: FakeNetwork, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     options = {"deadline_s": 60, "max_body_mb": 1.0} | getattr(request, "param", {})
     sources = {"fake": network.source(), "second": FakeNetwork().source("second")}
     sources["classes"] = FakeNetwork(classification=True).source("classes")
@@ -31,7 +31,7 @@ def live(network: FakeNetwork, request: pytest.FixtureRequest) -> Iterator[Runni
         network.gate.set()
 
 
-def open_socket(server: Running, query: str = "", **options: Any) -> ClientConnection:
+def open_socket(server: RunningServer, query: str = "", **options: Any) -> ClientConnection:
     return connect(f"ws://127.0.0.1:{server.port}/ws{query}", **options)
 
 
@@ -42,7 +42,7 @@ def ask(socket: ClientConnection, message: bytes | dict | str) -> dict:
     return json.loads(answer)
 
 
-def test_frames_and_settings(live: Running) -> None:
+def test_frames_and_settings(live: RunningServer) -> None:
     with open_socket(live) as socket:
         first = ask(socket, encoded())
         assert (first["type"], first["width"], first["height"]) == ("detections", 80, 60)
@@ -77,7 +77,7 @@ BAD_SETTINGS: list[tuple[dict | str, str]] = [
 BAD_FRAMES = [(b"", "empty"), (b"hello", "unsupported_picture"), (encoded()[:-300], "unreadable_picture")]
 
 
-def test_errors_end_nothing_and_change_nothing(live: Running) -> None:
+def test_errors_end_nothing_and_change_nothing(live: RunningServer) -> None:
     with open_socket(live) as socket:
         settings = ask(socket, {"type": "settings", "conf": 0.1})
         ids = set()
@@ -91,7 +91,7 @@ def test_errors_end_nothing_and_change_nothing(live: Running) -> None:
         assert settings["conf"] == 0.1
 
 
-def test_nan_and_a_bug_end_nothing(live: Running, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_and_a_bug_end_nothing(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_socket(live) as socket:
         network.invalid = True
         assert ask(socket, encoded())["code"] == "model_invalid"
@@ -102,22 +102,27 @@ def test_nan_and_a_bug_end_nothing(live: Running, network: FakeNetwork, monkeypa
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_one_in_flight(live: Running, network: FakeNetwork) -> None:
-    """A client that sends on is answered in order, and never has two frames at work."""
+def test_one_in_flight(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames sent ahead are answered in order, and never processed in parallel."""
+    streams: list[FrameStream] = []
+    monkeypatch.setattr(
+        "serve.web.websocket.FrameStream", lambda *args: streams.append(FrameStream(*args)) or streams[0]
+    )
     network.gate.clear()
     with open_socket(live) as socket:
         for level in (20, 40, 60, 80):
             socket.send(encoded(image(level=level)))
-        wait_until(lambda: network.pictures == 1)
-        time.sleep(0.2)
-        assert live.service.admission.pending == 1 and network.pictures == 1
+        wait_until(lambda: network.image_count == 1)
+        # The second frame has arrived, and the first is still in the network.
+        wait_until(lambda: streams[0]._next is not None and streams[0]._next.done())
+        assert live.service.admission.pending == 1 and network.image_count == 1
         network.gate.set()
         assert [json.loads(socket.recv(20))["type"] for _ in range(4)] == ["detections"] * 4
     levels = [round(level / 20) for batch in network.seen for level in batch if level]
     assert levels == [1, 2, 3, 4]
 
 
-def test_a_client_that_leaves_is_dropped(live: Running, network: FakeNetwork) -> None:
+def test_a_client_that_leaves_is_dropped(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as socket:
         socket.send(encoded())
@@ -128,7 +133,7 @@ def test_a_client_that_leaves_is_dropped(live: Running, network: FakeNetwork) ->
 
 
 @pytest.mark.parametrize("live", [{"queue_size": 1}], indirect=True)
-def test_a_full_queue(live: Running, network: FakeNetwork) -> None:
+def test_a_full_queue(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as first, open_socket(live) as second:
         first.send(encoded())
@@ -141,7 +146,7 @@ def test_a_full_queue(live: Running, network: FakeNetwork) -> None:
         assert ask(second, encoded())["type"] == "detections"
 
 
-def test_the_log_has_a_line_for_each_and_no_key(live: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_for_each_and_no_key(live: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="pelee.serve"):
         with open_socket(live, "?key=a-secret", additional_headers={"X-Request-ID": "one"}) as socket:
             ask(socket, encoded())
@@ -154,7 +159,7 @@ def test_the_log_has_a_line_for_each_and_no_key(live: Running, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("live", [{"max_buffered_mb": 1.0, "max_websockets": 5}], indirect=True)
-def test_all_of_them_together_hold_no_more_than_bodies_may(live: Running) -> None:
+def test_all_of_them_together_hold_no_more_than_bodies_may(live: RunningServer) -> None:
     with open_socket(live) as socket:
         assert ask(socket, bytes(100_000))["code"] == "unsupported_picture"
         socket.send(bytes(100_001))
@@ -163,7 +168,7 @@ def test_all_of_them_together_hold_no_more_than_bodies_may(live: Running) -> Non
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
 
 
-def test_a_frame_over_the_cap_closes_it(live: Running) -> None:
+def test_a_frame_over_the_cap_closes_it(live: RunningServer) -> None:
     with open_socket(live) as socket:
         socket.send(bytes(1_000_001))
         with pytest.raises(ConnectionClosed) as caught:
@@ -172,15 +177,15 @@ def test_a_frame_over_the_cap_closes_it(live: Running) -> None:
     assert live.client.get("/healthz").status_code == 200
 
 
-def test_an_idle_one_is_closed(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.web.websocket.IDLE", 0.1)
+def test_an_idle_one_is_closed(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.web.websocket.IDLE_TIMEOUT", 0.1)
     with open_socket(live) as socket:
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(20)
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1001
 
 
-def denied(server: Running, query: str = "", **options: Any) -> tuple[int, str]:
+def denied(server: RunningServer, query: str = "", **options: Any) -> tuple[int, str]:
     with pytest.raises(InvalidStatus) as caught:
         open_socket(server, query, **options)
     response = caught.value.response
@@ -191,7 +196,7 @@ def denied(server: Running, query: str = "", **options: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("live", [{"api_keys": [KEY]}], indirect=True)
-def test_keys(live: Running) -> None:
+def test_keys(live: RunningServer) -> None:
     assert denied(live) == (401, "unauthorized")
     assert denied(live, "?key=wrong") == (401, "unauthorized")
     with open_socket(live, f"?key={KEY}") as socket:
@@ -200,7 +205,7 @@ def test_keys(live: Running) -> None:
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_origins(live: Running) -> None:
+def test_origins(live: RunningServer) -> None:
     assert denied(live, origin="https://elsewhere.example") == (403, "forbidden")
     assert denied(live, origin="null") == (403, "forbidden")
     with open_socket(live, origin=live.address) as socket:
@@ -208,7 +213,7 @@ def test_origins(live: Running) -> None:
 
 
 @pytest.mark.parametrize("live", [{"max_websockets": 2}], indirect=True)
-def test_a_crowd(live: Running) -> None:
+def test_a_crowd(live: RunningServer) -> None:
     with open_socket(live), open_socket(live):
         assert denied(live) == (429, "busy")
         assert live.metric("pelee_refused_total", reason="busy", model="") == 1
@@ -218,7 +223,7 @@ def test_a_crowd(live: Running) -> None:
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_the_end_of_the_server(live: Running, network: FakeNetwork) -> None:
+def test_the_end_of_the_server(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as busy, open_socket(live) as other:
         busy.send(encoded())

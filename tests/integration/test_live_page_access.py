@@ -8,14 +8,14 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not here; it is in the extra dev")
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import PHOTO, OpenPage, boxes, browser_test, rgb, start_camera
-from tests.support.service_stub import StandIn
+from tests.support.browser import PHOTO, OpenPage, boxes, needs_chromium, rgb, start_camera
+from tests.support.service_stub import ServiceStub
 
 pytest_plugins = ["tests.support.page_fixtures"]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
-@browser_test
-def test_all_of_it_by_keyboard(page: Page, stand: StandIn) -> None:
+def test_all_of_it_by_keyboard(page: Page, stand: ServiceStub) -> None:
     def tab_to(role: str, name: str) -> None:
         target = page.get_by_role(role, name=name)  # type: ignore[arg-type]
         for _ in range(20):
@@ -44,7 +44,6 @@ def test_all_of_it_by_keyboard(page: Page, stand: StandIn) -> None:
     page.keyboard.press("Shift+Tab")
 
 
-@browser_test
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark_have_contrast(open_page: OpenPage, browser: Browser, server: str, scheme: Any) -> None:
     context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
@@ -73,7 +72,6 @@ def contrast(one: float, other: float) -> float:
     return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
-@browser_test
 @pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390)], ids=str)
 def test_on_a_phone(open_page: OpenPage, browser: Browser, server: str, size: tuple[int, int]) -> None:
     context = browser.new_context(
