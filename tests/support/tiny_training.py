@@ -86,3 +86,13 @@ def watch(patch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[float]:
 
     patch.setattr(ClassifierModule, "on_train_batch_start", record)
     return rates
+
+
+def save_teacher(folder: Path) -> Path:
+    """Write a random state dict of torchvision's MobileNetV3-Small for seven classes; returns the file."""
+    import torchvision
+
+    torch.manual_seed(0)
+    file = folder / "mobilenet.pth"
+    torch.save(torchvision.models.mobilenet_v3_small(num_classes=7).state_dict(), file)
+    return file

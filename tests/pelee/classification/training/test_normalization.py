@@ -16,10 +16,10 @@ from pelee.classification.export import Check, export_classifier
 from pelee.classification.loading import load_network, preprocessing_of, settings_of
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.normalization import channel_statistics
-from pelee.classification.training.settings import resolve_settings
 from pelee.models.layers import Normalize
 from pelee.models.registry import build
-from tests.pelee.commands.test_train_classifier import make_folders, run
+from tests.support.classifier_command import train_quickly
+from tests.support.color_folders import make_folders
 from weights.store import resolve
 
 GIVEN = {"mean": [120.0, 110.0, 100.0], "std": [60.0, 50.0, 40.0]}
@@ -77,22 +77,6 @@ def test_what_is_no_normalisation_is_refused(values: dict[str, list[float]], wor
     assert words in str(error.value)
 
 
-# Settings
-
-
-def test_settings_take_a_word_or_numbers() -> None:
-    assert resolve_settings(None, {}).normalization == "model"
-    assert resolve_settings(None, {"normalization": "usual"}).normalization == "model"  # deprecated name
-    settings = resolve_settings(None, {"normalization": GIVEN})
-    assert settings.normalization.mean == (120, 110, 100)  # type: ignore[union-attr]
-    for wrong in ("imagenet", {"mean": [1, 2, 3]}, GIVEN | {"std": [1, 2, 0]}, GIVEN | {"mean": [1, 2]}):
-        with pytest.raises(SettingsError, match="setting normalization"):
-            resolve_settings(None, {"normalization": wrong})
-    for wrong in (["blurr"], "blur"):
-        with pytest.raises(SettingsError, match="setting transforms"):
-            resolve_settings(None, {"transforms": wrong})
-
-
 # The whole way
 
 
@@ -108,7 +92,7 @@ AUGMENTED = ["--transforms", "[rotate, translate, blur, multiply]", "--epochs", 
 @pytest.fixture(scope="module")
 def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("grey")
-    assert run(folders, output, *MODEL, *AUGMENTED, "--normalization", "data", "--grey", "true") == 0
+    assert train_quickly(folders, output, *MODEL, *AUGMENTED, "--normalization", "data", "--grey", "true") == 0
     return output
 
 
@@ -145,6 +129,7 @@ def test_a_loaded_model_says_what_the_trained_one_did(folders: Path, trained: Pa
     assert np.allclose([score.probabilities for score in scores], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Path) -> None:
     source = resolve(trained / "model")
@@ -164,9 +149,9 @@ def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Pat
 def test_fine_tuning_goes_on_with_it_unless_another_is_asked_for(folders: Path, trained: Path, tmp_path: Path) -> None:
     start = [*MODEL, "--weights", str(trained / "model"), "--epochs", "1"]
     before = resolve(trained / "model").card.architecture_settings["normalization"]
-    assert run(folders, tmp_path / "same", *start) == 0
+    assert train_quickly(folders, tmp_path / "same", *start) == 0
     assert resolve(tmp_path / "same" / "model").card.architecture_settings["normalization"] == before
-    assert run(folders, tmp_path / "other", *start, "--normalization", json.dumps(GIVEN)) == 0
+    assert train_quickly(folders, tmp_path / "other", *start, "--normalization", json.dumps(GIVEN)) == 0
     after = resolve(tmp_path / "other" / "model").card.architecture_settings["normalization"]
     assert after == GIVEN | {"grey": True}
 
@@ -176,7 +161,7 @@ def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: P
     from weights.store import load_tensors
 
     words = [*MODEL, *AUGMENTED, "--normalization", "data", "--checkpoint-every", "1"]
-    assert run(folders, tmp_path / "straight", *words) == 0
+    assert train_quickly(folders, tmp_path / "straight", *words) == 0
 
     class Stop(Exception):
         pass
@@ -192,8 +177,8 @@ def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: P
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(module.ClassifierModule, "training_step", stopping)
-        run(folders, tmp_path / "cut", *words)
-    assert run(folders, tmp_path / "cut", *words, "--resume") == 0
+        train_quickly(folders, tmp_path / "cut", *words)
+    assert train_quickly(folders, tmp_path / "cut", *words, "--resume") == 0
     straight = load_tensors(resolve(tmp_path / "straight" / "model"))
     for name, tensor in load_tensors(resolve(tmp_path / "cut" / "model")).items():
         assert np.array_equal(tensor, straight[name]), name
