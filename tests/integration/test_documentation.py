@@ -52,8 +52,8 @@ QUICK = {
     "pelee-bench": ["--repeats=2", "--steps=1", "--batch-size=2"],
     "detection.commands.overfit": ["--steps=1", "--input-size=64"],
 }
-# What exists no more, and stands with the commit that had it; and the pattern of a command's name.
-NOT_CHECKED = ("pelee.classification.train", "pelee-a-b")
+# Names like a command's: a module that is gone and stands with its commit, a pattern, and detectors.
+NOT_CHECKED = ("pelee.classification.train", "pelee-a-b", "pelee-voc", "pelee-coco")
 
 
 def name(page: Path) -> str:
@@ -179,6 +179,7 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "bash")], ids=name)
 def test_commands_of_bash_blocks_run(page, workplace, capsys, monkeypatch):
@@ -324,6 +325,7 @@ def curls() -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_clients_of_the_service_work(workplace, service, capfd):
     answers = []
@@ -342,17 +344,14 @@ def test_the_clients_of_the_service_work(workplace, service, capfd):
 PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python") if SERVICE not in block]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{name(page)}-{n}" for n, (page, _) in enumerate(PYTHON)])
-def test_python_blocks_run(page, block, workplace, capsys):
-    exec(compile(block, name(page), "exec"), {"__name__": "__main__"})
-    printed = capsys.readouterr().out
-    assert printed or "print(" not in block
-
-
-def test_python_blocks_print_the_sample():
-    code = "\n".join(blocks(ROOT / "README.md", "python"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "cat" in done.stdout
+def test_python_blocks_run(page, block):
+    """In processes of their own: some blocks add rows to registries."""
+    done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert bool(done.stdout) == ("print(" in block)
+    assert page.name not in ("README.md", "detect.md") or "cat" in done.stdout
 
 
 @each_page
@@ -509,6 +508,7 @@ def test_the_ingredients_are_settings():
     assert len(named) >= 10 and not wrong
 
 
+@pytest.mark.slow
 def test_the_model_zoo_has_the_counts_of_the_code(capsys):
     from detection.commands.models import main
 
@@ -529,28 +529,10 @@ def folders(package: str) -> set[str]:
     return {path.parent.relative_to(ROOT).as_posix() for path in files}
 
 
-def imported(folder: str) -> set[str]:
-    """The modules of this project that a folder's modules import, as paths."""
-    found = set()
-    for path in (ROOT / folder).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and path.name != "__init__.py":
-                found.add(node.module.replace(".", "/"))
-                found.update(f"{node.module}.{alias.name}".replace(".", "/") for alias in node.names)
-    return {str(Path(module).parent) for module in found if (ROOT / f"{module}.py").is_file()}
-
-
 @pytest.mark.parametrize("package", PACKAGES[:-1])
-def test_the_architecture_has_every_folder_below_what_it_imports(package):
+def test_the_architecture_has_every_folder(package):
     _, *table = rows(ROOT / "docs" / "architecture.md", f"`{package}`")
-    order = [names_in(row[:1])[0] for row in table]
-    assert sorted(order) == sorted(folders(package) | {package})
-    wrong = []
-    for place, folder in enumerate(order):
-        above = set(order[:place])
-        needs = {other for other in imported(folder) if other.partition("/")[0] == package and other != folder}
-        wrong += [f"{folder} imports {other}" for other in sorted(needs - above)]
-    assert not wrong
+    assert sorted(names_in(row[:1])[0] for row in table) == sorted(folders(package) | {package})
 
 
 # ---------------------------------------------------------------- the site
@@ -571,6 +553,7 @@ class Loads(HTMLParser):
             self.urls.append(given.get("href") or "")
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_loads_nothing_from_other_hosts(tmp_path):
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
