@@ -11,11 +11,17 @@ from typing import Any
 
 import hypothesis
 import jsonschema_rs
+import numpy as np
 import pytest
 import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
 from data.images.image_io import read_image
+from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_dict
+from pelee.classification.results import Classification
+from pelee.classification.results import to_dict as classes_to_dict
+from serve.web import schemas
 from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running
 from tests.support.paths import ROOT
 
@@ -132,3 +138,16 @@ def test_the_fuzzer_finds_no_5xx(live: RunningServer) -> None:
     assert count > 50
     assert not re.search(r'pelee_requests_total\{[^}]*status="5', live.client.get("/metrics").text)
     assert live.client.post("/detect", content=encoded()).status_code == 200
+
+
+def test_the_schemas_have_the_fields_of_the_results() -> None:
+    """Field by field, as `result_formats` builds them, in the same order."""
+    prediction = Prediction(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+    detected = to_dict("upload", 0, 2, 1, prediction, ["dog"])
+    assert list(schemas.Detections.model_fields) == list(detected)
+    assert list(schemas.Detection.model_fields) == list(detected["detections"][0])
+    classified = classes_to_dict("upload", 2, 1, Classification(np.ones(1, np.float32), ("dog",)))
+    assert list(schemas.Classes.model_fields) == list(classified)
+    assert list(schemas.ScoredClass.model_fields) == list(classified["classes"][0])
+    schemas.Detections.model_validate(detected, strict=True)
+    schemas.Classes.model_validate(classified, strict=True)

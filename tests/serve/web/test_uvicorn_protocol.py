@@ -1,14 +1,23 @@
-"""Clients that take their time, speak no HTTP, or come in crowds, on real sockets."""
+"""Connection timeouts and limits on real sockets, and the contract with uvicorn's internals."""
 
+import ast
+import asyncio
 import contextlib
+import inspect
 import json
 import socket
+import textwrap
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from serve.web.server import Server
+from serve.web.uvicorn_protocol import GuardedProtocol
 from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, wait_until
 
 
@@ -168,3 +177,63 @@ def test_crowds() -> None:
             connection.close()
         wait_until(lambda: not server.server.server_state.connections)
         assert server.client.get("/healthz").status_code == 200
+
+
+# Contract with uvicorn's internals
+
+
+def attributes_of_self(source: type) -> set[str]:
+    """Names that a class reads from or calls on `self`, and does not define itself."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(source)))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    own = set(vars(source)) | set(source.__annotations__)
+    return used - own
+
+
+def missing(base: object, source: type, inherited: set[str]) -> str:
+    names = sorted(name for name in inherited if not hasattr(base, name))
+    return (
+        f"uvicorn {uvicorn.__version__} lacks {names} of {type(base).__name__}, which {source.__module__} uses: adapt "
+        "that module, or lower the upper bound of uvicorn in pyproject.toml"
+    ) * bool(names)
+
+
+def overridden(source: type) -> set[str]:
+    return {name for name, value in vars(source).items() if inspect.isfunction(value) and not name.startswith("_")}
+
+
+async def app(scope: object, receive: object, send: object) -> None:
+    pass
+
+
+def test_uvicorn_still_has_the_internals_of_the_protocol() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        base = H11Protocol(uvicorn.Config(app), ServerState(), {}, loop)
+    finally:
+        loop.close()
+    found = missing(base, GuardedProtocol, attributes_of_self(GuardedProtocol) | overridden(GuardedProtocol))
+    assert not found, found
+    for name in overridden(GuardedProtocol):
+        ours, theirs = (
+            list(inspect.signature(getattr(one, name)).parameters) for one in (GuardedProtocol, H11Protocol)
+        )
+        assert ours == theirs, f"uvicorn {uvicorn.__version__}: {name} takes {theirs}; see serve.web.uvicorn_protocol"
+    assert "response_complete" in RequestResponseCycle.__init__.__code__.co_names, (
+        f"uvicorn {uvicorn.__version__}: RequestResponseCycle.response_complete is gone; see serve.web.uvicorn_protocol"
+    )
+
+
+def test_uvicorn_still_has_the_internals_of_the_server() -> None:
+    base = uvicorn.Server(uvicorn.Config(app))
+    own = {"app", "service", "settings", "stop_at", "stop"} | {n for n in vars(Server) if n.startswith("_")}
+    own |= {name for name in attributes_of_self(Server) if name.startswith("_")} | {
+        "lifespan"
+    }  # set by uvicorn's serve
+    found = missing(base, Server, (attributes_of_self(Server) | overridden(Server)) - own)
+    assert not found, found
+    assert "self.lifespan" in inspect.getsource(uvicorn.Server), "uvicorn.Server.lifespan is gone; see serve.web.server"
