@@ -1,84 +1,31 @@
-"""The teacher: its weights from Caffe's format, its maps, and what is learnt from them."""
+"""Feature distillation: the teacher's weights and maps, the loss, and a training with it."""
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save, save_file
 
 from data.datasets.records import Dataset
 from data.errors import SettingsError, WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.models.pelee import Pelee, PeleeConfig
-from detection.training.caffe_weights import caffe_blobs
-from detection.training.distillation import SEPARABLE, FeatureDistillationLoss, MobileNetTeacher, load_teacher
+from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher, load_teacher
 from detection.training.lightning_module import DetectorModule
 from detection.training.settings import TrainSettings
 from detection.training.train import train
-from tests.support import ddp_process as ddp_process
-
-
-def varint(value: int) -> bytes:
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def caffe_layer(name: str, *blobs: np.ndarray) -> bytes:
-    """A layer as caffe.proto has it, with fields about it that a reader must pass over."""
-    parts = [field(1, name.encode()), field(2, b"Convolution"), varint(10 << 3) + varint(300)]
-    for blob in blobs:
-        shape = field(1, b"".join(varint(side) for side in blob.shape))
-        parts.append(field(7, field(5, blob.astype("<f4").tobytes()) + field(7, shape)))
-    return field(100, b"".join(parts))
-
-
-def teacher_layers(seed: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Every convolution of the teacher, with random weights in Caffe's shapes."""
-    rng = np.random.default_rng(seed)
-
-    def blobs(out: int, inputs: int, kernel: int) -> tuple[np.ndarray, np.ndarray]:
-        scale = (inputs * kernel * kernel) ** -0.5
-        weight = rng.normal(0, 1.4 * scale, (out, inputs, kernel, kernel)).astype(np.float32)
-        return weight, rng.normal(0, 0.1, out).astype(np.float32)
-
-    yield "conv0", *blobs(32, 3, 3)
-    width = 32
-    for number, (out, _) in enumerate(SEPARABLE, start=1):
-        yield f"conv{number}/dw", *blobs(width, 1, 3)
-        yield f"conv{number}", *blobs(out, width, 1)
-        width = out
+from tests.support import ddp_process
+from tests.support.caffe_teacher import teacher_layers, teacher_tensors
 
 
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("teacher") / "teacher.caffemodel"
-    layers = [caffe_layer(*layer) for layer in teacher_layers(0)]
-    # A network's name, and a head that the teacher does not have: both are passed over.
-    file.write_bytes(field(1, b"MobileNet-SSD") + b"".join(layers) + caffe_layer("mbox_loc", np.ones((4, 2))))
+    file = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_file(teacher_tensors(0), file)
     return file
-
-
-def test_blobs_are_read_by_the_layers_names() -> None:
-    first, second = np.arange(6.0).reshape(2, 3), np.array([-1.5])
-    content = (
-        varint(3 << 3 | 5)
-        + struct.pack("<f", 2.0)
-        + varint(4 << 3 | 1)
-        + bytes(8)
-        + caffe_layer("a", first, second)
-        + caffe_layer("b")
-    )
-    found = caffe_blobs(content)
-    assert found.keys() == {"a", "b"} and found["b"] == []
-    assert [blob.tolist() for blob in found["a"]] == [[0, 1, 2, 3, 4, 5], [-1.5]]
 
 
 def test_the_teacher_is_mobilenet_with_the_file_s_weights(teacher_file: Path) -> None:
@@ -118,25 +65,24 @@ def test_it_takes_rgb_and_was_trained_on_bgr(teacher_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("name", "content", "message"),
     [
-        (None, "no such file"),
-        (b"PK\x03\x04 no model", "is no .caffemodel"),
-        (field(100, field(1, b"conv0"))[:-2], "is no .caffemodel"),
-        (b"", "has no layer conv0"),
-        (caffe_layer("conv0", np.ones((32, 3, 3, 3)), np.ones(31)), "has no layer conv0"),
+        ("absent.safetensors", None, "no such file"),
+        ("file.safetensors", b"PK\x03\x04 no model", "is no teacher"),
+        ("file.safetensors", save({"conv0.weight": np.zeros((32, 3, 3, 3), np.float32)}), "is no teacher"),
+        ("file.caffemodel", b"", r"convert it once .*convert_teacher .*file\.caffemodel .*file\.safetensors"),
     ],
 )
-def test_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
-    file = tmp_path / "file.caffemodel"
+def test_another_file_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    file = tmp_path / name
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         load_teacher(file)
     assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_imitation_is_the_error_against_standardised_maps() -> None:
+def test_feature_distillation_loss_is_the_error_against_standardized_maps() -> None:
     imitation = FeatureDistillationLoss([2], [2])
     with torch.no_grad():
         imitation.adapters[0].weight.zero_()
