@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from data.atomic_files import atomic_path
-from data.errors import SettingsError
+from data.json_output import STDOUT, check_json_target
 
 
 @contextmanager
@@ -20,12 +20,11 @@ def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
 
     A path that is no regular file (a pipe, /dev/null) is written to directly, as a rename would replace it.
     """
+    check_json_target(target)
     if target is None:
         yield None
-    elif target == "-":
+    elif target == STDOUT:
         yield lambda line: print(line, flush=True, file=sys.stdout)
-    elif Path(target).is_dir():
-        raise SettingsError(f"--json {target} is a folder; name a file, or - for stdout")
     elif Path(target).exists() and not Path(target).is_file():
         with Path(target).open("w", encoding="utf-8") as file:
             yield lambda line: print(line, flush=True, file=file)

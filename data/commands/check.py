@@ -1,7 +1,6 @@
 """`pelee-data check`: a dataset check before training."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data.command_line import positive_int
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import DatasetFormat, find_format, open_dataset
+from data.json_output import STDOUT, check_json_target, write_json
 
 if TYPE_CHECKING:
     from data.inspection.findings import Finding, SplitReport
@@ -48,7 +48,6 @@ def _check_split(entry: DatasetFormat) -> str:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Inspect the splits and print or write the report; returns 1 where it has faults."""
-    from data.atomic_files import atomic_path
     from data.images.image_io import write_image
     from data.inspection.check import inspect_split
     from data.inspection.contact_sheet import contact_sheet
@@ -56,6 +55,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     from data.inspection.report import as_json, count_faults
     from data.progress_bar import progress_bar
 
+    check_json_target(arguments.json)
     splits = list(dict.fromkeys(arguments.split or [_check_split(find_format(arguments.dataset))]))
     datasets = [open_dataset(arguments.dataset, arguments.root, split) for split in splits]
     reports = []
@@ -65,14 +65,9 @@ def run_check(arguments: argparse.Namespace) -> int:
     between = find_duplicates(datasets)
 
     values = {"dataset": arguments.dataset, "root": str(arguments.root), "quick": arguments.quick}
-    text = json.dumps(values | as_json(reports, between), indent=2, ensure_ascii=False)
-    if arguments.json == "-":
-        print(text)
-    else:
+    if arguments.json != STDOUT:
         _print(reports, between)
-        if arguments.json:
-            with atomic_path(arguments.json) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(arguments.json, values | as_json(reports, between), indent=2)
     if arguments.sheet:
         write_image(arguments.sheet, contact_sheet(datasets, count=arguments.num_images, seed=arguments.seed))
     return 1 if count_faults([*between, *(finding for report in reports for finding in report.findings)]) else 0

@@ -1,14 +1,13 @@
 """`pelee-bench`: how fast detection is here, side by side, and what a whole run costs."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.atomic_files import atomic_path
 from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
 from data.commands.options import add_dataset_options
+from data.json_output import STDOUT, write_json
 from detection.benchmark.run import measure
 
 EPILOG = """\
@@ -79,13 +78,9 @@ def _main(options: argparse.Namespace) -> int:
         split_at_marks(options.markdown)  # before the minutes of work, not after them
     result = measure(options)
     text = to_markdown(result)
-    if options.json == "-":
-        print(json.dumps(result, allow_nan=False))
-    else:
+    if options.json != STDOUT:
         print(text, end="")
-    if options.json not in (None, "-"):
-        with atomic_path(options.json) as aside:
-            aside.write_text(json.dumps(result, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, result, indent=None if options.json == STDOUT else 1)
     if options.markdown is not None:
         write_between(options.markdown, text)
     return 0

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.atomic_files import atomic_path
 from data.command_line import first_few, new_parser, run
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
+from data.json_output import check_json_target, write_json
 from pelee.commands.options import add_runtime_options
 
 if TYPE_CHECKING:
@@ -76,8 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for library in ("pycocotools", "matplotlib") if arguments.output else ("pycocotools",):
         if importlib.util.find_spec(library) is None:
             raise SettingsError(f"{library} is not installed, and measuring needs it: pip install 'pelee[train]'")
-    if arguments.json not in (None, "-") and Path(arguments.json).is_dir():
-        raise SettingsError(f"--json {arguments.json} is a folder; name a file, or - for stdout")
+    check_json_target(arguments.json)
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
@@ -116,7 +114,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     settings: dict[str, Any] = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
     settings |= {"runtime": detector.runtime.name, "size": detector.input_size}
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
-    _write(evaluation, evaluation.to_json(model, settings), arguments)
+    write_json(arguments.json, evaluation.to_json(model, settings))
     if arguments.output is not None:
         _draw(evaluation, dataset, arguments.output)
     if arguments.set_confidence:
@@ -127,15 +125,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         write_confidence(model_file, best)
         print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
-
-
-def _write(evaluation: Evaluation, content: dict[str, Any], arguments: argparse.Namespace) -> None:
-    text = json.dumps(content, allow_nan=False) + "\n"
-    if arguments.json == "-":
-        print(text, end="")
-    elif arguments.json is not None:
-        with atomic_path(arguments.json) as aside:
-            aside.write_text(text, encoding="utf-8")
 
 
 def _draw(evaluation: Evaluation, dataset: Dataset, folder: Path) -> None:

@@ -72,21 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     import importlib.util
-    import json
     from dataclasses import asdict
 
     from data.command_line import missing_part
     from data.errors import SettingsError
+    from data.json_output import check_json_target, write_json
 
     # fail before the evaluation, not after it
     if args.output is not None:
         if importlib.util.find_spec("matplotlib") is None:
             raise SettingsError(missing_part("matplotlib"))
         args.output.mkdir(parents=True, exist_ok=True)
-    if args.json not in (None, "-") and Path(args.json).is_dir():
-        raise SettingsError(f"--json {args.json} is a folder; name a file, or - for stdout")
+    check_json_target(args.json)
 
-    from data.atomic_files import atomic_path
     from pelee.classification.classifier import Classifier
     from pelee.classification.evaluation.evaluate import evaluate, open_as_trained
     from pelee.classification.evaluation.report import report
@@ -117,12 +115,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             {"runtime": classifier.runtime, "input_size": classifier.input_size, "batch_size": args.batch_size}
             | (asdict(view) if view.needs_box else {}),
         )
-        text = json.dumps(content, allow_nan=False) + "\n"
-        if to_stdout:
-            print(text, end="")
-        else:
-            with atomic_path(args.json) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        write_json(args.json, content)
     if args.output is not None:
         from pelee.classification.evaluation.plots import plot_confusions, plot_mistakes
 
