@@ -220,6 +220,7 @@ def load_session(model: "ModelFile", **options: str) -> "Session":
     The session classifies one black image as a check: a graph that does not fit its card raises a `WeightsError`.
     """
     from pelee.runtime.selection import open_session
+    from pelee.runtime.session import RuntimeOptions
 
     def build() -> "nn.Module":
         from pelee.classification.inference_model import ClassificationGraph
@@ -227,7 +228,7 @@ def load_session(model: "ModelFile", **options: str) -> "Session":
 
         return ClassificationGraph(load_network(model))
 
-    session = open_session(model, build, **options)  # type: ignore[arg-type]
+    session = open_session(model, build, RuntimeOptions(**options))  # type: ignore[arg-type]
     card = model.card
     shapes = [output.shape for output in session(np.zeros((1, card.input_size, card.input_size, 3), np.uint8))]
     if shapes != [(1, len(card.class_names))]:

@@ -50,7 +50,7 @@ def export_classifier(
     Args:
         source: the weights; they run in PyTorch, in f32, as the reference.
         folder: where to.
-        form: one of `pelee.export.exporter.FORMATS`.
+        form: one of `pelee.runtime.backends.FORMATS`.
         check: what it is verified on.
         calibration: for int8.
     """

@@ -1,4 +1,4 @@
-"""The car study in small: trained on the boxes, and measured as it was trained."""
+"""The Stanford Cars study in small: training on object crops, evaluation with the same crops."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official(tmp_path_factory.mktemp("cars"), count=12)
 
 
-def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
+def test_training_and_evaluation_crop_to_the_boxes(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--dataset", "cars", "--root", str(root)]
@@ -46,7 +46,7 @@ def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
     found = json.loads(target.read_text())
     assert found["split"] == "test" and found["settings"]["crop_to_box"] is True
     assert [row["name"] for row in found["classes"]] == list(NAMES)
-    # What the trainer measured on these pictures at its end is what the command measures.
+    # The scores of the trainer's last validation are those of the evaluation.
     (top1,) = (score["value"] for score in card.scores if score["metric"] == "top1")
     assert 100 * found["top1"] == pytest.approx(top1, abs=0.01)
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"mistakes.png", "confusion_matrix.png"}
@@ -57,7 +57,7 @@ def test_it_trains_on_what_the_boxes_show_and_is_measured_so(
     assert report["top1_reference"] == pytest.approx(top1, abs=0.01)
 
 
-def test_batches_hold_the_view(root: Path) -> None:
+def test_batches_are_cropped(root: Path) -> None:
     from data.classification.object_crop import ObjectCrop
 
     boxes = ImageBatches(open_image_folder("cars", root, "train", ObjectCrop(crop_to_box=True)), 16)
@@ -68,10 +68,10 @@ def test_batches_hold_the_view(root: Path) -> None:
 
 
 @pytest.mark.parametrize("cropped", [False, True])
-def test_the_view_is_the_card_s(
+def test_evaluation_uses_the_crop_of_the_card(
     cropped: bool, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A classifier that looks its answers up by the red of the corner: the box's, or what is around it."""
+    """A classifier with answers by the red channel of the corner: inside the box, or outside of it."""
     rows = np.tile([0.9, 0.05, 0.05], (256, 1))
     rows[100:] = [0.05, 0.9, 0.05]  # the box is red: class 1
     use_session(monkeypatch, rows)
@@ -83,12 +83,12 @@ def test_the_view_is_the_card_s(
     words = ["--weights", str(folder), "--dataset", "cars", "--root", str(root), "--json", "-"]
     assert eval_cli.main(words) == 0
     found = json.loads(capsys.readouterr().out)
-    said = np.array(found["confusion_matrix"]).sum(0).tolist()
-    # Of every four boxes one is the whole picture, so that its corner is red either way.
-    assert said == ([0, 12, 0] if cropped else [9, 3, 0])
+    predicted = np.array(found["confusion_matrix"]).sum(0).tolist()
+    # One of every four boxes is the whole image, whose corner is red in either case.
+    assert predicted == ([0, 12, 0] if cropped else [9, 3, 0])
 
 
-def test_boxes_for_a_set_without_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crop_of_a_dataset_without_boxes_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--dataset", "imagefolder", "--root", str(tmp_path), "--output", str(tmp_path / "out"), *QUICK]
     assert train_cli.main([*words, "--erase-background", "true"]) == 2
     error = capsys.readouterr().err

@@ -16,13 +16,14 @@ from data.errors import DatasetError, SettingsError
 from pelee.classification.training.augmentation import Augmentation
 from pelee.classification.training.dataset import ClassificationBatch, ImageBatches
 from pelee.classification.training.distillation import classifier_input, distillation_loss
-from pelee.classification.training.sampler import ResumableBatchSampler, sequential_batches
+from pelee.classification.training.sampler import ClassificationBatchSampler, sequential_batches
 from pelee.classification.training.settings import ClassifierSettings, with_current_names
-from pelee.training.finetuning import freeze, parameter_groups, split, summary
+from pelee.training.finetuning import freeze, parameter_groups, partition_parameters, summary
 from pelee.training.optimization import RESUMABLE, build_optimizer
+from pelee.training.precision import resolve_precision
 from pelee.training.recipes import check_resumed, to_plain
 from pelee.training.schedules import with_schedule
-from pelee.training.trainer import build_trainer, fit
+from pelee.training.trainer import build_trainer, check_output, fit
 
 MONITOR = "val/top1"
 
@@ -38,7 +39,7 @@ class ClassifierModule(pl.LightningModule):
             `pretrained_lr` apply.
 
     Raises:
-        SettingsError: a teacher for a network without a linear layer, or what `pelee.training.finetuning.split` raises.
+        SettingsError: a teacher for a network without a linear layer, or what `pelee.training.finetuning.partition_parameters` raises.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class ClassifierModule(pl.LightningModule):
         self.total_steps = settings.total_steps(len(train.dataset))
         self.unreadable: set[str] = set()
         self.validated_step: int | None = None
-        self.parts = split(network, taken, settings.freeze, settings.unfreeze_from, settings.input_size)
-        self.frozen = freeze(network, self.parts.frozen)
+        self.partition = partition_parameters(
+            network, taken, settings.freeze, settings.unfreeze_from, settings.input_size
+        )
+        self.frozen = freeze(network, self.partition.frozen)
         self.train()
 
     def train(self, mode: bool = True) -> Self:
@@ -78,7 +81,7 @@ class ClassifierModule(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader[Any]:
-        order = ResumableBatchSampler(
+        order = ClassificationBatchSampler(
             len(self.train_set.dataset),
             self.settings.batch_size,
             self.settings.seed,
@@ -183,7 +186,7 @@ class ClassifierModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings = self.settings
-        slow = [one for name, one in self.network.named_parameters() if name in self.parts.pretrained]
+        slow = [one for name, one in self.network.named_parameters() if name in self.partition.pretrained]
         optimizer = build_optimizer(parameter_groups(self, slow, settings.lr, settings.pretrained_lr), settings)
         return with_schedule(optimizer, self.total_steps, settings)
 
@@ -212,8 +215,8 @@ def train(
 
     Raises:
         DatasetError: the splits have different classes.
-        SettingsError: a batch too small for batch norm, other settings than the resumed run's, or see
-            `ClassifierModule`.
+        SettingsError: a batch too small for batch norm, nothing to resume, an earlier run in `output`, other settings than
+            the resumed run's, or see `ClassifierModule`.
         KeyboardInterrupt: ctrl-C.
     """
     names, others = train_set.dataset.class_names, val_set.dataset.class_names
@@ -229,11 +232,13 @@ def train(
             f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.dataset)} images leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
+    check_output(output, resume)
+    settings, _ = resolve_precision(settings, accelerator)
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
         settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
     )
     if trainer.is_global_zero:
-        print(summary(network, module.parts, settings.pretrained_lr))
+        print(summary(network, module.partition, settings.pretrained_lr))
     fit(trainer, module, output, resume)
     return module, {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("top1", "top5")}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 
-class ResumableBatchSampler:
+class ClassificationBatchSampler:
     """Seeded sampler of the remaining batches of the current epoch: (step, places) pairs.
 
     The order depends only on the seed and the number of steps done, so that a resumed run continues where it stopped.

@@ -120,17 +120,17 @@ class ClassifierSettings(OptimizationSettings):
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> ClassifierSettings:
-    """The settings of a run on that layout of data; see `pelee.training.recipes.resolve`."""
-    usual: dict[str, Any] = {}
+    """Return the settings of a run on that layout of data; see `pelee.training.recipes.resolve`."""
+    defaults: dict[str, Any] = {}
     if dataset:
         layout = LAYOUTS[dataset]
-        usual = {
+        defaults = {
             "train_split": layout.train_split,
             "val_split": layout.val_split,
             "picture_size": layout.image_size,
             "input_size": layout.input_size,
         }
-    settings = resolve(ClassifierSettings, RECIPES, recipe, overrides, usual)
+    settings = resolve(ClassifierSettings, RECIPES, recipe, overrides, defaults)
     for size in (settings.input_size, *(size for size, _ in settings.size_phases)):
         if size < 8:
             raise SettingsError(f"an input of {size} pixels is too small; take at least 8, and 32 or more for PeleeNet")

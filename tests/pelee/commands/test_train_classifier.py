@@ -88,7 +88,7 @@ def test_unreadable_images_are_counted_and_listed_at_the_end(
         (root / split / "red" / "2.png").write_bytes(b"not an image")
     assert train_quickly(root, tmp_path / "out", "--epochs", "1") == 1
     error = capsys.readouterr().err
-    assert "2 pictures could not be read" in error
+    assert "2 images could not be read" in error
     assert error.count("2.png") == 2
     assert resolve(tmp_path / "out" / "model").card.scores[0]["pictures"] == 11
 
@@ -101,8 +101,8 @@ def test_fine_tuning_replaces_a_head_of_other_classes(
     for split in ("train", "val"):
         write_image(root / split / "white" / "a.png", np.full((8, 8, 3), 250, np.uint8))
     assert train_quickly(root, tmp_path / "out", "--epochs", "1", "--weights", str(trained / "model")) == 0
-    said = capsys.readouterr().out
-    assert "replaced (another shape): 2 tensors of classifier.1" in said
+    output = capsys.readouterr().out
+    assert "replaced (another shape): 2 tensors of classifier.1" in output
     assert resolve(tmp_path / "out" / "model").card.training["started_from"].startswith("three-colors, SHA-256")
 
 
@@ -126,7 +126,7 @@ def test_teacher_logits_are_computed_once_and_its_head_is_dropped(folders: Path,
 @pytest.mark.parametrize("case", ["absent", "no split", "no classes", "empty class"])
 def test_invalid_folder_is_one_line(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "set"
-    said = {
+    expected = {
         "absent": "does not exist",
         "no split": "has cats; expected",
         "no classes": "has no folder of images a class",
@@ -137,7 +137,7 @@ def test_invalid_folder_is_one_line(case: str, tmp_path: Path, capsys: pytest.Ca
         folder[case].mkdir(parents=True)
     assert train_quickly(root, tmp_path / "out") == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("error: ") and said[case] in error
+    assert error.count("\n") == 1 and error.startswith("error: ") and expected[case] in error
 
 
 def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A network's normalisation: from the data into the graph, the card, the exports, and the runs that start from it."""
+"""Normalization of a network: from the dataset to the graph, the card, the exports and fine-tuning."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def images(count: int = 2, side: int = 8) -> torch.Tensor:
 # The layer
 
 
-def test_the_default_is_the_paper_s_bit_for_bit() -> None:
+def test_normalize_default_is_the_paper_s_bit_for_bit() -> None:
     x = images()
     usual = (x.float() - torch.tensor(MEAN).view(1, 3, 1, 1)) * SCALE
     assert torch.equal(Normalize()(x), usual) and Normalize().settings == {}
@@ -44,7 +44,7 @@ def test_the_default_is_the_paper_s_bit_for_bit() -> None:
     assert card == {"colour_order": "RGB", "resize": "warp", "mean": list(MEAN), "scale": SCALE}
 
 
-def test_a_given_mean_and_std() -> None:
+def test_normalize_with_given_mean_and_std() -> None:
     made = Normalize(**GIVEN)
     for channel in range(3):
         expected = (images()[:, channel].float() - GIVEN["mean"][channel]) / GIVEN["std"][channel]
@@ -52,13 +52,13 @@ def test_a_given_mean_and_std() -> None:
     assert made.settings == {"mean": (120, 110, 100), "std": (60, 50, 40)}
 
 
-def test_grey_gives_equal_channels_of_luma() -> None:
+def test_normalize_grey_gives_equal_channels_of_luma() -> None:
     made = Normalize([100.0] * 3, [50.0] * 3, grey=True)(images())
     assert made.shape == (2, 3, 8, 8)
     assert torch.equal(made[:, 0], made[:, 1]) and torch.equal(made[:, 0], made[:, 2])
     red, green, blue = images().float().unbind(1)
     assert torch.allclose(made[:, 0], (0.299 * red + 0.587 * green + 0.114 * blue - 100) / 50, atol=1e-4)
-    # of a picture that is grey already nothing is lost
+    # a gray image is unchanged
     same = images()[:, :1].expand(2, 3, 8, 8)
     assert torch.allclose(Normalize(grey=True)(same), Normalize()(same), atol=1e-4)
 
@@ -71,7 +71,7 @@ def test_grey_gives_equal_channels_of_luma() -> None:
         ({"std": [1, 2, 0]}, "std is [1, 2, 0]; expected numbers above 0"),
     ],
 )
-def test_what_is_no_normalisation_is_refused(values: dict[str, list[float]], words: str) -> None:
+def test_invalid_normalization_is_refused(values: dict[str, list[float]], words: str) -> None:
     with pytest.raises(SettingsError) as error:
         build("peleenet", 5, SMALL | {"normalization": values})
     assert words in str(error.value)
@@ -82,7 +82,7 @@ def test_what_is_no_normalisation_is_refused(values: dict[str, list[float]], wor
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folders(tmp_path_factory.mktemp("data") / "colours", 6)
+    return make_folders(tmp_path_factory.mktemp("data") / "colors", 6)
 
 
 MODEL = ["--model-settings", json.dumps({key: value for key, value in SMALL.items()})]
@@ -96,7 +96,7 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained: Path) -> None:
+def test_data_normalization_is_computed_and_stored_in_the_card(folders: Path, trained: Path) -> None:
     card = resolve(trained / "model").card
     batches = ImageBatches(open_image_folder("imagefolder", folders, "train"), 32)
     assert batches.cache is not None
@@ -110,8 +110,8 @@ def test_the_data_s_own_is_computed_and_kept_in_the_card(folders: Path, trained:
     assert card.preprocessing["scale"] == [1 / std for std in found["std"]]
 
 
-def test_a_loaded_model_says_what_the_trained_one_did(folders: Path, trained: Path) -> None:
-    """The graph from the card against the same weights normalised by hand, and colour that makes no difference."""
+def test_loaded_model_has_the_normalization_of_training(folders: Path, trained: Path) -> None:
+    """The graph from the card equals the same weights with normalization by hand; color makes no difference."""
     model = resolve(trained / "model")
     network = load_network(model)
     assert network.normalize.settings["grey"] is True  # type: ignore[union-attr]
@@ -124,17 +124,17 @@ def test_a_loaded_model_says_what_the_trained_one_did(folders: Path, trained: Pa
         network.normalize = torch.nn.Identity()
         assert torch.allclose(network(by_hand), logits, atol=1e-4)
     classifier = Classifier.load(trained / "model", runtime="torch", precision="f32")
-    scores = classifier([np.ascontiguousarray(picture.permute(1, 2, 0)) for picture in x])
+    scores = classifier([np.ascontiguousarray(image.permute(1, 2, 0)) for image in x])
     expected = logits.softmax(1).numpy()
     assert np.allclose([score.probabilities for score in scores], expected, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_export_has_the_normalization(form: str, folders: Path, trained: Path, tmp_path: Path) -> None:
     source = resolve(trained / "model")
     files = find_images([folders / "val"])[:6]
-    # The export is verified against its source on these pictures, or it is not written.
+    # The export is verified against its source on these images, or it is not written.
     made = export_classifier(source, tmp_path / form, form, Check(files))
     assert made.card.preprocessing == source.card.preprocessing
     runs = Classifier(load_session(made, device="cpu"), made.card)
@@ -146,7 +146,9 @@ def test_an_export_has_it(form: str, folders: Path, trained: Path, tmp_path: Pat
     assert np.allclose(runs(tmp_path / "grey.png").probabilities, runs(files[0]).probabilities, atol=5e-3)
 
 
-def test_fine_tuning_goes_on_with_it_unless_another_is_asked_for(folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_fine_tuning_keeps_the_normalization_unless_another_is_given(
+    folders: Path, trained: Path, tmp_path: Path
+) -> None:
     start = [*MODEL, "--weights", str(trained / "model"), "--epochs", "1"]
     before = resolve(trained / "model").card.architecture_settings["normalization"]
     assert train_quickly(folders, tmp_path / "same", *start) == 0
@@ -156,7 +158,7 @@ def test_fine_tuning_goes_on_with_it_unless_another_is_asked_for(folders: Path, 
     assert after == GIVEN | {"grey": True}
 
 
-def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
+def test_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
     from pelee.classification.training import lightning_module as module
     from weights.store import load_tensors
 
@@ -184,7 +186,7 @@ def test_a_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: P
         assert np.array_equal(tensor, straight[name]), name
 
 
-def test_a_card_with_a_damaged_normalisation_is_one_line(trained: Path, tmp_path: Path) -> None:
+def test_card_with_a_damaged_normalization_is_one_line(trained: Path, tmp_path: Path) -> None:
     values = json.loads((trained / "model" / "card.json").read_text())
     values["architecture_settings"]["normalization"] = {"average": [1, 2, 3]}
     for file in (trained / "model").iterdir():

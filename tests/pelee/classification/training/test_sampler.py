@@ -1,11 +1,11 @@
 """Samplers of classification batches."""
 
-from pelee.classification.training.sampler import ResumableBatchSampler, sequential_batches
+from pelee.classification.training.sampler import ClassificationBatchSampler, sequential_batches
 
 
 def test_resumable_sampler_is_a_permutation_that_continues_after_the_steps_done() -> None:
     done = 0
-    order = ResumableBatchSampler(10, 3, 1, lambda: done)
+    order = ClassificationBatchSampler(10, 3, 1, lambda: done)
     first = list(order)
     assert [step for step, _ in first] == [0, 1, 2]
     assert len({place for _, places in first for place in places}) == 9
@@ -14,8 +14,8 @@ def test_resumable_sampler_is_a_permutation_that_continues_after_the_steps_done(
     assert [step for step, _ in second] == [3, 4, 5] and second[0][1] != first[0][1]
     done = 5
     assert list(order) == second[2:]
-    halves = [list(ResumableBatchSampler(10, 4, 1, lambda: 0, rank, 2)) for rank in (0, 1)]
-    whole = list(ResumableBatchSampler(10, 4, 1, lambda: 0))
+    halves = [list(ClassificationBatchSampler(10, 4, 1, lambda: 0, rank, 2)) for rank in (0, 1)]
+    whole = list(ClassificationBatchSampler(10, 4, 1, lambda: 0))
     for (_, left), (_, right), (_, both) in zip(*halves, whole, strict=True):
         assert sorted(left + right) == sorted(both) and len(left) == len(right)
 

@@ -1,4 +1,4 @@
-"""The named transforms of a training batch."""
+"""Named transforms of a training batch: affine and on pixels."""
 
 import math
 from typing import get_args
@@ -21,30 +21,30 @@ def noise(count: int, side: int = 16) -> Tensor:
 
 
 def smooth(count: int, side: int = 32) -> Tensor:
-    """Pictures that change slowly, as photos do: (N, 3, side, side) float, 40 to 215."""
+    """Smooth images, like photos: (N, 3, side, side) float, 40 to 215."""
     steps = torch.linspace(0, math.pi, side)
     wave = steps.sin()[:, None] * steps.cos()[None]
     return (127.5 + 87.5 * wave * torch.linspace(0.3, 1, count).view(-1, 1, 1, 1)).expand(count, 3, side, side).clone()
 
 
 def augment(images: Tensor, names: tuple[str, ...], share: float, seed: int = 0, **more: object) -> Tensor:
-    """A whole augmentation of nothing but these transforms."""
+    """An augmentation that consists of these transforms only."""
     settings = ClassifierSettings(crop_scale=1.0, flip=0.0, transforms=names, transform_share=share, **more)  # type: ignore[arg-type]
     torch.manual_seed(seed)
     targets = torch.eye(len(images))
     result, after = Augmentation(settings)(images, targets, images.shape[-1])
-    assert torch.equal(after, torch.eye(len(images))), "the targets are untouched"
+    assert torch.equal(after, torch.eye(len(images))), "targets are unchanged"
     return result
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, **values: float) -> None:
-    """Let every draw from a range give one share of it, 0 to 1."""
+    """Make every draw from a range return the same share of it, 0 to 1."""
     monkeypatch.setattr(
         transforms, "_uniform", lambda count, low, high: torch.full((count,), low + (high - low) * values["share"])
     )
 
 
-def test_the_settings_names_are_the_transforms_and_the_report_s_are_among_them() -> None:
+def test_transform_names_of_settings_and_report() -> None:
     assert set(get_args(TransformName)) == set(NAMES)
     assert set(REPORT.split()) < set(NAMES) and len(REPORT.split()) == 11
 
@@ -53,7 +53,7 @@ def test_the_settings_names_are_the_transforms_and_the_report_s_are_among_them()
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_flip_mirrors_and_twice_is_the_identity(axis: int) -> None:
+def test_flip_twice_is_the_identity(axis: int) -> None:
     images = noise(4)
     which = torch.tensor([True, False, True, True])
     once = sample(images, flip(which, axis), 16)
@@ -65,7 +65,7 @@ def test_a_flip_mirrors_and_twice_is_the_identity(axis: int) -> None:
 
 
 @pytest.mark.parametrize(("share", "pixels"), [(0.0, 4), (0.25, 2), (0.5, 0), (1.0, -4)])
-def test_a_translation_moves_a_known_pixel(share: float, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translate_moves_a_known_pixel(share: float, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn(monkeypatch, share=share)  # -20 % to 20 % of 20 pixels
     images = torch.zeros(1, 3, 20, 20)
     images[..., 9, 10] = 200
@@ -73,7 +73,7 @@ def test_a_translation_moves_a_known_pixel(share: float, pixels: int, monkeypatc
     assert (moved > 199).nonzero().tolist() == [[0, channel, 9 + pixels, 10 + pixels] for channel in range(3)]
 
 
-def test_a_rotation_turns_about_the_centre(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotate_turns_about_the_center(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn(monkeypatch, share=1.0)
     matrix = affine(["rotate"], 1)[0]
     assert torch.allclose(matrix[:2, :2] @ matrix[:2, :2].T, torch.eye(2), atol=1e-6)
@@ -85,14 +85,14 @@ def test_scale_and_shear_are_in_their_ranges() -> None:
     scale, shear, crop = (affine([name], 2000) for name in ("scale", "shear", "crop-and-pad"))
     sizes = 1 / scale[:, [0, 1], [0, 1]]
     assert 0.8 <= sizes.min() < 0.81 and 1.19 < sizes.max() <= 1.2
-    assert (sizes[:, 0] - sizes[:, 1]).abs().max() > 0.3, "each direction by itself"
+    assert (sizes[:, 0] - sizes[:, 1]).abs().max() > 0.3, "both directions independently"
     assert math.degrees(math.atan(shear[:, 0, 1].abs().max())) == pytest.approx(8, abs=0.05)
-    # The window's edges: 5 % inside of the picture's, -1 and 1, to 10 % outside.
+    # The window's edges: from 5 % inside the image's edges, -1 and 1, to 10 % outside.
     for edge in (crop[:, 0, 2] - crop[:, 0, 0], -crop[:, 0, 2] - crop[:, 0, 0]):
         assert -1.2 <= edge.min() < -1.19 and -0.91 < edge.max() <= -0.9
 
 
-def test_transforms_go_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affine_applies_transforms_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Doubled about the centre and then moved right by 4 pixels, or moved and then doubled: 4 or 8 pixels away."""
     one, zero = torch.ones(1), torch.zeros(1)
     monkeypatch.setitem(AFFINE, "double", lambda count: window(zero, zero, one / 2, one / 2))
@@ -115,7 +115,7 @@ def test_blur_smooths_and_keeps_the_mean() -> None:
     assert (blurred.var((2, 3)) <= images.var((2, 3)) + 1e-3).all() and (blurred.var() < 0.7 * images.var())
 
 
-def test_multiply_is_one_factor_a_picture() -> None:
+def test_multiply_has_one_factor_per_image() -> None:
     torch.manual_seed(0)
     images = smooth(64)  # at most 215: × 1.2 is clamped at 255
     factors = change_pixels(["multiply"], images) / images
@@ -143,16 +143,16 @@ def test_coarse_dropout_blackens_cells_in_all_channels() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_stays_in_range_and_changes_pictures(name: str) -> None:
+def test_each_transform_stays_in_range_and_changes_images(name: str) -> None:
     images = noise(16)
     changed = augment(images, (name,), 1.0)
     assert changed.shape == images.shape and changed.dtype == torch.float32
     assert changed.min() >= 0 and changed.max() <= 255
     different = (changed - images.float()).abs().amax((1, 2, 3)) > 1
-    assert different.sum() >= 4, "at least a quarter: a flip is the chance of a half"
+    assert different.sum() >= 4, "at least a quarter: the probability of a flip is one half"
 
 
-def test_a_share_of_none_changes_nothing_and_of_one_everything() -> None:
+def test_transform_share_of_zero_changes_nothing_and_of_one_everything() -> None:
     images = noise(64)
     plain = augment(images, (), 0.5)
     assert torch.equal(augment(images, tuple(NAMES), 0.0), plain)
@@ -160,7 +160,7 @@ def test_a_share_of_none_changes_nothing_and_of_one_everything() -> None:
     assert (changed != plain).flatten(1).any(1).all()
 
 
-def test_the_share_is_that_of_the_changed_pictures_and_the_others_are_as_they_were() -> None:
+def test_transform_share_is_that_of_the_changed_images() -> None:
     images = noise(2000, 8)
     plain = augment(images, (), 0.5)
     for share in (0.2, 0.5):
@@ -169,15 +169,15 @@ def test_the_share_is_that_of_the_changed_pictures_and_the_others_are_as_they_we
             assert changed.float().mean() == pytest.approx(share, abs=0.055)  # five standard deviations
 
 
-def test_the_same_seed_gives_the_same_pictures_and_another_seed_others() -> None:
+def test_same_seed_gives_the_same_images() -> None:
     images = noise(32)
     first = augment(images, tuple(NAMES), 0.5, seed=5, erasing=0.3)
     assert torch.equal(first, augment(images, tuple(NAMES), 0.5, seed=5, erasing=0.3))
     assert not torch.equal(first, augment(images, tuple(NAMES), 0.5, seed=6, erasing=0.3))
 
 
-def test_transforms_come_after_the_crop_in_the_frame_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crop to another size and a translation: what is moved is moved by shares of the result."""
+def test_transforms_follow_the_crop_in_output_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a crop to another size, a translation is a share of the output's side."""
     drawn(monkeypatch, share=0.25)  # 10 % right and down
     images = torch.zeros(1, 3, 20, 20, dtype=torch.uint8)
     images[..., 10:12, 10:12] = 200
