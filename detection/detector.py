@@ -22,7 +22,7 @@ from weights.card import Card
 if TYPE_CHECKING:
     from supervision import Detections
 
-    from detection.inference.detection_session import Runtime, ScoresAndBoxes
+    from detection.inference.detection_session import DetectionSession, ScoresAndBoxes
 
 
 Picture = str | Path | np.ndarray
@@ -38,7 +38,7 @@ class Detector:
         runtime: what the network runs in.
     """
 
-    def __init__(self, runtime: "Runtime", card: Card) -> None:
+    def __init__(self, runtime: "DetectionSession", card: Card) -> None:
         """Take a runtime and its card; `Detector.load` finds both by name."""
         self.runtime = runtime
         self.card = card
@@ -70,6 +70,7 @@ class Detector:
             SettingsError: what is asked for is unknown or not here.
         """
         from detection.inference.detection_session import load_runtime
+        from pelee.runtime.session import RuntimeOptions
         from weights.store import resolve
 
         model = resolve(name_or_path)
@@ -77,9 +78,8 @@ class Detector:
             raise WeightsError(
                 f"{name_or_path}: a model for {model.card.task}, expected one for detection; see pelee-models"
             )
-        loaded = load_runtime(
-            model, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile, size=size
-        )
+        options = RuntimeOptions(runtime, device, precision, mode, compile, size)
+        loaded = load_runtime(model, options)
         return cls(loaded, model.card)
 
     @property

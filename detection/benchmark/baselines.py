@@ -1,4 +1,4 @@
-"""Other detectors for `pelee-bench --against`: what one would use instead. Speed only: their weights are random."""
+"""Baseline detectors of `pelee-bench --against`, for speed only: those of torchvision have random weights."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -15,11 +15,11 @@ from detection.models.loading import load_network
 from weights.store import resolve
 
 AGAINST = ("eager", "torchvision")
-BACKGROUND_BIAS = 30.0  # a bias of the background by which no box passes the threshold
+BACKGROUND_BIAS = 30.0  # background bias at which no box passes the score threshold
 
 
-def cases(names: list[str], weights: str) -> list[BenchmarkCase]:
-    """Those of `AGAINST` that are named, each taking one picture a call."""
+def baseline_cases(names: list[str], weights: str) -> list[BenchmarkCase]:
+    """Benchmark cases of the named baselines (keys of `AGAINST`), with one image per call."""
     found = []
     if "eager" in names:
         detector = Detector(EagerRuntime(weights), resolve(weights).card)
@@ -38,7 +38,7 @@ def cases(names: list[str], weights: str) -> list[BenchmarkCase]:
 
 
 class EagerRuntime:
-    """Pelee as a training script leaves it: PyTorch, float32, batch norms and the layout of memory as they were."""
+    """Pelee in PyTorch without optimizations: eager, float32, batch norms not folded, default memory layout."""
 
     name = "torch eager, as trained"
     parallel = 1
@@ -52,29 +52,28 @@ class EagerRuntime:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `detection.inference.detection_session.Runtime`."""
-        # A picture's planes one after the other, torch's own layout; the graph's permute alone would leave them
-        # interleaved, which convolutions take for channels-last, and are faster by.
+        """As `detection.inference.detection_session.DetectionSession`."""
+        # Contiguous NCHW, torch's default; the graph's permute alone would give channels-last, which is faster.
         planes = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         scores, boxes = self._graph(planes.permute(0, 2, 3, 1))
         return scores.numpy(), boxes.numpy()
 
     def submit(self, images: np.ndarray) -> Future[tuple[np.ndarray, np.ndarray]]:
-        """As `detection.inference.detection_session.Runtime`, done at once."""
+        """As `detection.inference.detection_session.DetectionSession`, computed synchronously."""
         result: Future[tuple[np.ndarray, np.ndarray]] = Future()
         result.set_result(self(images))
         return result
 
 
 class TorchvisionModel:
-    """A torchvision detector by its documented use: a picture's tensor, 0 to 1, in; boxes, scores and labels out.
+    """A torchvision detector, called as documented: image tensors, 0 to 1, to boxes, scores and labels.
 
-    Random weights would make each of its boxes a candidate for suppression, as no trained network does. So its
-    background is made certain and nothing is left to suppress, which is a little less than its true work.
+    With random weights, every box would be a candidate for NMS, unlike with trained ones. So the background bias is set
+    high enough that NMS has no candidates, which slightly underestimates the true cost.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """Take a network with torchvision's SSD head over."""
+        """Wrap a network that has torchvision's SSD head."""
         self._network = network.eval()
         head: Any = network.get_submodule("head.classification_head")
         for module in head.module_list:
@@ -85,7 +84,7 @@ class TorchvisionModel:
 
     @torch.inference_mode()
     def __call__(self, images: list[np.ndarray]) -> list[dict[str, torch.Tensor]]:
-        """(H, W, 3) uint8 RGB pictures -> boxes in their pixels, scores and labels, a dict a picture."""
+        """(H, W, 3) uint8 RGB images -> a dict per image: boxes in pixels, scores and labels."""
         tensors = [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in images]
         found: list[dict[str, torch.Tensor]] = self._network(tensors)
         return found

@@ -1,4 +1,4 @@
-"""Whole runs for `pelee-bench`: a command from the shell to its end, a video through the pipeline, training."""
+"""End-to-end benchmarks of `pelee-bench`: a command from start to exit, a video through the pipeline, training."""
 
 import subprocess
 import sys
@@ -17,10 +17,11 @@ from detection.inference.stage_timer import StageTimer
 from detection.pipeline.file_pipeline import Pipeline
 from detection.pipeline.inputs import Item, collect
 from detection.video.video_file import VideoFile
+from pelee.runtime.backends import BACKENDS, session_backend
 from weights.store import ModelFile
 
-# pelee-detect, whose last line on stderr is its peak memory in KiB. Linux is asked for that of the program itself: what
-# `getrusage` and `wait4` say begins with the memory of the process that started it.
+# pelee-detect, with its peak memory in KiB as the last line on stderr. On Linux, VmHWM is read: the values of `getrusage`
+# and `wait4` include the memory of the parent before exec.
 COMMAND = """
 import resource, sys
 from detection.commands.detect import main
@@ -37,35 +38,34 @@ finally:
 WARMUP_STEPS = 3  # of training
 
 
-class Silent:
-    """A `detection.pipeline.file_pipeline.Progress` that keeps what could not be read."""
+class SilentProgress:
+    """Progress without output, as `detection.pipeline.file_pipeline` takes it; collects the problems."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
         self.problems: list[str] = []
 
     def start(self, name: str, total: int | None) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def advance(self) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def problem(self, line: str) -> None:
-        """Keep it."""
+        """Collect a problem."""
         self.problems.append(line)
 
     def note(self, line: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def run_command(arguments: Sequence[str]) -> dict[str, float]:
-    """Run `pelee-detect` in a new process: seconds to its first line and to its end, and peak memory.
+    """Run `pelee-detect` in a new process: seconds to the first line and to the exit, and peak memory.
 
     Returns:
         "first_line_s" on stdout, "seconds", and "memory_mb", the largest resident set (2**20 bytes).
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the command failed.
     """
     with tempfile.TemporaryFile("w+") as errors:
         start = time.perf_counter()
@@ -84,33 +84,33 @@ def run_command(arguments: Sequence[str]) -> dict[str, float]:
     return {"first_line_s": first, "seconds": seconds, "memory_mb": int(said.split()[-1]) / 1024}
 
 
-def time_start(picture: str, options: Sequence[str], repeats: int) -> dict[str, float]:
-    """The median of `repeats` runs of `pelee-detect PICTURE --json -`."""
-    runs = [run_command([picture, *options, "--json", "-"]) for _ in range(repeats)]
+def time_start(image: str, options: Sequence[str], repeats: int) -> dict[str, float]:
+    """Median of `repeats` runs of `pelee-detect IMAGE --json -`."""
+    runs = [run_command([image, *options, "--json", "-"]) for _ in range(repeats)]
     return {key: round(median(run[key] for run in runs), 3) for key in runs[0]}
 
 
 def time_help(repeats: int) -> float:
-    """Seconds of `pelee-detect --help`, the median."""
+    """Median seconds of `pelee-detect --help`."""
     return median(run_command(["--help"])["seconds"] for _ in range(repeats))
 
 
 def time_video(video: str, weights: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """A video through `pelee-detect`, beside what the network alone and the decoder alone reach, in turns.
+    """Throughput of `pelee-detect` on a video, compared with the network alone and the decoder alone, in rounds.
 
     Args:
         video: a file.
-        weights: the model, in the runtime that `pelee-detect` takes.
-        rounds: how often each is measured; the medians count.
-        seconds: how long the bare network runs in a round.
+        weights: the model, in the default runtime of `pelee-detect`.
+        rounds: number of measurements; medians are returned.
+        seconds: duration of the network measurement in a round.
 
     Returns:
-        "frames"; "rates" in frames a second: "decoder" (decoding to RGB alone), "network" (bare, as OpenVINO's
-        benchmark_app), "pipeline" and "pipeline drawn" (once everything is loaded), "command" and "command drawn"
-        (a new process, from start to end); "stages_ms" of the pipeline that draws, which overlap; "runtime".
+        "frames"; "rates" in frames per second: "decoder" (decoding to RGB alone), "network" (alone, as OpenVINO's
+        benchmark_app), "pipeline" and "pipeline drawn" (with everything loaded), "command" and "command drawn" (a new
+        process, from start to exit); "stages_ms" of the drawing pipeline, which overlap; "runtime".
     """
     detector = Detector.load(weights, mode="throughput")
-    model = openvino_model(weights) if detector.runtime.name.startswith("openvino") else None
+    model = openvino_model(weights) if session_backend(detector.runtime.name) is BACKENDS["openvino"] else None
     (item,), _ = collect([video], [], None)
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -145,12 +145,12 @@ def time_video(video: str, weights: str, rounds: int, seconds: float) -> dict[st
 
 
 def network_rate(model: ModelFile | None, detector: Detector, seconds: float) -> float:
-    """Pictures a second of the network alone: OpenVINO's own loop where there is a model for it."""
+    """Images per second of the network alone, by OpenVINO's own queue if `model` is given."""
     return raw_throughput(model, seconds) if model is not None else async_throughput(detector, seconds)
 
 
 def decode(item: Item) -> tuple[int, float]:
-    """How many frames a video has, and the seconds that decoding them to RGB takes."""
+    """Number of frames of a video, and the seconds to decode them to RGB."""
     start = time.perf_counter()
     with VideoFile(item.source) as source:
         frames = sum(1 for _ in source)
@@ -158,17 +158,17 @@ def decode(item: Item) -> tuple[int, float]:
 
 
 def run_pipeline(detector: Detector, item: Item, output: Path | None) -> float:
-    """Seconds of a video through the pipeline, its lines written to a file, annotated copies to a folder or nowhere."""
+    """Seconds of a video through the pipeline, with JSON Lines to a file and annotated copies to `output`, if any."""
     with tempfile.TemporaryFile("w") as file:
         search = Search(confidence=detector.card.default_confidence)
-        progress = Silent()
+        progress = SilentProgress()
         pipeline = Pipeline(detector, search, output, lambda line: print(line, file=file), None, progress)
         pipeline.run([item])
     return pipeline.seconds
 
 
 def time_training(root: Path, split: str, precision: str, steps: int, batch_size: int) -> float:
-    """Training pictures per second of the whole loop, data included, after a warm-up."""
+    """Training throughput in images per second, data loading included, after a warm-up."""
     from pytorch_lightning.callbacks import Callback
 
     from data.datasets.registry import open_dataset
@@ -176,8 +176,8 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
     from detection.training.settings import resolve_settings
     from detection.training.train import train
 
-    class Clock(Callback):
-        """Notes when the warm-up is over and when the last step is."""
+    class StepTimer(Callback):
+        """Records the times of the end of the warm-up and of the last step."""
 
         def __init__(self) -> None:
             self.begin = self.end = 0.0
@@ -191,7 +191,7 @@ def time_training(root: Path, split: str, precision: str, steps: int, batch_size
     settings = resolve_settings("quick", {**overrides, "size_phases": []})
     dataset = open_dataset("voc", root, split)
     held_out = replace(dataset, records=dataset.records[:batch_size])  # training ends with a validation, untimed
-    clock = Clock()
+    clock = StepTimer()
     with tempfile.TemporaryDirectory() as output:
         network = build(settings.network(len(dataset.class_names)))
         train(network, settings, dataset, held_out, Path(output), progress=False, callbacks=[clock])

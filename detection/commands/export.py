@@ -12,6 +12,7 @@ from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser, run
 from data.datasets.registry import dataset_formats, open_dataset
 from data.errors import SettingsError
+from pelee.runtime.backends import FORMATS
 
 if TYPE_CHECKING:
     from pelee.export.calibration import Calibration
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument("--weights", default="pelee-voc", metavar="MODEL", help="a shipped name, a folder or a file")
-    parser.add_argument("--format", choices=("onnx", "openvino", "torchscript"), required=True)
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: NAME-FORMAT[-int8])")
     parser.add_argument("--no-nms", action="store_true", help="detectors: end with scores and boxes of all priors")
     parser.add_argument("--int8", action="store_true", help="quantise, calibrated on pictures of the training's kind")

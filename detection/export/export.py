@@ -26,10 +26,10 @@ def export_detector(
     Args:
         source: the weights; they run in PyTorch, in f32, as the reference.
         folder: where to.
-        form: one of `pelee.export.exporter.FORMATS`.
+        form: one of `pelee.runtime.backends.FORMATS`.
         check: what it is verified on.
-        nms: end the graph in suppression at evaluation's thresholds, see `detection.export.nms_graph`; without, the graph
-            gives scores and boxes as `detection.inference.detection_session.Runtime` describes them.
+        nms: end the graph in suppression at evaluation's thresholds, see `detection.export.nms_graph`; without, the
+            graph gives scores and boxes as `detection.inference.detection_session.DetectionSession` describes them.
         calibration: for int8.
     """
     check_source(source, "detection", check.pictures)

@@ -16,6 +16,7 @@ from detection.evaluation.label_mapping import label_map, relabel
 from detection.inference.detection_session import load_runtime
 from detection.inference.prediction import Prediction
 from pelee.export.calibration import read_inputs
+from pelee.runtime.session import RuntimeOptions
 from weights.store import ModelFile
 
 CONFIDENCE = 0.3  # detections from this score on must agree
@@ -49,8 +50,8 @@ class Check:
 
 def verify(source: ModelFile, made: ModelFile, check: Check, limits: Limits) -> dict[str, Any]:
     """Compare an export with its source and return the report; `WeightsError` where it is outside the limits."""
-    reference = Detector(load_runtime(source, runtime="torch", device="cpu", precision="f32"), source.card)
-    candidate = Detector(load_runtime(made, device="cpu"), made.card)
+    reference = Detector(load_runtime(source, RuntimeOptions("torch", "cpu", "f32")), source.card)
+    candidate = Detector(load_runtime(made, RuntimeOptions(device="cpu")), made.card)
     report: dict[str, Any] = {"runtime": candidate.runtime.name, "reference": reference.runtime.name}
     report |= compare(reference, candidate, check.pictures)
     problems = [

@@ -1,4 +1,4 @@
-"""Where the detector runs. A runtime takes pictures of the network's size and gives scores and boxes."""
+"""Detector session: images of the network's input size -> scores and boxes."""
 
 from concurrent.futures import Future
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import SettingsError, WeightsError
 from pelee.runtime.selection import open_session
-from pelee.runtime.session import Outputs, Session
+from pelee.runtime.session import RawOutputs, RuntimeOptions, Session
 from weights.store import ModelFile
 
 if TYPE_CHECKING:
@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 ScoresAndBoxes = tuple[np.ndarray, np.ndarray]
 
 
-class Runtime(Protocol):
-    """One way of running one model. Calls may come from several threads.
-
-    Attributes:
-        name: runtime, precision and device, such as "openvino int8 CPU".
-        input_size: side of the square pictures that it takes, in pixels.
-        parallel: how many `submit`s it can usefully have in flight: 1 where one already uses the whole machine.
-        batch: how many pictures a `submit` takes best, where more are at hand.
-    """
+class DetectionSession(Protocol):
+    """Session of a detector: as `pelee.runtime.session.Session`, with outputs as scores and boxes."""
 
     name: str
     input_size: int
@@ -37,16 +30,13 @@ class Runtime(Protocol):
         """Run a batch: (N, S, S, 3) uint8 RGB -> scores (N, P, C) float32, 0 to 1, and boxes (N, P, 4) float32 xyxy,
         relative to the input and unclipped.
 
-        A graph that ends in NMS gives what it kept in the same form: P is its number of detections a picture, and
-        each has a score in one class only. To suppress again changes nothing, so its thresholds are bounds.
+        A graph that ends in NMS returns its detections in the same form: P is their number per image, and each has a
+        score in one class only. A second NMS changes nothing, so the graph's thresholds are bounds.
         """
         ...
 
     def submit(self, images: np.ndarray) -> Future[ScoresAndBoxes]:
-        """Start a batch and return at once, or as soon as there is room for it; results come in any order.
-
-        The arrays are the caller's own: no later call changes them. `images` must stay as they are until then.
-        """
+        """Start a batch; see `Session.submit`."""
         ...
 
 
@@ -66,38 +56,26 @@ def at_size(model: ModelFile, size: int) -> ModelFile:
     return replace(model, card=replace(model.card, input_size=size))
 
 
-def load_runtime(
-    model: ModelFile,
-    *,
-    runtime: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    mode: str = "latency",
-    compile: bool = False,
-    size: int | None = None,
-) -> Runtime:
-    """The runtime for a model on this machine, at an input of `size` pixels a side, or of the card's.
-
-    See `pelee.runtime.selection.open_session` for the other arguments and the errors.
-    """
+def load_runtime(model: ModelFile, options: RuntimeOptions | None = None) -> DetectionSession:
+    """Open a detector in the requested runtime; see `pelee.runtime.selection.open_session` for the errors."""
+    options = options or RuntimeOptions()
+    size = options.size
 
     def build() -> "nn.Module":
         from detection.models.inference_model import DetectionGraph
         from detection.models.loading import load_network
 
-        # At another size than the network learnt at its boxes fit the objects' pixels, not their share of the input:
-        # at 224, one trained at 304 (37.2 mAP) had 21.0 with priors of those shares and 33.7 with these.
+        # At other input sizes than that of training, priors keep their size in pixels: a network trained at 304
+        # (37.2 mAP) had 33.7 mAP at 224 this way, and 21.0 with priors that keep their fraction of the input.
         return DetectionGraph(load_network(model), size, in_pixels=True)
 
     opened = model if size is None else at_size(model, size)
-    session = open_session(
-        opened, build, runtime=runtime, device=device, precision=precision, mode=mode, compile=compile
-    )
+    session = open_session(opened, build, options)
     return SessionRuntime(session, len(model.card.class_names))
 
 
 class SessionRuntime:
-    """A `Runtime` from a session of a graph with NMS or without."""
+    """`DetectionSession` of a graph's session of a graph with NMS or without."""
 
     def __init__(self, session: Session, num_classes: int) -> None:
         """Take a session and the number of classes without background."""
@@ -113,9 +91,9 @@ class SessionRuntime:
 
     def submit(self, images: np.ndarray) -> Future[ScoresAndBoxes]:
         result: Future[ScoresAndBoxes] = Future()
-        result.set_running_or_notify_cancel()  # what runs is not taken back
+        result.set_running_or_notify_cancel()  # a running batch is not cancelled
 
-        def finish(done: Future[Outputs]) -> None:
+        def finish(done: Future[RawOutputs]) -> None:
             try:
                 result.set_result(self._scores_and_boxes(done.result()))
             except BaseException as error:
@@ -124,7 +102,7 @@ class SessionRuntime:
         self.session.submit(images).add_done_callback(finish)
         return result
 
-    def _scores_and_boxes(self, outputs: Outputs) -> ScoresAndBoxes:
+    def _scores_and_boxes(self, outputs: RawOutputs) -> ScoresAndBoxes:
         if len(outputs) == 3:
             boxes, best, labels = outputs  # (N, K, 4), (N, K), (N, K) with -1 where nothing is
             self._check_classes(int(labels.max(initial=-1)) + 1, labels.max(initial=-1) < self.num_classes)

@@ -17,20 +17,13 @@ from typing import Any
 
 from data.errors import SettingsError, WeightsError
 from pelee.export.calibration import Calibration
-from pelee.export.formats import write_graph, write_torchscript
 from pelee.export.graph import Graph
 from pelee.models.layers import fuse_conv_bn
+from pelee.runtime.backends import FORMATS, load_function
 from weights.card import CARD_NAME, Card
 from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export, file_sha256
 from weights.store import ModelFile
 
-FORMATS = tuple(SUFFIXES)
-# The libraries whose versions decide what is written.
-LIBRARIES = {
-    "onnx": ("torch", "onnx", "onnxscript"),
-    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
-    "torchscript": ("torch",),
-}
 Verify = Callable[[ModelFile], dict[str, Any]]
 """Compares an export with its source and returns the report; raises `WeightsError` where it is another model."""
 
@@ -49,7 +42,7 @@ def export(
         source: the weights that `graph` was built from.
         graph: what to export.
         folder: where to; it must not exist, be empty, or hold an export that is to be replaced.
-        form: one of `FORMATS`.
+        form: one of `pelee.runtime.backends.FORMATS`.
         verify: the check; its report goes into `export.json`.
         calibration: for int8; without, the model stays f32.
 
@@ -67,10 +60,7 @@ def export(
         metadata = _metadata(source.card, graph)
         path = aside / f"model{SUFFIXES[form]}"
         with _quiet():
-            if form == "torchscript":
-                write_torchscript(path, graph, size, metadata)
-            else:
-                write_graph(path, graph, size, metadata, form, calibration)
+            load_function(FORMATS[form].writer)(path, graph, size, metadata, calibration)
         (aside / CARD_NAME).write_text(source.card.to_json(), encoding="utf-8")
         names = [path, *sorted(other for other in aside.iterdir() if other not in (path, aside / CARD_NAME))]
         made = Export(
@@ -105,8 +95,9 @@ def check_request(folder: Path, form: str, int8: bool) -> None:
     """Raise `SettingsError` for what cannot be written, before the minutes of work."""
     if form not in FORMATS:
         raise SettingsError(f"unknown format {form!r}, expected one of {', '.join(FORMATS)}")
-    if int8 and form == "torchscript":
-        raise SettingsError("torchscript has no int8 here; take openvino or onnx")
+    if int8 and not FORMATS[form].int8:
+        others = " or ".join(name for name, entry in FORMATS.items() if entry.int8)
+        raise SettingsError(f"{form} has no int8 here; take {others}")
     if folder.is_file():
         raise SettingsError(f"{folder} is a file, expected a folder to write to")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / EXPORT_NAME).is_file():
@@ -140,7 +131,7 @@ def _metadata(card: Card, graph: Graph) -> dict[str, str]:
 
 
 def _versions(form: str, int8: bool) -> dict[str, str]:
-    names = (*LIBRARIES[form], *(("nncf",) if int8 else ()))
+    names = (*FORMATS[form].libraries, *(("nncf",) if int8 else ()))
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return {name: importlib.metadata.version(name) for name in ("pelee", *names)}
     return {name: importlib.metadata.version(name) for name in names}

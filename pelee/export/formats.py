@@ -17,22 +17,25 @@ if TYPE_CHECKING:
     import onnx
 
 
-def write_graph(
-    path: Path, graph: Graph, size: int, metadata: dict[str, str], form: str, calibration: Calibration | None
-) -> None:
-    """Write ONNX, or OpenVINO by way of ONNX."""
+def write_onnx(path: Path, graph: Graph, size: int, metadata: dict[str, str], calibration: Calibration | None) -> None:
+    """Write an ONNX file; its tail is appended after quantization and stays f32."""
     import onnx
 
     model = _to_onnx(graph.module, size, graph.outputs)
-    if form == "onnx":
-        if calibration is not None:
-            model = quantize(model, onnx_kept(model), calibration)
-        if graph.onnx_tail is not None:
-            model = graph.onnx_tail(model)
-        onnx.helper.set_model_props(model, metadata)
-        onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, path)
-        return
+    if calibration is not None:
+        model = quantize(model, onnx_kept(model), calibration)
+    if graph.onnx_tail is not None:
+        model = graph.onnx_tail(model)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def write_openvino(
+    path: Path, graph: Graph, size: int, metadata: dict[str, str], calibration: Calibration | None
+) -> None:
+    """Write OpenVINO IR, converted from the ONNX graph."""
+    model = _to_onnx(graph.module, size, graph.outputs)
     if graph.onnx_tail is not None:
         model = graph.onnx_tail(model)
     from pelee.runtime.openvino_session import import_openvino
@@ -52,7 +55,7 @@ def write_graph(
 
 
 def _to_onnx(module: nn.Module, size: int, outputs: Sequence[str]) -> "onnx.ModelProto":
-    """The graph with a free batch; without the exporter's notes, which hold this machine's paths."""
+    """Return the graph with a dynamic batch, without the exporter's metadata, which contains paths of the machine."""
     import onnx
 
     program = torch.onnx.export(
@@ -74,12 +77,16 @@ def _to_onnx(module: nn.Module, size: int, outputs: Sequence[str]) -> "onnx.Mode
     ):
         noted.ClearField("metadata_props")
         noted.ClearField("doc_string")
-    del model.graph.value_info[:]  # inferred again by who needs it
+    del model.graph.value_info[:]  # readers infer it again
     model.graph.name = "pelee"
     return model
 
 
-def write_torchscript(path: Path, graph: Graph, size: int, metadata: dict[str, str]) -> None:
+def write_torchscript(
+    path: Path, graph: Graph, size: int, metadata: dict[str, str], calibration: Calibration | None
+) -> None:
+    """Write a traced graph and its scripted tail; there is no int8."""
+    assert calibration is None
     traced = torch.jit.trace(graph.module, _example(size), check_trace=False)
     if graph.scripted_tail is not None:
         traced = torch.jit.script(_Chain(traced, torch.jit.script(graph.scripted_tail)))
@@ -87,7 +94,7 @@ def write_torchscript(path: Path, graph: Graph, size: int, metadata: dict[str, s
 
 
 class _Chain(nn.Module):
-    """A graph of two outputs and what becomes of them."""
+    """A graph of two outputs and its scripted tail."""
 
     def __init__(self, graph: nn.Module, tail: nn.Module) -> None:
         super().__init__()
@@ -100,4 +107,4 @@ class _Chain(nn.Module):
 
 
 def _example(size: int) -> Tensor:
-    return torch.zeros(2, size, size, 3, dtype=torch.uint8)  # two: a batch of one would be taken for fixed
+    return torch.zeros(2, size, size, 3, dtype=torch.uint8)  # batch 2: the exporter specializes a batch of 1

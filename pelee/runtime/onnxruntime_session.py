@@ -1,12 +1,13 @@
 """A session in ONNX Runtime, on a CPU or on CUDA. Imports no torch."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from data.errors import SettingsError, WeightsError
-from pelee.runtime.session import Outputs
+from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -48,10 +49,10 @@ class OnnxRuntimeSession:
         self._input = self._session.get_inputs()[0].name
         self._workers = ThreadPoolExecutor(self.parallel, thread_name_prefix="onnxruntime")
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: np.ndarray) -> RawOutputs:
         return tuple(self._session.run(None, {self._input: np.ascontiguousarray(images)}))
 
-    def submit(self, images: np.ndarray) -> Future[Outputs]:
+    def submit(self, images: np.ndarray) -> Future[RawOutputs]:
         return self._workers.submit(self, images)
 
 
@@ -64,3 +65,10 @@ def _device(name: str, providers: list[str]) -> str:
             f"device {name!r} is not here for the onnxruntime runtime, expected auto or one of {', '.join(known)}"
         )
     return device
+
+
+def open_backend(
+    export: ModelFile, _build: Callable[[], object], _input_size: int, options: RuntimeOptions
+) -> OnnxRuntimeSession:
+    """Opener of `pelee.runtime.backends`."""
+    return OnnxRuntimeSession(export, device=options.device, precision=options.precision, mode=options.mode)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic_files import atomic_path
+from data.processor import usable_cores
 
 ENTRIES = 8  # kept, the latest used; some 7 MB each for int8, 22 for f32
 DIGEST = hashlib.sha256().digest_size
@@ -45,8 +46,7 @@ def compile_or_load(
     """
     # A processor's instructions, and its cores that this process may use, decide the code, too.
     machine = [core.get_property(device, name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = json.dumps([key, count, size, device, config, machine, cores], sort_keys=True, default=str)
+    facts = json.dumps([key, count, size, device, config, machine, usable_cores()], sort_keys=True, default=str)
     try:
         entry = cache_folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.blob"
     except RuntimeError:  # no home folder

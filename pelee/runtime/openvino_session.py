@@ -1,6 +1,7 @@
 """A session in OpenVINO, the fastest on a CPU. Imports no torch, and reports nothing home."""
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
 from types import ModuleType
@@ -10,7 +11,7 @@ import numpy as np
 
 from data.errors import SettingsError, WeightsError
 from pelee.runtime.openvino_cache import compile_or_load
-from pelee.runtime.session import Outputs
+from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
 _CONVERTER = "openvino.tools.ovc"
@@ -68,14 +69,14 @@ class OpenVinoSession:
         self._request = compiled.create_infer_request()
         self._alone = Lock()  # one at a time uses that request, or makes a queue
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: np.ndarray) -> RawOutputs:
         if len(images) != 1:
             return self.submit(images).result()
         # In the caller's own thread: to hand one picture to another and back costs a third of its time.
         with self._alone:
             return tuple(self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True).values())
 
-    def submit(self, images: np.ndarray) -> Future[Outputs]:
+    def submit(self, images: np.ndarray) -> Future[RawOutputs]:
         images = np.ascontiguousarray(images)
         step = self.batch if len(images) % self.batch == 0 else 1
         with self._alone:
@@ -114,10 +115,10 @@ class _Batch:
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images  # OpenVINO reads from them until the last is done
-        self.future: Future[Outputs] = Future()
+        self.future: Future[RawOutputs] = Future()
         self.future.set_running_or_notify_cancel()  # what runs is not taken back
         self._missing = len(images)
-        self._outputs: Outputs = ()
+        self._outputs: RawOutputs = ()
         self._lock = Lock()
 
     def put(self, start: int, outputs: list[np.ndarray]) -> None:
@@ -154,3 +155,10 @@ def _device(core: Any, name: str) -> str:
             f"{', '.join(core.available_devices)}"
         )
     return wanted
+
+
+def open_backend(
+    export: ModelFile, _build: Callable[[], object], _input_size: int, options: RuntimeOptions
+) -> OpenVinoSession:
+    """Opener of `pelee.runtime.backends`."""
+    return OpenVinoSession(export, device=options.device, precision=options.precision, mode=options.mode)

@@ -1,117 +1,101 @@
-"""Where a network runs, detector or classifier: one session protocol, chosen by what the machine and the model have."""
+"""Selection of the runtime that opens a model: a table of candidates, filtered and ordered."""
 
 import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from data.errors import SettingsError
-from pelee.runtime.session import MODES, PRECISIONS, RUNTIMES, Session
+from pelee.runtime.backends import BACKENDS, FORMATS, Backend, load_function, runtime_names
+from pelee.runtime.session import MODES, PRECISIONS, RuntimeOptions, Session
 from weights.store import ModelFile, find_exports
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-# What each runtime opens, the best first; torch also runs a model's own weights.
-FORMATS = {"openvino": ("openvino", "onnx"), "onnxruntime": ("onnx",), "torch": ("torchscript",)}
-# The extra that brings a runtime; openvino comes with the package.
-EXTRAS = {"openvino": "pelee", "onnxruntime": "'pelee[onnxruntime]'", "torch": "'pelee[train]'"}
+class Candidate(NamedTuple):
+    """A runtime, and the export that it opens; None for the model's own weights."""
+
+    backend: Backend
+    export: ModelFile | None
 
 
 def open_session(
     model: ModelFile,
     build: Callable[[], "nn.Module"],
-    *,
-    runtime: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    mode: str = "latency",
-    compile: bool = False,
+    options: RuntimeOptions | None = None,
 ) -> Session:
-    """Open a model in the runtime asked for, or in the fastest that is here.
+    """Open a model in the requested runtime, or in the fastest one that is installed.
 
-    "auto" takes PyTorch where there is a CUDA device and torch for it; else an export that lies with the model, made
-    from these very weights, int8 before f32; else PyTorch. The way of an export imports no torch.
+    "auto" takes PyTorch if a CUDA device and torch are present; else an export stored with the model and made from the
+    same weights, int8 before f32; else PyTorch. Opening an export in another runtime imports no torch.
 
     Args:
         model: weights, with or without exports in sub-folders, or an export itself.
-        build: makes the torch graph, (N, S, S, 3) uint8 -> tensors; called where PyTorch runs the weights.
-        runtime: one of `RUNTIMES`.
-        device: "auto", "cpu", "cuda", or a name that the runtime knows.
-        precision: one of `PRECISIONS`; bf16 runs an f32 model in bfloat16 arithmetic.
-        mode: "latency" gives one batch all cores, "throughput" shares them among several in flight.
-        compile: let `torch.compile` make the graph faster, which takes a minute; PyTorch only.
+        build: returns the torch graph, (N, S, S, 3) uint8 -> tensors; called where a runtime runs the weights.
+        options: the requested runtime; "auto" in everything by default.
 
     Raises:
-        SettingsError: a runtime, precision or device that is unknown or not here.
+        SettingsError: an unknown or unavailable runtime, precision or device.
         WeightsError: a damaged file.
     """
-    for what, value, known in (
-        ("runtime", runtime, RUNTIMES),
-        ("precision", precision, PRECISIONS),
-        ("mode", mode, MODES),
+    options = options or RuntimeOptions()
+    for name, value, known in (
+        ("runtime", options.runtime, runtime_names()),
+        ("precision", options.precision, PRECISIONS),
+        ("mode", options.mode, MODES),
     ):
         if value not in known:
-            raise SettingsError(f"unknown {what} {value!r}, expected one of {', '.join(known)}")
-    chosen, export = _choose(model, runtime, device.lower(), precision)
-    if compile and (chosen != "torch" or export is not None):
-        raise SettingsError(f"compile is for the torch runtime on a model's own weights, not for {chosen}")
-    if importlib.util.find_spec(chosen) is None:
-        raise SettingsError(f"{chosen} is not installed, and this needs it: pip install {EXTRAS[chosen]}")
-    if chosen == "torch":
-        from pelee.runtime.torch_session import TorchSession, load_torchscript
-
-        graph = build() if export is None else load_torchscript(export)
-        return TorchSession(graph, model.card.input_size, device=device, precision=precision, compile=compile)
-    assert export is not None
-    if chosen == "openvino":
-        from pelee.runtime.openvino_session import OpenVinoSession
-
-        return OpenVinoSession(export, device=device, precision=precision, mode=mode)
-    from pelee.runtime.onnxruntime_session import OnnxRuntimeSession
-
-    return OnnxRuntimeSession(export, device=device, precision=precision, mode=mode)
+            raise SettingsError(f"unknown {name} {value!r}, expected one of {', '.join(known)}")
+    backend, export = select_candidate(model, options.runtime, options.device.lower(), options.precision)
+    if options.compile and (backend.name != "torch" or export is not None):
+        raise SettingsError(f"compile is for the torch runtime on a model's own weights, not for {backend.name}")
+    if not backend.installed:
+        raise SettingsError(f"{backend.name} is not installed, and this needs it: pip install {backend.requirement}")
+    session: Session = load_function(backend.opener)(export, build, model.card.input_size, options)
+    return session
 
 
-def _choose(model: ModelFile, runtime: str, device: str, precision: str) -> tuple[str, ModelFile | None]:
-    """Return the runtime's name and the export that it opens, None for the model's own weights in torch."""
-    named = model.export is not None  # the user named an export, and gets that one or nothing
-    exports = [model] if named else find_exports(model)
+def select_candidate(model: ModelFile, runtime: str, device: str, precision: str) -> Candidate:
+    """Return the best candidate that is installed; the best one of all if none is, so that the error names it."""
+    exports = [model] if model.export is not None else find_exports(model)
+    candidates = list_candidates(model, exports, runtime, precision)
+    weights = [candidate for candidate in candidates if candidate.export is None]
+    if weights and (runtime != "auto" or _wants_cuda(device)):
+        return weights[0]
+    if not candidates:
+        raise SettingsError(_nothing_fits(model, exports, runtime, precision))
+    return next((candidate for candidate in candidates if candidate.backend.installed), candidates[0])
+
+
+def list_candidates(model: ModelFile, exports: list[ModelFile], runtime: str, precision: str) -> list[Candidate]:
+    """Return all combinations of runtime and model that fit the request, the best first.
+
+    Order: each runtime with its native format, in the order of `BACKENDS`; then with foreign formats (an ONNX file's
+    own runtime comes before OpenVINO's reader of it); the model's own weights last. Of each format int8 comes before f32.
+    A named export is the only model, so that its source's weights are no candidate.
+    """
+    backends = [backend for name, backend in BACKENDS.items() if runtime in ("auto", name)]
     fitting = [
-        e
-        for e in exports
-        if e.export is not None
-        and _gives(e.export.precision, precision)
-        and e.export.input_size == model.card.input_size
+        (export, manifest)
+        for export in exports
+        if (manifest := export.export) is not None
+        and _gives(manifest.precision, precision)
+        and manifest.input_size == model.card.input_size
     ]
-    # The first that is installed wins; the first of all where none is, so that the error names it.
-    order = [runtime] if runtime != "auto" else ["openvino", "onnxruntime", "torch"]
-    choices = [
-        (name, export)
-        for name in order
-        for form in FORMATS[name]
-        for export in sorted(fitting, key=lambda e: e.export is not None and e.export.precision != "int8")
-        if export.export is not None and export.export.format == form
+    ranked = [
+        ((rank, order, manifest.precision != "int8"), Candidate(backend, export))
+        for order, backend in enumerate(backends)
+        for rank, form in enumerate(backend.formats)
+        for export, manifest in fitting
+        if manifest.format == form
     ]
-    if runtime == "auto":  # an ONNX file's own runtime comes before OpenVINO's reader of it
-        choices.sort(key=lambda choice: choice[0] == "openvino" and _format(choice[1]) == "onnx")
-    weights = None if named or runtime not in ("auto", "torch") or precision == "int8" else ("torch", None)
-    if weights and (runtime == "torch" or _wants_cuda(device)):
-        return weights
-    installed = [choice for choice in choices if importlib.util.find_spec(choice[0])]
-    if installed:
-        return installed[0]
-    if weights and (importlib.util.find_spec("torch") or not choices):
-        return weights
-    if choices:
-        return choices[0]
-    raise SettingsError(_nothing_fits(model, exports, runtime, precision))
-
-
-def _format(model: ModelFile) -> str:
-    return model.export.format if model.export is not None else ""
+    candidates = [candidate for _, candidate in sorted(ranked, key=lambda item: item[0])]
+    if model.export is None and precision != "int8":
+        candidates += [Candidate(backend, None) for backend in backends if backend.runs_weights]
+    return candidates
 
 
 def _gives(stored: str, wanted: str) -> bool:
@@ -144,8 +128,8 @@ def _nothing_fits(model: ModelFile, exports: list[ModelFile], runtime: str, prec
     size = model.card.input_size
     if exports and all(e.export is not None and e.export.input_size != size for e in exports):
         return f"{model.card.name} has no export for {size} pixels; the torch runtime runs its weights at any size"
-    form = "onnx" if runtime == "onnxruntime" else "openvino"
-    more = " --int8 --calibration DIR" if precision == "int8" else ""
+    form = BACKENDS[runtime].formats[0] if runtime in BACKENDS else next(iter(BACKENDS.values())).formats[0]
+    more = " --int8 --calibration DIR" if precision == "int8" and FORMATS[form].int8 else ""
     return (
         f"{model.card.name} has no export for {wanted} made from its present weights (found: {there}); make one with "
         f"pelee-export --weights {model.card.name} --format {form}{more}, and name its folder"

@@ -1,17 +1,39 @@
 """Inference session protocol."""
 
 from concurrent.futures import Future
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 RuntimeName = Literal["auto", "torch", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16", "int8"]
 Mode = Literal["latency", "throughput"]
-RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 MODES: tuple[str, ...] = get_args(Mode)
-Outputs = tuple[np.ndarray, ...]
+RawOutputs = tuple["np.ndarray", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """Requested way to run a model.
+
+    Attributes:
+        runtime: "auto" or a name of `pelee.runtime.backends.BACKENDS`.
+        device: "auto", "cpu", "cuda", or a name that the runtime knows.
+        precision: one of `PRECISIONS`; bf16 runs an f32 model in bfloat16 arithmetic.
+        mode: "latency" gives one batch all cores, "throughput" shares them among several in flight.
+        compile: apply `torch.compile` to the graph, which takes a minute; PyTorch on a model's own weights only.
+        size: side of the network's input in pixels; None for the card's. Detectors only.
+    """
+
+    runtime: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    mode: str = "latency"
+    compile: bool = False
+    size: int | None = None
 
 
 class Session(Protocol):
@@ -19,9 +41,9 @@ class Session(Protocol):
 
     Attributes:
         name: runtime, precision and device, such as "openvino int8 CPU".
-        input_size: side of the square pictures that it takes, in pixels.
-        parallel: how many `submit`s it can usefully have in flight: 1 where one already uses the whole machine.
-        batch: how many pictures a `submit` takes best, where more are at hand.
+        input_size: side of the square input images, in pixels.
+        parallel: number of `submit`s that are usefully in flight: 1 if one uses the whole machine.
+        batch: number of images that a `submit` runs most efficiently.
     """
 
     name: str
@@ -29,11 +51,11 @@ class Session(Protocol):
     parallel: int
     batch: int
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: "np.ndarray") -> RawOutputs:
         """Run a batch: (N, S, S, 3) uint8 RGB -> the graph's outputs in its order, N first, float32 or int64."""
         ...
 
-    def submit(self, images: np.ndarray) -> Future[Outputs]:
+    def submit(self, images: "np.ndarray") -> Future[RawOutputs]:
         """Start a batch and return at once, or as soon as there is room for it; results come in any order.
 
         The arrays are the caller's own: no later call changes them. `images` must stay as they are until then.

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 
 from data.errors import SettingsError
 from pelee.models.layers import fuse_conv_bn
-from pelee.runtime.session import Outputs
+from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
 CUDA_GRAPHS = 4  # batch sizes that are kept recorded; each holds its own memory
 
 
 class TorchSession:
-    """Runs a graph, (N, S, S, 3) uint8 -> a tensor or several, which it takes over. See `pelee.runtime.session.Session`."""
+    """Session of a torch graph, (N, S, S, 3) uint8 -> one or several tensors. See `pelee.runtime.session.Session`.
+
+    It takes over the graph: moves it, and fuses its batch norms.
+    """
 
     parallel = 1
     batch = 1
@@ -47,7 +50,7 @@ class TorchSession:
         self._lock = Lock()  # the recorded graphs' memory is shared by all calls
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch")
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: np.ndarray) -> RawOutputs:
         batch = torch.from_numpy(np.ascontiguousarray(images))
         with torch.inference_mode(), self._lock:
             if self._recorded is None:
@@ -59,7 +62,7 @@ class TorchSession:
                 for output in (output.cpu() for output in outputs)
             )
 
-    def submit(self, images: np.ndarray) -> Future[Outputs]:
+    def submit(self, images: np.ndarray) -> Future[RawOutputs]:
         return self._worker.submit(self, images)
 
     def _forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -119,3 +122,11 @@ def _device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise SettingsError(f"device {name!r} is not supported, expected auto, cpu or cuda for the torch runtime")
     return device
+
+
+def open_backend(
+    export: ModelFile | None, build: Callable[[], nn.Module], input_size: int, options: RuntimeOptions
+) -> TorchSession:
+    """Opener of `pelee.runtime.backends`: a TorchScript export, or the model's own weights."""
+    graph = build() if export is None else load_torchscript(export)
+    return TorchSession(graph, input_size, device=options.device, precision=options.precision, compile=options.compile)

@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_load_joins_the_card_with_its_runtime(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
     monkeypatch.setattr(
         "detection.inference.detection_session.load_runtime",
-        lambda found, **options: RectangleRuntime() if found is model else None,
+        lambda found, options: RectangleRuntime() if found is model else None,
     )
     assert len(Detector.load("some-model")(picture())) == 1
 
@@ -216,7 +217,7 @@ def test_load_hands_on_where_and_how_to_run(monkeypatch: pytest.MonkeyPatch) -> 
     given: dict[str, object] = {}
     monkeypatch.setattr("weights.store.resolve", lambda name: model)
     monkeypatch.setattr(
-        "detection.inference.detection_session.load_runtime", lambda found, **options: given.update(options)
+        "detection.inference.detection_session.load_runtime", lambda found, options: given.update(asdict(options))
     )
     Detector.load("m")
     usual = {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "latency", "compile": False}

@@ -14,10 +14,11 @@ from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
 from detection.export.export import export_detector
 from detection.export.verification import Check
-from detection.inference.detection_session import Runtime, load_runtime
+from detection.inference.detection_session import DetectionSession, load_runtime
 from detection.inference.nms import KEEP
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
+from pelee.runtime.session import RuntimeOptions
 from tests.support.paths import ROOT
 from tests.support.tiny_detector import PRIORS, SIZE, pictures, save_pictures, save_small
 from weights.store import ModelFile, find_exports, resolve
@@ -67,14 +68,14 @@ def exports(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def reference(model: ModelFile) -> Detector:
-    return Detector(load_runtime(model, runtime="torch", device="cpu"), model.card)
+    return Detector(load_runtime(model, RuntimeOptions(runtime="torch", device="cpu")), model.card)
 
 
 @pytest.mark.parametrize(("kind", "runtime"), RUNTIMES)
 def test_every_runtime_finds_what_torch_finds(
     exports: dict[str, ModelFile], reference: Detector, kind: str, runtime: str
 ) -> None:
-    exported = load_runtime(resolve(exports[kind].path.parent), runtime=runtime, device="cpu")
+    exported = load_runtime(resolve(exports[kind].path.parent), RuntimeOptions(runtime=runtime, device="cpu"))
     assert exported.name.startswith(runtime) and exported.input_size == SIZE
     detector = Detector(exported, exports[kind].card)
     for count in (1, 3):  # the batch is free
@@ -89,7 +90,7 @@ def test_every_runtime_finds_what_torch_finds(
 @pytest.mark.parametrize("kind", [kind for kind, nms in KINDS.items() if not nms])
 def test_without_nms_the_raw_answers_agree(exports: dict[str, ModelFile], reference: Detector, kind: str) -> None:
     images = pictures(2)
-    scores, boxes = load_runtime(exports[kind], device="cpu")(images)
+    scores, boxes = load_runtime(exports[kind], RuntimeOptions(device="cpu"))(images)
     assert scores.shape == (2, PRIORS, 3) and boxes.shape == (2, PRIORS, 4)
     for ours, theirs in zip((scores, boxes), reference.runtime(images), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -99,7 +100,7 @@ def test_without_nms_the_raw_answers_agree(exports: dict[str, ModelFile], refere
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
 def test_many_in_flight(exports: dict[str, ModelFile], kind: str, runtime: str, mode: str) -> None:
     """More requests than the runtime has room for: each gets its own answer, which no later one overwrites."""
-    session: Runtime = load_runtime(exports[kind], runtime=runtime, device="cpu", mode=mode)
+    session: DetectionSession = load_runtime(exports[kind], RuntimeOptions(runtime=runtime, device="cpu", mode=mode))
     assert session.parallel >= 1
     batches = [pictures(count) for count in (1, 2, 3, 4, 1, 2)]
     futures = [session.submit(images) for images in batches]
@@ -111,7 +112,7 @@ def test_many_in_flight(exports: dict[str, ModelFile], kind: str, runtime: str, 
 
 
 def test_lower_thresholds_than_the_baked_ones_find_no_more(exports: dict[str, ModelFile], reference: Detector) -> None:
-    detector = Detector(load_runtime(exports["onnx"], device="cpu"), exports["onnx"].card)
+    detector = Detector(load_runtime(exports["onnx"], RuntimeOptions(device="cpu")), exports["onnx"].card)
     (image,) = pictures(1)
     strict, loose = (detector(image, confidence=c, iou=i) for c, i in ((0.4, 0.2), (0.0, 0.9)))
     assert len(strict) == len(reference(image, confidence=0.4, iou=0.2)) < len(loose)
@@ -177,7 +178,7 @@ def test_damaged_exports_are_refused(exports: dict[str, ModelFile], tmp_path: Pa
         path = folder / exports[kind].path.name
         path.write_bytes(path.read_bytes()[:-1] + b"?")
         with pytest.raises(WeightsError, match="SHA-256 is"):
-            load_runtime(resolve(folder), runtime=runtime, device="cpu")
+            load_runtime(resolve(folder), RuntimeOptions(runtime=runtime, device="cpu"))
 
 
 def test_a_model_of_other_classes(exports: dict[str, ModelFile], tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_model_of_other_classes(exports: dict[str, ModelFile], tmp_path: Path)
     card = json.loads((folder / "card.json").read_text()) | {"class_names": ["a", "b"]}
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match="scores of 3 classes, its card names 2"):
-        load_runtime(resolve(folder), device="cpu")(pictures(1))
+        load_runtime(resolve(folder), RuntimeOptions(device="cpu"))(pictures(1))
 
 
 def test_devices_and_precisions_that_are_not_here(
@@ -194,13 +195,13 @@ def test_devices_and_precisions_that_are_not_here(
 ) -> None:
     for kind, runtime in (("openvino", "openvino"), ("onnx", "onnxruntime")):
         with pytest.raises(SettingsError, match=f"device 'npu7' is not here for the {runtime} runtime"):
-            load_runtime(exports[kind], runtime=runtime, device="npu7")
+            load_runtime(exports[kind], RuntimeOptions(runtime=runtime, device="npu7"))
     with pytest.raises(SettingsError, match="onnxruntime runs no bf16"):
-        load_runtime(exports["onnx"], runtime="onnxruntime", precision="bf16")
+        load_runtime(exports["onnx"], RuntimeOptions(runtime="onnxruntime", precision="bf16"))
     core = type("Core", (), {"available_devices": ["CPU"], "get_property": lambda *_: ["FP32", "INT8"]})
     monkeypatch.setattr(import_openvino(), "Core", core)
     with pytest.raises(SettingsError, match="CPU has no bfloat16 instructions; take f32 or int8"):
-        load_runtime(exports["openvino"], precision="bf16")
+        load_runtime(exports["openvino"], RuntimeOptions(precision="bf16"))
 
 
 def test_int8(
@@ -217,7 +218,7 @@ def test_int8(
     assert made.export is not None and made.export.precision == "int8"
     assert made.export.settings == {"calibration": {"source": photos.name, "pictures": 6}}
     assert [found.path for found in find_exports(source)] == [made.path]
-    runtime = load_runtime(source, device="cpu")
+    runtime = load_runtime(source, RuntimeOptions(device="cpu"))
     assert runtime.name == "openvino int8 CPU"
     for rough, exact in zip(runtime(pictures(2)), reference.runtime(pictures(2)), strict=True):
         assert 0 < np.abs(rough - exact).max() < 0.15
@@ -241,7 +242,7 @@ def test_int8_in_onnx(
     scaled_back = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     assert sum(node.op_type == "Conv" and node.input[1] not in scaled_back for node in nodes) == 12
     for runtime in ("onnxruntime", "openvino"):
-        session = load_runtime(made, runtime=runtime, device="cpu")
+        session = load_runtime(made, RuntimeOptions(runtime=runtime, device="cpu"))
         assert session.name.startswith(f"{runtime} int8")
         for rough, exact in zip(session(pictures(3)), reference.runtime(pictures(3)), strict=True):
             assert 0 < np.abs(rough - exact).max() < 0.15

@@ -7,10 +7,11 @@ from torch import nn
 
 from data.errors import SettingsError
 from detection.detector import Detector
-from detection.inference.detection_session import Runtime, load_runtime
+from detection.inference.detection_session import DetectionSession, load_runtime
 from detection.inference.nms import postprocess
 from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network
+from pelee.runtime.session import RuntimeOptions
 from pelee.runtime.torch_session import TorchSession
 from tests.support.tiny_detector import PRIORS, SIZE, pictures, save_small
 from weights.store import ModelFile
@@ -22,11 +23,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 
 
 @pytest.fixture(scope="module")
-def runtime(model: ModelFile) -> Runtime:
-    return load_runtime(model, runtime="torch", device="cpu")
+def runtime(model: ModelFile) -> DetectionSession:
+    return load_runtime(model, RuntimeOptions(runtime="torch", device="cpu"))
 
 
-def test_runtime_gives_the_networks_answer(model: ModelFile, runtime: Runtime) -> None:
+def test_runtime_gives_the_networks_answer(model: ModelFile, runtime: DetectionSession) -> None:
     images = pictures(3)
     scores, boxes = runtime(images)
     with torch.no_grad():
@@ -35,7 +36,7 @@ def test_runtime_gives_the_networks_answer(model: ModelFile, runtime: Runtime) -
     np.testing.assert_allclose(boxes, expected_boxes, atol=1e-4)
 
 
-def test_runtime_contract(runtime: Runtime) -> None:
+def test_runtime_contract(runtime: DetectionSession) -> None:
     assert (runtime.input_size, runtime.parallel, runtime.name) == (SIZE, 1, "torch f32 cpu")
     for count in (1, 2):
         scores, boxes = runtime(pictures(count))
@@ -44,7 +45,7 @@ def test_runtime_contract(runtime: Runtime) -> None:
         assert scores.min() >= 0 and scores.max() <= 1
 
 
-def test_a_batch_is_its_pictures(runtime: Runtime) -> None:
+def test_a_batch_is_its_pictures(runtime: DetectionSession) -> None:
     images = pictures(2)
     together = runtime(images)
     for index in range(2):
@@ -52,7 +53,7 @@ def test_a_batch_is_its_pictures(runtime: Runtime) -> None:
             np.testing.assert_allclose(whole[index], alone[0], atol=1e-4)
 
 
-def test_runtime_takes_views_and_leaves_them_alone(runtime: Runtime) -> None:
+def test_runtime_takes_views_and_leaves_them_alone(runtime: DetectionSession) -> None:
     images = pictures(1)
     before = images.copy()
     flipped = images[:, :, ::-1]  # negative strides, which torch does not take
@@ -61,7 +62,7 @@ def test_runtime_takes_views_and_leaves_them_alone(runtime: Runtime) -> None:
     assert np.array_equal(images, before)
 
 
-def test_submitted_results_are_the_callers_own(runtime: Runtime) -> None:
+def test_submitted_results_are_the_callers_own(runtime: DetectionSession) -> None:
     batches = [pictures(count) for count in (1, 2, 3)]
     futures = [runtime.submit(images) for images in batches]
     for images, future in zip(batches, futures, strict=True):
@@ -69,7 +70,7 @@ def test_submitted_results_are_the_callers_own(runtime: Runtime) -> None:
             np.testing.assert_allclose(early, late, atol=1e-5)
 
 
-def test_an_error_reaches_who_waits_for_it(runtime: Runtime) -> None:
+def test_an_error_reaches_who_waits_for_it(runtime: DetectionSession) -> None:
     with pytest.raises(RuntimeError):
         runtime.submit(np.zeros((1, SIZE, SIZE, 4), np.uint8)).result(60)
 
@@ -80,8 +81,8 @@ def test_runtime_runs_fused(model: ModelFile) -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in session.graph.modules())
 
 
-def test_bfloat16_is_near_and_gives_float32(model: ModelFile, runtime: Runtime) -> None:
-    half = load_runtime(model, runtime="torch", device="cpu", precision="bf16")
+def test_bfloat16_is_near_and_gives_float32(model: ModelFile, runtime: DetectionSession) -> None:
+    half = load_runtime(model, RuntimeOptions(runtime="torch", device="cpu", precision="bf16"))
     assert half.name == "torch bf16 cpu"
     for rough, exact in zip(half(pictures(1)), runtime(pictures(1)), strict=True):
         assert rough.dtype == np.float32
@@ -97,10 +98,10 @@ def test_devices_that_are_not_here(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match=message):
-        load_runtime(model, runtime="torch", device=device)
+        load_runtime(model, RuntimeOptions(runtime="torch", device=device))
 
 
-def test_detector_from_a_folder(model: ModelFile, runtime: Runtime) -> None:
+def test_detector_from_a_folder(model: ModelFile, runtime: DetectionSession) -> None:
     """The whole way: a folder's name, a picture of another shape, boxes in its pixels."""
     detector = Detector.load(model.path.parent)
     picture = np.random.default_rng(0).integers(0, 256, (50, 120, 3), dtype=np.uint8)

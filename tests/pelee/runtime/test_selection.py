@@ -4,9 +4,12 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import pelee.runtime.selection
 from data.errors import SettingsError
+from pelee.runtime.selection import open_session
+from pelee.runtime.session import RuntimeOptions
 from weights.card import Card
 from weights.export_manifest import SUFFIXES, Export
 from weights.store import ModelFile
@@ -34,10 +37,15 @@ def choose(
     monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: list(exports))
     monkeypatch.setattr(pelee.runtime.selection, "_wants_cuda", lambda name: cuda or name.startswith("cuda"))
     model = exports[0] if named else ModelFile(CARD, Path("model.safetensors"))
-    name, chosen = pelee.runtime.selection._choose(model, runtime, device, precision)
+    backend, chosen = pelee.runtime.selection.select_candidate(model, runtime, device, precision)
+    name = backend.name
     if chosen is None or chosen.export is None:
         return f"{name} weights"
     return f"{name} {chosen.export.format} {chosen.export.precision}"
+
+
+def build_nothing() -> nn.Module:
+    raise AssertionError("no graph is built here")
 
 
 OPENVINO, INT8, ONNX, SCRIPT = export("openvino"), export("openvino", "int8"), export("onnx"), export("torchscript")
@@ -108,16 +116,16 @@ def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, installed: str, 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed.split() else None)
     monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: [OPENVINO, ONNX])
     with pytest.raises(SettingsError, match=message):
-        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m.safetensors")), lambda: None, runtime=runtime)  # type: ignore[arg-type, return-value]
+        open_session(ModelFile(CARD, Path("m.safetensors")), lambda: None, RuntimeOptions(runtime=runtime))  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("name", ["runtime", "precision", "mode"])
 def test_words_that_mean_nothing(name: str) -> None:
     with pytest.raises(SettingsError, match=f"unknown {name} 'quick', expected one of"):
-        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m")), lambda: None, **{name: "quick"})  # type: ignore[arg-type, return-value]
+        open_session(ModelFile(CARD, Path("m")), lambda: None, RuntimeOptions(**{name: "quick"}))  # type: ignore[arg-type, return-value]
 
 
 def test_compile_is_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pelee.runtime.selection, "find_exports", lambda model: [OPENVINO])
     with pytest.raises(SettingsError, match="compile is for the torch runtime"):
-        pelee.runtime.selection.open_session(ModelFile(CARD, Path("m")), lambda: None, compile=True, device="cpu")  # type: ignore[arg-type, return-value]
+        open_session(ModelFile(CARD, Path("m")), lambda: None, RuntimeOptions(compile=True, device="cpu"))  # type: ignore[arg-type, return-value]
