@@ -39,7 +39,8 @@ class ClassifierModule(pl.LightningModule):
             `pretrained_lr` apply.
 
     Raises:
-        SettingsError: a teacher for a network without a linear layer, or what `pelee.training.finetuning.partition_parameters` raises.
+        SettingsError: a teacher for a network without a linear layer, or see
+            `pelee.training.finetuning.partition_parameters`.
     """
 
     def __init__(
@@ -215,8 +216,8 @@ def train(
 
     Raises:
         DatasetError: the splits have different classes.
-        SettingsError: a batch too small for batch norm, nothing to resume, an earlier run in `output`, other settings than
-            the resumed run's, or see `ClassifierModule`.
+        SettingsError: a batch too small for batch norm, nothing to resume, an earlier run in `output`, other settings
+            than the resumed run's, or see `ClassifierModule`.
         KeyboardInterrupt: ctrl-C.
     """
     names, others = train_set.dataset.class_names, val_set.dataset.class_names
