@@ -32,7 +32,6 @@ EXTRAS = {
     "onnxruntime": "onnxruntime",
     "fastapi": "serve",
     "prometheus_client": "serve",
-    "pydantic_settings": "serve",
     "python_multipart": "serve",
     "starlette": "serve",
     "uvicorn": "serve",

@@ -1,26 +1,37 @@
-"""Settings of the service, from environment variables (PELEE_...) and the flags of `pelee-serve`."""
+"""Settings of the service, from environment variables (PELEE_...) and the flags of `pelee-serve`.
+
+A plain dataclass, so that `pelee-serve --help` imports no pydantic; `load_settings` validates with it.
+"""
 
 import os
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, ClassVar, Literal
 
 from data.errors import SettingsError
 from pelee.runtime.session import Mode, Precision, RuntimeName
 
-
-def _split(value: Any) -> Any:
-    """`a,b` from the environment -> ["a", "b"]."""
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+ENVIRONMENT_PREFIX = "PELEE_"
+LISTS = ("models", "api_keys", "cors_origins")
+KEY_LENGTH = 16  # minimum number of characters of an API key
 
 
-class ServeSettings(BaseSettings):
+class Bounds:
+    """Constraint of a field as pydantic-core names it: gt, ge, le, min_length."""
+
+    def __init__(self, **limits: float) -> None:
+        """Set the limits."""
+        self.limits = limits
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return the type's schema with the limits."""
+        return handler(source) | self.limits
+
+
+Seconds = Annotated[float, Bounds(gt=0, le=3600)]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
     """Settings of the service.
 
     Each is a flag of `pelee-serve` and an environment variable: its name in capitals after PELEE_, lists separated by
@@ -53,39 +64,32 @@ class ServeSettings(BaseSettings):
         log_level: level of the JSON log on stderr
     """
 
-    model_config = SettingsConfigDict(env_prefix="PELEE_", frozen=True, extra="forbid", env_ignore_empty=True)
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    models: Annotated[Names, Field(min_length=1)] = ("pelee-voc", "peleenet-tiny-imagenet")
+    port: Annotated[int, Bounds(ge=0, le=65535)] = 8000
+    models: Annotated[tuple[str, ...], Bounds(min_length=1)] = ("pelee-voc", "peleenet-tiny-imagenet")
     runtime: RuntimeName = "auto"
     device: str = "auto"
     precision: Precision = "auto"
     mode: Mode | Literal["auto"] = "auto"
-    api_keys: Secrets = ()
-    cors_origins: Names = ()
-    max_body_mb: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    max_megapixels: Annotated[float, Field(gt=0, le=89)] = 25.0
-    max_files: Annotated[int, Field(ge=1, le=100)] = 16
-    max_buffered_mb: Annotated[float, Field(gt=0)] = 256.0
-    queue_size: Annotated[int, Field(ge=1, le=10_000)] = 64
-    batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    decode_threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    cors_origins: tuple[str, ...] = ()
+    max_body_mb: Annotated[float, Bounds(gt=0, le=1000)] = 10.0
+    max_megapixels: Annotated[float, Bounds(gt=0, le=89)] = 25.0
+    max_files: Annotated[int, Bounds(ge=1, le=100)] = 16
+    max_buffered_mb: Annotated[float, Bounds(gt=0)] = 256.0
+    queue_size: Annotated[int, Bounds(ge=1, le=10_000)] = 64
+    batch_size: Annotated[int, Bounds(ge=1, le=256)] | None = None
+    batch_wait_ms: Annotated[float, Bounds(ge=0, le=1000)] = 1.0
+    decode_threads: Annotated[int, Bounds(ge=1, le=256)] | None = None
     deadline_s: Seconds = 3.0
     body_timeout_s: Seconds = 20.0
     header_timeout_s: Seconds = 10.0
     grace_s: Seconds = 10.0
-    max_connections: Annotated[int, Field(ge=1)] = 2000
-    max_websockets: Annotated[int, Field(ge=0)] = 32
+    max_connections: Annotated[int, Bounds(ge=1)] = 2000
+    max_websockets: Annotated[int, Bounds(ge=0)] = 32
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @field_validator("api_keys")
-    @classmethod
-    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key.get_secret_value()) < 16 for key in keys):
-            raise ValueError("a key is shorter than 16 characters; make one with: openssl rand -hex 16")
-        return keys
 
     @property
     def max_body(self) -> int:
@@ -117,17 +121,38 @@ class ServeSettings(BaseSettings):
 
     def redacted(self) -> dict[str, Any]:
         """All settings as plain values, without secrets: of the API keys only their number."""
-        return self.model_dump(mode="json") | {"api_keys": len(self.api_keys)}
+        return asdict(self) | {"api_keys": len(self.api_keys)}
 
 
 def load_settings(**flags: Any) -> ServeSettings:
     """Read the settings from the environment, overridden by `flags`. Raises `SettingsError`: one line, no secret."""
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        return ServeSettings(**flags)
+        settings = TypeAdapter(ServeSettings).validate_python(_environment() | flags)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        where = f"--{name.replace('_', '-')}" if name in flags else f"PELEE_{name.upper()}"
-        raise SettingsError(f"{where}: {first['msg']}") from None
-    except ValueError as error:  # an environment variable that cannot be parsed at all
-        raise SettingsError(str(error).splitlines()[0]) from None
+        name = str(first["loc"][0])
+        raise SettingsError(f"{_origin(name, flags)}: {first['msg']}") from None
+    if any(len(key) < KEY_LENGTH for key in settings.api_keys):
+        raise SettingsError(
+            f"{_origin('api_keys', flags)}: a key is shorter than {KEY_LENGTH} characters; "
+            "make one with: openssl rand -hex 16"
+        )
+    return settings
+
+
+def _environment() -> dict[str, Any]:
+    """Values of the variables that are set and not empty; lists are split at commas."""
+    values: dict[str, Any] = {}
+    for one in fields(ServeSettings):
+        if text := os.environ.get(f"{ENVIRONMENT_PREFIX}{one.name.upper()}"):
+            values[one.name] = [part.strip() for part in text.split(",") if part.strip()] if one.name in LISTS else text
+    return values
+
+
+def _origin(name: str, flags: dict[str, Any]) -> str:
+    """Flag or environment variable that gave a setting."""
+    if name not in flags:
+        return f"{ENVIRONMENT_PREFIX}{name.upper()}"
+    return "--model" if name == "models" else f"--{name.replace('_', '-')}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from data.errors import SettingsError
+from pelee.runtime.backends import session_backend
 from serve.errors import ServiceError
 from serve.settings import ServeSettings
 from weights.card import Card
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 TASKS = ("detection", "classification")
-DEFAULT_BATCH_SIZE = 8  # images, in a runtime where a batch is faster than its images one by one
+DEFAULT_BATCH_SIZE = 8  # images, of a session whose runtime is not registered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +88,8 @@ def load_model(given: str, name: str, settings: ServeSettings) -> ServedModel:
     low_latency_session = session if session.parallel == 1 else None
     if settings.mode == "auto" and session.parallel > 1:
         _, low_latency_session = _open(given, settings, "latency")
-    batch = settings.batch_size or (1 if session.name.startswith("openvino") else DEFAULT_BATCH_SIZE)
+    backend = session_backend(session.name)
+    batch = settings.batch_size or (DEFAULT_BATCH_SIZE if backend is None else backend.service_batch)
     return ServedModel(name, card, session, batch, low_latency_session)
 
 

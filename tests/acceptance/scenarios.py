@@ -165,7 +165,7 @@ def at(ordered: Sequence[float], share: float) -> float:
 
 
 def _settings(flags: Sequence[str]) -> "ServeSettings":
-    from serve.commands.serve import build_parser
+    from serve.commands.serve import parse_flags
     from serve.settings import load_settings
 
-    return load_settings(**vars(build_parser().parse_args(flags)))
+    return load_settings(**parse_flags(flags))

@@ -481,7 +481,7 @@ def test_the_recipes_are_those_that_ship():
 def test_the_settings_of_the_service_have_these_defaults():
     from serve.settings import ServeSettings
 
-    fields = ServeSettings.model_fields
+    fields = ServeSettings.__dataclass_fields__
     _, *table = rows(ROOT / "docs" / "serve.md", "Settings")
     for cells in table:
         given = [flag.removeprefix("--").replace("-", "_") for flag in names_in(cells[:1]) if flag.startswith("--")]
