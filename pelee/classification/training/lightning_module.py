@@ -180,8 +180,10 @@ class ClassifierModule(pl.LightningModule):
         check_resumed(with_current_names(checkpoint["settings"]), self.settings, RESUMABLE)
         if checkpoint["class_names"] != list(self.train_set.dataset.class_names):
             raise SettingsError("the run was begun with other classes than the dataset has; begin another")
-        if ("student_head.weight" in checkpoint["state_dict"]) != (self.student_head is not None):
-            raise SettingsError("the run was begun with a teacher or without one, and must go on so; begin another")
+        had_teacher = "student_head.weight" in checkpoint["state_dict"]
+        if had_teacher != (self.student_head is not None):
+            how = "with" if had_teacher else "without"
+            raise SettingsError(f"the run was begun {how} a teacher; resume it {how} a teacher, or begin another")
 
     # Optimization
 

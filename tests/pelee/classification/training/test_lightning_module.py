@@ -107,7 +107,7 @@ def test_checkpoint_of_another_kind_of_run_is_refused(sets: Sets, tmp_path: Path
     with pytest.raises(SettingsError, match="begun with other classes"):
         module.on_load_checkpoint(checkpoint | {"class_names": ["cat", "dog"]})
     taught = ClassifierModule(SmallNet(), module.settings, *sets, taught=torch.zeros(12, 5))
-    with pytest.raises(SettingsError, match="with a teacher or without one"):
+    with pytest.raises(SettingsError, match="begun without a teacher; resume it without"):
         taught.on_load_checkpoint(checkpoint)
     checkpoint["settings"]["lr"] = 0.5
     with pytest.raises(SettingsError, match=r"lr 0\.5"):
