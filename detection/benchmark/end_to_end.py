@@ -20,8 +20,8 @@ from detection.video.video_file import VideoFile
 from pelee.runtime.backends import BACKENDS, session_backend
 from weights.store import ModelFile
 
-# pelee-detect, with its peak memory in KiB as the last line on stderr. On Linux, VmHWM is read: the values of `getrusage`
-# and `wait4` include the memory of the parent before exec.
+# pelee-detect, with its peak memory in KiB as the last line on stderr. On Linux, VmHWM is read: the values of
+# `getrusage` and `wait4` include the memory of the parent before exec.
 COMMAND = """
 import resource, sys
 from detection.commands.detect import main

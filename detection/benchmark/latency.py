@@ -1,4 +1,4 @@
-"""How fast networks are beside each other: the same pictures through each, in turns, so that drift hits all alike."""
+"""Latency and throughput of detectors on the same images, in interleaved rounds so that drift affects all equally."""
 
 import time
 from collections import deque
@@ -18,25 +18,25 @@ from detection.inference.options import Search
 from detection.inference.stage_timer import StageTimer
 from weights.store import ModelFile, find_exports, resolve
 
-WARMUP_CALLS = 5  # calls before the first that counts
-PAUSE = 0.3  # seconds between cases: threads of the one before wait for more work at full speed for up to 0.2
-ROUND_WARMUP_CALLS = 2  # calls that do not count at the begin of each round: another network was in the caches
+WARMUP_CALLS = 5  # untimed calls before the first round
+PAUSE = 0.3  # seconds between cases: idle threads of the previous runtime spin for up to 0.2
+ROUND_WARMUP_CALLS = 2  # untimed calls at the start of each round: the caches hold another network
 ROUNDS = 5
 SECONDS = 2.0  # of full load a round
 
 
 @dataclass(eq=False)
 class BenchmarkCase:
-    """One way from pictures in memory to their boxes.
+    """A detector to time, from images in memory to boxes.
 
     Attributes:
-        name: what runs it, such as "openvino int8 CPU".
-        batch: pictures a call.
-        call: takes as many (H, W, 3) uint8 RGB pictures, and finds boxes.
-        detector: of ours, whose timer tells the stages; None for others.
-        choice: weights, runtime, device and precision that give it; None for others.
-        times: seconds of each call that counts.
-        rates: pictures a second with as many in flight as it takes, a number a round.
+        name: runtime, precision and device, such as "openvino int8 CPU".
+        batch: images per call.
+        call: detects in `batch` (H, W, 3) uint8 RGB images.
+        detector: with a stage timer; None for baselines.
+        choice: weights, runtime, device and precision; None for baselines.
+        times: seconds of each timed call.
+        rates: images per second with several requests in flight, one value per round.
     """
 
     name: str
@@ -48,17 +48,17 @@ class BenchmarkCase:
     rates: list[float] = field(default_factory=list)
 
     def flags(self) -> list[str]:
-        """Flags of `pelee-detect` that run the same."""
+        """Flags of `pelee-detect` for the same runtime."""
         return [word for name, value in (self.choice or {}).items() for word in (f"--{name}", value)]
 
     def load(self, mode: str) -> Detector:
-        """One of ours again, in another mode."""
+        """Load the same detector in another mode."""
         choice = dict(self.choice or {})
         name = choice.pop("weights")
         return Detector.load(name, **choice, mode=mode)  # type: ignore[arg-type]
 
     def row(self) -> dict[str, Any]:
-        """What was measured, as plain values: milliseconds a call (`p50_ms`, `p95_ms`) and of its stages."""
+        """Results as plain values: milliseconds per call (`p50_ms`, `p95_ms`) and per stage."""
         milliseconds = 1000 * np.array(self.times)
         row: dict[str, Any] = {
             "name": self.name,
@@ -81,7 +81,7 @@ def own_cases(
     device: str,
     batches: Sequence[int],
 ) -> tuple[list[BenchmarkCase], list[str]]:
-    """Every runtime and precision that one of the models has, at every batch size; a line for each that is absent."""
+    """Cases of all available runtimes, precisions and batch sizes, and a line for each that is absent."""
     cases: dict[tuple[str, int], BenchmarkCase] = {}
     absent = []
     for runtime in runtimes:
@@ -96,7 +96,7 @@ def own_cases(
                     continue
                 for batch in batches:
                     name = detector.runtime.name
-                    # A timer of its own for each: the runtime, which is large, is shared.
+                    # A timer per case; the runtime, which is large, is shared.
                     own = Detector(detector.runtime, detector.card)
                     cases.setdefault((name, batch), BenchmarkCase(name, batch, _finder(own), own, choice))
                 reason = ""
@@ -134,7 +134,7 @@ def time_calls(cases: Sequence[BenchmarkCase], images: Sequence[np.ndarray], rep
 
 
 def time_in_flight(cases: Sequence[BenchmarkCase], seconds: float) -> None:
-    """Measure each of our cases at batch 1 with several pictures in flight, the bare network, in rounds."""
+    """Measure the throughput of the network alone with several requests in flight, for each own case of batch 1."""
     loaded = [(one, one.load("throughput")) for one in cases if one.choice is not None and one.batch == 1]
     for _ in range(ROUNDS):
         for case, detector in loaded:
@@ -143,7 +143,7 @@ def time_in_flight(cases: Sequence[BenchmarkCase], seconds: float) -> None:
 
 
 def async_throughput(detector: Detector, seconds: float) -> float:
-    """Pictures a second of a detector's bare network, kept full with as many a call as it takes best."""
+    """Images per second of a detector's network alone, with asynchronous requests of its preferred batch size."""
     runtime = detector.runtime
     shape = (runtime.batch, runtime.input_size, runtime.input_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -162,9 +162,9 @@ def async_throughput(detector: Detector, seconds: float) -> float:
 
 
 def raw_throughput(model: ModelFile, seconds: float) -> float:
-    """Pictures a second of an OpenVINO model alone, as `benchmark_app -hint throughput -infer_precision f32` has it.
+    """Images per second of an OpenVINO model alone, as `benchmark_app -hint throughput -infer_precision f32` measures.
 
-    OpenVINO's own asynchronous queue, inputs set once, outputs never looked at.
+    Uses OpenVINO's asynchronous queue; inputs are set once and outputs are not read.
     """
     from pelee.runtime.openvino_session import import_openvino
 
@@ -188,7 +188,7 @@ def raw_throughput(model: ModelFile, seconds: float) -> float:
 
 
 def openvino_model(name: str) -> ModelFile | None:
-    """The OpenVINO export that a detector takes by default, None where there is none."""
+    """OpenVINO export that a detector uses by default, or None."""
     model = resolve(name)
     found = [model] if model.export is not None else find_exports(model)
     fitting = [one for one in found if one.export is not None and one.export.format == "openvino"]
@@ -196,9 +196,9 @@ def openvino_model(name: str) -> ModelFile | None:
 
 
 def time_nms(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> dict[str, float]:
-    """Milliseconds of postprocessing a picture: the median at the card's threshold, and the worst picture's at 0.01.
+    """Postprocessing time per image in ms: median at the card's threshold, and the slowest image at 0.01.
 
-    The worst is the picture whose median over `repeats` is the highest.
+    The slowest is the image of the largest median over `repeats`.
     """
     defaults = Search(confidence=detector.card.default_confidence)
     found: dict[str, list[float]] = {"default": [], "at_0.01": []}
@@ -214,7 +214,7 @@ def time_nms(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> 
 
 
 def measure_map(detector: Detector, dataset: str, root: Path, split: str) -> dict[str, float]:
-    """VOC's 11-point mAP and COCO's AP of a detector on a split, in per cent."""
+    """VOC's 11-point mAP and COCO's AP of a detector on a split, in percent."""
     from data.datasets.registry import open_dataset
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import label_map, relabel
@@ -226,10 +226,10 @@ def measure_map(detector: Detector, dataset: str, root: Path, split: str) -> dic
 
 
 def _part(images: Sequence[np.ndarray], batch: int, number: int) -> list[np.ndarray]:
-    """The pictures of one call; calls go through all of them in turn."""
+    """Images of one call; successive calls cycle through all images."""
     return [images[(number * batch + index) % len(images)] for index in range(batch)]
 
 
 def _share(repeats: int, number: int) -> int:
-    """How many of `repeats` calls fall into a round."""
+    """Number of the `repeats` calls that belong to a round."""
     return repeats * (number + 1) // ROUNDS - repeats * number // ROUNDS

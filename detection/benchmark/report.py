@@ -9,13 +9,14 @@ from typing import Any
 
 from data.atomic_files import atomic_path
 from data.errors import SettingsError
+from data.processor import usable_cores
 
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
-PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # those whose speed is measured
+PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # the packages that determine speed
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, cores, system, versions, and how busy the machine was when it was asked."""
+    """Processor, cores, system, versions, and the current load of the machine."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -24,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
             continue
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,
@@ -33,7 +34,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, with family and model where the name says little (as a cloud's machines do)."""
+    """Processor name, with family and model where available (the names of cloud machines are generic)."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -44,7 +45,7 @@ def _processor() -> str:
 
 
 def to_markdown(result: dict[str, Any]) -> str:
-    """The whole result as text."""
+    """Markdown report of a benchmark result."""
     parts = [_machine(result["machine"], result["settings"])]
     if result["networks"]:
         parts.append(_networks(result["networks"]))
@@ -74,8 +75,8 @@ def to_markdown(result: dict[str, Any]) -> str:
 def write_between(path: Path, text: str) -> None:
     """Replace the text between the two marks of a Markdown file; errors as `split_at_marks`."""
     before, after = split_at_marks(path)
-    with atomic_path(path) as aside:
-        aside.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{text.strip()}\n{END}{after}", encoding="utf-8")
 
 
 def split_at_marks(path: Path) -> tuple[str, str]:
@@ -127,7 +128,7 @@ def _networks(rows: Sequence[dict[str, Any]]) -> str:
 
 def _video(video: dict[str, Any]) -> str:
     rates = video["rates"]
-    # What can be reached at most: the slower of the two parts.
+    # Upper bound: the slower of the two parts.
     limit = min(rates["network"], rates["decoder"])
     names = {
         "decoder": "the decoder alone",
@@ -149,7 +150,7 @@ def _video(video: dict[str, Any]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left; padded, so that it reads as text, too."""
+    """Markdown table, first column left-aligned, padded to be readable as plain text."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     ruler = ["-" * widths[0], *("-" * (max(width, 3) - 1) + ":" for width in widths[1:])]
     lines = []

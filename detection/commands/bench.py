@@ -1,4 +1,4 @@
-"""`pelee-bench`: how fast detection is here, side by side, and what a whole run costs."""
+"""`pelee-bench`: benchmark of detection: runtimes side by side, start-up, memory, video and training."""
 
 import argparse
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
 from data.commands.options import add_dataset_options
 from data.json_output import STDOUT, write_json
-from detection.benchmark.run import measure
+from detection.benchmark.run import BenchmarkSettings, measure
 
 EPILOG = """\
-Everything is measured in this one run, in turns, so that only the ratios between its rows should be trusted across
-machines. What is not installed, or has no export, is named as absent.
+All cases are measured in one run, in interleaved rounds. Across machines, compare only the ratios between rows.
+Runtimes that are not installed, and precisions without an export, are listed as absent.
 
 examples:
   pelee-bench photos/
@@ -24,13 +24,13 @@ examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's definition."""
+    """Argument parser of the command."""
     parser = new_parser(
         prog="pelee-bench",
         description="Measure detection: runtimes, precisions and batches side by side, start-up, memory, whole runs.",
         epilog=EPILOG,
     )
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture or a folder of pictures to detect in")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image or a folder of images to detect in")
     parser.add_argument(
         "--weights",
         action="append",
@@ -40,9 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", type=word_list, default=["openvino", "onnxruntime", "torch"], metavar="A,B")
     parser.add_argument("--precision", type=word_list, default=["int8", "f32", "bf16"], metavar="A,B")
     parser.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda, ... (%(default)s)")
-    parser.add_argument("--batch", type=positive_int_list, default=[1], metavar="N,N", help="pictures a call (1)")
+    parser.add_argument("--batch", type=positive_int_list, default=[1], metavar="N,N", help="images per call (1)")
     parser.add_argument(
-        "--repeats", type=positive_int, default=50, metavar="N", help="calls to time each (%(default)s)"
+        "--repeats", type=positive_int, default=50, metavar="N", help="timed calls per case (%(default)s)"
     )
     parser.add_argument("--against", type=word_list, default=[], metavar="A,B", help="also time: eager, torchvision")
     parser.add_argument("--video", metavar="FILE", help="also measure whole runs of pelee-detect on it")
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="of --dataset (its usual one); of --training (2007-trainval)")
     parser.add_argument("--training", action="store_true", help="also time training, on the VOCdevkit under --root")
     parser.add_argument("--steps", type=positive_int, default=12, help="training steps to time (%(default)s)")
-    parser.add_argument("--batch-size", type=positive_int, default=24, help="pictures a training step (%(default)s)")
+    parser.add_argument("--batch-size", type=positive_int, default=24, help="images per training step (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write every number; - for stdout in place of the tables")
     parser.add_argument(
         "--markdown",
@@ -75,8 +75,25 @@ def _main(options: argparse.Namespace) -> int:
     from detection.benchmark.report import split_at_marks, to_markdown, write_between
 
     if options.markdown is not None:
-        split_at_marks(options.markdown)  # before the minutes of work, not after them
-    result = measure(options)
+        split_at_marks(options.markdown)  # fail before the benchmark, not after it
+    settings = BenchmarkSettings(
+        images=options.images,
+        weights=options.weights,
+        runtimes=options.runtime,
+        precisions=options.precision,
+        device=options.device,
+        batches=options.batch,
+        repeats=options.repeats,
+        against=options.against,
+        video=options.video,
+        dataset=options.dataset,
+        root=options.root,
+        split=options.split,
+        training=options.training,
+        steps=options.steps,
+        batch_size=options.batch_size,
+    )
+    result = measure(settings)
     text = to_markdown(result)
     if options.json != STDOUT:
         print(text, end="")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detection.benchmark.baselines import EagerRuntime, TorchvisionModel, cases
+from detection.benchmark.baselines import EagerRuntime, TorchvisionModel, baseline_cases
 from detection.detector import Detector
 from tests.conftest import TrainedRun
 
@@ -22,7 +22,7 @@ def test_eager_is_the_same_network(trained_run: TrainedRun) -> None:
 
 
 def test_eager_alone_is_one_contender(trained_run: TrainedRun) -> None:
-    (eager,) = cases(["eager"], str(trained_run.output / "model"))
+    (eager,) = baseline_cases(["eager"], str(trained_run.output / "model"))
     assert eager.batch == 1 and eager.choice is None
     assert len(eager.call([np.zeros((50, 40, 3), np.uint8)])) == 1  # type: ignore[arg-type]
 
