@@ -1,4 +1,4 @@
-"""A comparison of trainings as its file describes it, and the runs that it is made of; see `detection.commands.ablate`."""
+"""Ablation study as described by its file, and its runs; see `detection.commands.ablate`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +17,13 @@ COMPARISONS = files("detection.ablation") / "experiments"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared: `settings` over `recipe` for all, and over them those of each of the `variants`, by name."""
+    """Ablation study.
+
+    Attributes:
+        recipe: recipe of all variants.
+        settings: settings over it, for all variants.
+        variants: settings over these, by the variant's name.
+    """
 
     recipe: str | None
     settings: Mapping[str, Any]
@@ -26,13 +32,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One variant's run.
+    """Run of a variant.
 
     Attributes:
-        name: the variant's; changed: its settings, its `recipe` and its `backbone`, as the file has them.
-        settings: all of them, resolved.
-        words: the arguments of pelee-train.
-        folder: its output.
+        name: name of the variant.
+        changed: its settings, `recipe` and `backbone`, as in the file.
+        settings: all settings, resolved.
+        words: arguments of `pelee-train`.
+        folder: output folder.
     """
 
     name: str
@@ -43,12 +50,12 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The model's folder, there when the run is done."""
+        """Folder of the model, which exists when the run is done."""
         return self.folder / "model"
 
     @property
     def seconds_file(self) -> Path:
-        """Where the run's time is kept."""
+        """File with the duration of the run."""
         return self.folder / "seconds.json"
 
 
@@ -56,7 +63,7 @@ def read_comparison(name_or_path: str) -> Comparison:
     """Read a shipped comparison, by its name, or a YAML file.
 
     Raises:
-        SettingsError: there is none, or it is not made as it should be.
+        SettingsError: it does not exist or is malformed.
     """
     import yaml
 

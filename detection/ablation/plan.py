@@ -1,50 +1,67 @@
 """Plan of an ablation study: the runs and their commands."""
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from data.atomic_files import atomic_path
 from data.errors import SettingsError
+from data.settings_flags import to_arguments
 from detection.ablation.experiment import Comparison, Run
 
 
-def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[str]) -> list[Run]:
-    """The runs, the one that the others are held against first; every setting is checked before any run begins.
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Options of an ablation study that its file does not have.
 
-    Args:
-        options: the command's own; words: what goes to every pelee-train.
+    Attributes:
+        dataset: format of the dataset.
+        root: folder of the dataset.
+        output: folder that holds a folder for each run.
+        only: names of the variants to run besides the first; None for all.
+        backbones: weights of the backbone by network.
+        teacher: file of the teacher, for the variants with imitation.
+        settings: settings over those of the file, for every run.
+        arguments: the same settings, and other options, as arguments of `pelee-train`.
     """
-    from detection.commands.train import build_parser as train_parser
-    from detection.training.settings import resolve_settings
-    from pelee.training.recipes import parse_overrides
 
-    _, settings_words = train_parser().parse_known_args(list(words))
-    backbones = backbones_by_model(options.backbone)
+    dataset: str
+    root: Path
+    output: Path
+    only: Sequence[str] | None = None
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    teacher: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+
+
+def plan(comparison: Comparison, options: PlanOptions) -> list[Run]:
+    """Return the runs, the base first. All settings are validated, so that no run fails by them later."""
+    from detection.training.settings import resolve_settings
+
     chosen = list(comparison.variants)
     if options.only is not None:
-        wanted = options.only.split(",")
-        for name in wanted:
+        for name in options.only:
             if name not in comparison.variants:
                 raise SettingsError(f"no variant {name!r}; there are {', '.join(comparison.variants)}")
-        chosen = [name for name in chosen if name in wanted or name == chosen[0]]
+        chosen = [name for name in chosen if name in options.only or name == chosen[0]]
     runs = []
     for name in chosen:
         changed = comparison.variants[name]
         recipe = changed.get("recipe", comparison.recipe)
         own = {key: value for key, value in changed.items() if key not in ("recipe", "backbone")}
-        given = {**comparison.settings, **parse_overrides(settings_words), **own}
-        settings = resolve_settings(recipe, given, options.dataset)
+        settings = resolve_settings(recipe, {**comparison.settings, **options.settings, **own}, options.dataset)
         folder = options.output / name
         command = ["--dataset", options.dataset, "--root", str(options.root), "--output", str(folder)]
         command += ["--recipe", recipe] if recipe else []
         # in this order, because the last of two flags counts
-        command += [*to_words(comparison.settings), *words, *to_words(own)]
-        backbone = changed["backbone"] if "backbone" in changed else backbones.get(settings.model)
+        command += [*to_arguments(comparison.settings), *options.arguments, *to_arguments(own)]
+        backbone = changed["backbone"] if "backbone" in changed else options.backbones.get(settings.model)
         command += ["--backbone", str(backbone)] if backbone is not None else []
         if changed.get("imitation"):
             if options.teacher is None:
@@ -56,7 +73,7 @@ def plan(comparison: Comparison, options: argparse.Namespace, words: Sequence[st
 
 
 def backbones_by_model(given: Sequence[str]) -> dict[str, str]:
-    """What `--backbone` names for each network: START for Pelee, MODEL=START for the one of that name."""
+    """Return the values of `--backbone` by network: START is for Pelee, MODEL=START for the network of that name."""
     from detection.models.pelee import PeleeConfig
     from detection.models.registry import ARCHITECTURES
 
@@ -69,17 +86,11 @@ def backbones_by_model(given: Sequence[str]) -> dict[str, str]:
     return backbones
 
 
-def to_words(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as flags of pelee-train, which reads their values as YAML."""
-    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
-    return [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
-
-
 def is_done(one: Run) -> bool:
-    """Whether a run's model is there.
+    """Return whether a run's model exists.
 
     Raises:
-        SettingsError: it was made with other settings.
+        SettingsError: it was trained with other settings.
     """
     from pelee.training.optimization import RESUMABLE
     from pelee.training.recipes import check_resumed
@@ -95,10 +106,10 @@ def is_done(one: Run) -> bool:
 
 
 def train(one: Run) -> None:
-    """Train a variant in a process of its own, or go on with it.
+    """Train a variant in a process of its own, or resume it.
 
     Raises:
-        SettingsError: pelee-train did not end well; it has said why.
+        SettingsError: pelee-train failed; it has printed the reason.
     """
     begun = (one.folder / "last.ckpt").is_file()
     command = [sys.executable, "-m", "detection.commands.train", *one.words, *(["--resume"] if begun else [])]
@@ -107,7 +118,9 @@ def train(one: Run) -> None:
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise SettingsError(f"the run of {one.name} ended with exit code {code}; mend it and start this command again")
-    if not begun:  # the time of half a run says nothing
+        raise SettingsError(
+            f"the run of {one.name} ended with exit code {code}; fix the cause and start this command again"
+        )
+    if not begun:  # the time of a part of a run is no rate
         with atomic_path(one.seconds_file) as aside:
             aside.write_text(json.dumps({"seconds": round(time.perf_counter() - started, 1)}) + "\n")

@@ -1,12 +1,8 @@
-"""Compare ways to train at one equal budget: a run of pelee-train each, and a table.
+"""`pelee-ablate`: train variants of a detector with an equal budget, and write a table of their results.
 
-    python -m detection.commands.ablate design --root VOCdevkit --backbone peleenet-tiny-imagenet --output runs/design
-
-A comparison is a YAML file: `recipe`, what all runs start from; `settings` over it, the budget among them; and
-`variants`, a name and its settings each, of which the first is what the others are held against. A variant may have
-its own `recipe`, too, and its own `backbone`, as pelee-train takes it, or null for random weights. Each run is a
-process of its own. Started again, the command skips the runs that are done and resumes the one that was not; the table
-is written anew after every run.
+An ablation study is a YAML file: `recipe`, common to all runs; `settings` over it, with the budget; and `variants`, by
+name, with their settings. The first variant is the base of the comparison. A variant may have its own `recipe` and its
+own `backbone`, as `pelee-train --backbone`, or null for random weights. Each run is a process of its own.
 """
 
 import argparse
@@ -15,52 +11,78 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command_line import new_parser, run
+from data.command_line import new_parser, run, word_list
 from data.commands.options import add_dataset_options
 from data.errors import SettingsError
 from detection.ablation.experiment import read_comparison
-from detection.ablation.plan import is_done, plan, train
+from detection.ablation.plan import PlanOptions, backbones_by_model, is_done, plan, train
 
 EPILOG = """\
-What this command does not know is handed to every run's pelee-train: --devices, --max-steps 2000, ...
-A --backbone is Pelee's, one of another network --backbone ssdlite-mobilenetv2=FILE; a variant may name its own.
-A variant whose `imitation` is above 0 has the --teacher, and is left out where none is given; the others have none.
+All other flags are handed to pelee-train: --devices, --max-steps 2000, ... (see pelee-train --help)
+--backbone START is for Pelee, --backbone ssdlite-mobilenetv2=START for the other network; a variant may name its own.
+Variants with an `imitation` above 0 train with the --teacher and are left out without one; the others ignore it.
+Started again, the command skips finished runs and resumes an interrupted one; the table is written after every run.
 
-exit codes: 0 done, 2 an error, told in one line; 130 interrupted
+examples:
+  pelee-ablate design --root VOCdevkit --backbone peleenet-tiny-imagenet --output runs/design
+  pelee-ablate ingredients --root VOCdevkit --output runs/ingredients --only giou,mosaic
+
+exit codes: 0 done, 2 an error, in one line; 130 interrupted
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's definition."""
+    """Return the command's parser."""
     parser = new_parser(
-        prog="python -m detection.commands.ablate",
-        description="Train variants at one equal budget and write a table of what each gives and costs.",
+        prog="pelee-ablate",
+        description="Train variants of a detector with an equal budget, and write a table of accuracy and cost.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("comparison", help="a shipped comparison (design, ingredients, peer, recipes) or a YAML file")
+    parser.add_argument("comparison", help="a shipped study (design, ingredients, peer, recipes) or a YAML file")
     add_dataset_options(parser, default="voc")
-    parser.add_argument("--output", type=Path, required=True, help="a folder a run, compare.md and compare.json")
-    parser.add_argument("--only", metavar="A,B", help="these variants only; the first of the file is always one")
     parser.add_argument(
-        "--backbone", action="append", default=[], metavar="[MODEL=]START", help="what a network's backbone starts from"
+        "--output", type=Path, required=True, help="folder of compare.md, compare.json and a folder for each run"
     )
-    parser.add_argument("--teacher", metavar="FILE", help="for the variants with imitation: see pelee-train")
-    parser.add_argument("--table", action="store_true", help="train nothing: time and write the table of what is done")
+    parser.add_argument("--only", type=word_list, metavar="A,B", help="these variants and the first of the file")
+    parser.add_argument(
+        "--backbone", action="append", default=[], metavar="[MODEL=]START", help="weights from which a backbone starts"
+    )
+    parser.add_argument("--teacher", metavar="FILE", help="teacher of the variants with imitation, see pelee-train")
+    parser.add_argument(
+        "--table", action="store_true", help="do not train; measure times and write the table of the finished runs"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options, words = build_parser().parse_known_args(argv)
-    return run(lambda: _main(options, words))
+    """Run `pelee-ablate` and return its exit code."""
+    options, arguments = build_parser().parse_known_args(argv)
+    return run(lambda: _main(options, arguments))
 
 
-def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
+def plan_options(options: argparse.Namespace, arguments: Sequence[str]) -> PlanOptions:
+    """Return the plan's options from the command's own and the arguments for pelee-train."""
+    from data.settings_flags import given_settings, parse_settings
+    from detection.commands.train import build_parser as build_train_parser
+    from detection.training.settings import TrainSettings
+
+    return PlanOptions(
+        dataset=options.dataset,
+        root=options.root,
+        output=options.output,
+        only=options.only,
+        backbones=backbones_by_model(options.backbone),
+        teacher=options.teacher,
+        settings=given_settings(parse_settings(build_train_parser(), TrainSettings, arguments)),
+        arguments=arguments,
+    )
+
+
+def _main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from detection.ablation.table import write_table
 
-    comparison = read_comparison(options.comparison)
-    runs = plan(comparison, options, words)
+    runs = plan(read_comparison(options.comparison), plan_options(options, arguments))
     for one in runs:
         if is_done(one):
             print(f"{one.name}: done")

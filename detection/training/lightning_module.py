@@ -1,7 +1,7 @@
 """Training the detector on PyTorch Lightning."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from detection.training.distillation import FeatureDistillationLoss, MobileNetTe
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
+from pelee.training.finetuning import freeze, parameter_groups, partition_parameters
 from pelee.training.optimization import RESUMABLE, build_optimizer
 from pelee.training.recipes import check_resumed, to_plain
 from pelee.training.schedules import with_schedule
@@ -35,6 +36,8 @@ class DetectorModule(pl.LightningModule):
 
     Args:
         teacher: its maps are imitated, too (see `detection.training.distillation`).
+        taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
+            `pretrained_lr` apply.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class DetectorModule(pl.LightningModule):
         train: Dataset,
         val: Dataset,
         teacher: MobileNetTeacher | None = None,
+        taken: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.network: DetectorNetwork = network.to(memory_format=torch.channels_last)
@@ -58,6 +62,17 @@ class DetectorModule(pl.LightningModule):
         self.validated_step: int | None = None  # when the held-out split was last measured
         self.result: VocResult | None = None  # what came of it; in the end, of the weights that `train` gives back
         self.best_score = 0.0  # their mAP, 0 to 1
+        self.partition = partition_parameters(
+            network, taken, settings.freeze, settings.unfreeze_from, settings.input_size
+        )
+        self.frozen = freeze(network, self.partition.frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     # Data
 
@@ -152,15 +167,11 @@ class DetectorModule(pl.LightningModule):
     # Optimisation
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        backbone = list(self.network.backbone.parameters())
-        parts = [part for name, part in self.network.named_children() if name != "backbone"]
-        if self.imitation is not None:
-            parts.append(self.imitation)
-        rest = [parameter for part in parts for parameter in part.parameters()]
-        groups: list[dict[str, Any]] = [
-            {"params": backbone, "lr": self.settings.lr * self.settings.backbone_lr},
-            {"params": rest},
-        ]
+        settings, named = self.settings, self.network.named_parameters()
+        # At a rate of 1 pretrained parameters need no group of their own.
+        slow = [one for name, one in named if settings.pretrained_lr != 1 and name in self.partition.pretrained]
+        backbone = self.network.backbone.parameters()
+        groups = parameter_groups(self, slow, settings.lr, settings.pretrained_lr, backbone, settings.backbone_lr)
         optimizer = build_optimizer(groups, self.settings)
         # Not the trainer's own estimate: that starts the loader's workers before a resumed run knows its step.
         return with_schedule(optimizer, self.settings.total_steps(len(self.train_set.records)), self.settings)

@@ -1,47 +1,32 @@
 """Model card of a trained detector."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from data.datasets.records import Dataset
 from data.errors import SettingsError
 from detection.models.base import DetectorConfig
 from detection.models.loading import to_settings
 from weights.card import Card
 
 
-def make_card(
-    name: str,
-    config: DetectorConfig,
-    dataset: Dataset,
-    settings: dict[str, Any],
-    *,
-    command: str,
-    commit: str,
-    start: str | None = None,
-) -> Card:
-    """The card of a network that was trained on `dataset` with these resolved settings."""
+def make_card(name: str, config: DetectorConfig, class_names: Sequence[str], training: dict[str, Any]) -> Card:
+    """Return the card of a network; `training` is the card's field of that name."""
     return Card(
         name=name,
         task="detection",
         architecture=config.architecture,
         architecture_settings=to_settings(config),
-        class_names=list(dataset.class_names),
+        class_names=list(class_names),
         input_size=config.input_size,
-        training={
-            "command": command,
-            "commit": commit,
-            "settings": settings,
-            "data": f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures, "
-            f"{sum(len(record.labels) for record in dataset.records)} objects",
-            "started_from": start,
-        },
+        training=training,
     )
 
 
 def check_design(config: DetectorConfig, start: DetectorConfig, name: str) -> None:
-    """Raise SettingsError where a network would take weights that were learnt for another design.
+    """Raise SettingsError if a network would take weights that were trained for another design.
 
-    Class count and input size may differ. Boxes learnt against other priors would fit by shape and mean nothing.
+    Number of classes and input size may differ. Other priors must not: offsets trained against them would fit by shape
+    and describe other boxes.
     """
     if config.architecture != start.architecture:
         raise SettingsError(

@@ -1,46 +1,52 @@
-"""The settings of a training run: one typed place, filled from a YAML recipe and overridden by flags."""
+"""Settings of a detector training run, filled from a YAML recipe and overridden by flags. Imports no torch."""
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from data.datasets.registry import FORMATS
 from data.errors import SettingsError
-from detection.models.base import DetectorConfig, check_input_size
-from detection.models.pelee import PeleeConfig
-from detection.models.priors import COCO_SIZES, VOC_SIZES
-from detection.models.registry import ARCHITECTURES
-from detection.models.ssdlite import SSDLiteConfig
 from detection.training.loss_settings import LossSettings
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 
+if TYPE_CHECKING:
+    from detection.models.base import DetectorConfig
+
 RECIPES = files("detection.training") / "recipes"
-PRIOR_SIZES = {"voc": VOC_SIZES, "coco": COCO_SIZES}
-PELEES_OWN = ("res_blocks", "head_kernel", "use_38x38")
+PELEE_ONLY = ("res_blocks", "head_kernel", "use_38x38", "backbone_model")
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(kw_only=True)
 class TrainSettings(OptimizationSettings, LossSettings):
-    """Everything that decides what a run of `pelee-train` gives, but where its data lie.
+    """Detector, data and augmentation.
 
     Attributes:
-        model: the network, "pelee" or its peer "ssdlite-mobilenetv2"; `input_size` is by default the published one's.
-        train_split, val_split: splits, as `data.datasets.registry.open_dataset` names them.
-        multi_scale: each batch's size is drawn from the multiples of 32 px within this share around the phase's.
-        pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels, not their share of it.
-        prior_sizes: "voc" or "coco", the paper's two sets for Pelee; SSDLite's are one for both.
-        res_blocks, head_kernel, use_38x38: the paper's design choices (`detection.models.pelee.PeleeConfig`), Pelee's alone.
-        mosaic: probability that a training picture is a mosaic of four.
-        mixup: probability that a training picture is the mean of two, with the objects of both.
-        copy_paste: probability that a training picture has objects of another one pasted in.
-        balanced: draw pictures of rare classes more often.
-        backbone_lr: the backbone's learning rate as a share of `lr`.
-        imitation: weight of the distance to the teacher's maps, where there is a teacher; with 40 its gradient on the
-            backbone is about as large as that of SSD's loss.
+        model: the network; `input_size` is by default that of its paper.
+        train_split, val_split: splits as `data.datasets.registry.open_dataset` names them; by default the format's.
+        multi_scale: the size of each batch is drawn from the multiples of 32 px within this fraction of the input size.
+        pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels instead of their fraction
+            of the input.
+        prior_sizes: the paper's prior sizes for VOC or COCO; Pelee only.
+        res_blocks: residual blocks between backbone and heads (the paper, section 3); Pelee only.
+        head_kernel: kernel size of the heads' convolutions; Pelee only.
+        use_38x38: a head on the 38×38 map, too; Pelee only.
+        backbone_model: backbone below Pelee's head: peleenet, or the name of a timm or torchvision network; Pelee only.
+        mosaic: probability that a training image is a mosaic of four.
+        mixup: probability that a training image is the mean of two, with the objects of both.
+        copy_paste: probability that objects of another image are pasted into a training image.
+        balanced: draw images of rare classes more often.
+        freeze: keep the pretrained tensors (of --weights or --backbone) unchanged, batch norm statistics included; new
+            tensors train.
+        unfreeze_from: freeze pretrained tensors only up to this module; it and all modules after it train.
+        pretrained_lr: learning rate of pretrained tensors that train, as a fraction of `lr`.
+        backbone_lr: learning rate of the backbone as a fraction of `lr`, multiplied by `pretrained_lr` where it is
+            pretrained.
+        imitation: weight of the distance to the teacher's feature maps; at 40 its gradient on the backbone is about as
+            large as that of the SSD loss.
     """
 
     model: Literal["pelee", "ssdlite-mobilenetv2"] = "pelee"
@@ -52,37 +58,50 @@ class TrainSettings(OptimizationSettings, LossSettings):
     res_blocks: bool = True
     head_kernel: Literal[1, 3] = 1
     use_38x38: bool = False
+    backbone_model: str = "peleenet"
     mosaic: Share = 0.0
     mixup: Share = 0.0
     copy_paste: Share = 0.0
     balanced: bool = False
+    freeze: bool = False
+    unfreeze_from: str | None = None
+    pretrained_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
     backbone_lr: Share = 1.0
     imitation: Annotated[float, Field(ge=0)] = 40.0
 
-    def network(self, num_classes: int) -> DetectorConfig:
-        """The network that these settings describe, for `num_classes` classes of objects."""
+    def network(self, num_classes: int) -> "DetectorConfig":
+        """Return the config of the network for `num_classes` object classes."""
+        from detection.models.pelee import PeleeConfig
+        from detection.models.priors import COCO_SIZES, VOC_SIZES
+        from detection.models.ssdlite import SSDLiteConfig
+
         if self.model == SSDLiteConfig.architecture:
             return SSDLiteConfig(num_classes=num_classes, input_size=self.input_size)
         return PeleeConfig(
             num_classes=num_classes,
             input_size=self.input_size,
-            prior_sizes=PRIOR_SIZES[self.prior_sizes],
+            prior_sizes={"voc": VOC_SIZES, "coco": COCO_SIZES}[self.prior_sizes],
             res_blocks=self.res_blocks,
             head_kernel=self.head_kernel,
             use_38x38=self.use_38x38,
+            backbone_model=self.backbone_model,
         )
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
-    """The settings of a run on that layout of data; see `pelee.training.recipes.resolve`."""
+    """Return the settings of a run on a dataset of that format; see `pelee.training.recipes.resolve`."""
+    from detection.models.base import check_input_size
+    from detection.models.registry import ARCHITECTURES
+
     entry = FORMATS.get(dataset or "")
-    usual = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
-    model = resolve(TrainSettings, RECIPES, recipe, overrides, usual).model
+    defaults = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
+    model = resolve(TrainSettings, RECIPES, recipe, overrides, defaults).model
     architecture = ARCHITECTURES[model].config
-    settings = resolve(TrainSettings, RECIPES, recipe, overrides, {**usual, "input_size": architecture().input_size})
+    defaults["input_size"] = architecture().input_size
+    settings = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
     for size in (settings.input_size, *(size for size, _ in settings.size_phases)):
         check_input_size(size, architecture.input_multiple)
-    for name in PELEES_OWN:
-        if model != PeleeConfig.architecture and getattr(settings, name) != getattr(TrainSettings(), name):
+    for name in PELEE_ONLY:
+        if model != "pelee" and getattr(settings, name) != getattr(TrainSettings(), name):
             raise SettingsError(f"setting {name} is {getattr(settings, name)}, a choice that {model} does not have")
     return settings

@@ -1,6 +1,6 @@
 """Training of a detector: checks before it, the run, its result."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,6 +12,8 @@ from detection.models.base import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
 from detection.training.lightning_module import MONITOR, DetectorModule
 from detection.training.settings import TrainSettings
+from pelee.training.finetuning import summary
+from pelee.training.precision import resolve_precision
 from pelee.training.trainer import build_trainer, check_output, fit
 
 
@@ -45,6 +47,7 @@ def train(
     output: Path,
     *,
     teacher: MobileNetTeacher | None = None,
+    taken: Collection[str] = (),
     resume: bool = False,
     devices: int = 1,
     accelerator: str = "auto",
@@ -58,6 +61,8 @@ def train(
 
     Args:
         teacher: a detector whose maps the backbone is to imitate, too.
+        taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
+            `pretrained_lr` apply.
         resume: go on from `output/last.ckpt` as if the run had never stopped.
         devices: processes, each with its share of every batch.
 
@@ -71,7 +76,8 @@ def train(
     check_fit(train_set, val_set, settings, devices)
     check_output(output, resume)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
-    module = DetectorModule(network, settings, train_set, val_set, teacher)
+    settings, _ = resolve_precision(settings, accelerator)
+    module = DetectorModule(network, settings, train_set, val_set, teacher, taken)
     trainer = build_trainer(
         settings,
         output,
@@ -81,6 +87,8 @@ def train(
         callbacks=callbacks,
         progress=progress,
     )
+    if taken and trainer.is_global_zero:
+        print(summary(network, module.partition, settings.pretrained_lr))
     try:
         module.best_score = fit(trainer, module, output, resume)
     except PeleeError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser, positive_float, positive_int, run
-from pelee.commands.train_classifier import RECIPE_NAMES
+from data.settings_flags import add_settings_flags, given_settings, parse_settings
 from pelee.training.allocator import tune_allocator
 
 EPILOG = """\
@@ -25,7 +25,10 @@ exit codes: 0 done, 2 an error, in one line; 130 interrupted
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
+    """Return the command's parser."""
+    from pelee.classification.training.settings import RECIPES, ClassifierSettings
+    from pelee.training.recipes import recipe_names
+
     parser = new_parser(
         prog="pelee-search",
         description="Search the PeleeNet family with a Gaussian process for the best top-1 accuracy within a budget.",
@@ -42,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--max-ms", type=positive_float, metavar="MS", help="limit for one image on this machine's CPU, network only"
     )
-    parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file, for every trial")
+    parser.add_argument(
+        "--recipe", help=f"a shipped recipe ({', '.join(recipe_names(RECIPES))}) or a YAML file, for every trial"
+    )
     parser.add_argument(
         "--trials", type=positive_int, default=50, metavar="N", help="total number of trials (%(default)s)"
     )
@@ -59,6 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="a design that is wider or deeper than a finished one starts from its weights, with the same function",
     )
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.usage = "pelee-search --dataset LAYOUT --root FOLDER --output FOLDER [options] [settings]"
+    add_settings_flags(parser, ClassifierSettings)
     return parser
 
 
@@ -70,20 +77,20 @@ def multiply_adds(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-search`; returns its exit code."""
-    options, words = build_parser().parse_known_args(argv)
-    return run(lambda: _main(options, words))
+    return run(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 
-def _main(options: argparse.Namespace, words: Sequence[str]) -> int:
+def _main(arguments: Sequence[str]) -> int:
     tune_allocator()  # before torch is imported
+    from pelee.classification.training.settings import ClassifierSettings, resolve_settings
+
+    options = parse_settings(build_parser(), ClassifierSettings, arguments)  # `--help` ends here, without torch
     from data.classification.image_folder import open_image_folder
-    from pelee.classification.training.settings import resolve_settings
     from pelee.search.budget import Budget
     from pelee.search.report import print_table, write_report
     from pelee.search.study import ArchitectureSearch, SearchPlan
-    from pelee.training.recipes import parse_overrides
 
-    settings = resolve_settings(options.recipe, parse_overrides(words), options.dataset)
+    settings = resolve_settings(options.recipe, given_settings(options), options.dataset)
     names = open_image_folder(options.dataset, options.root, settings.train_split).class_names
     budget = Budget(
         unit="ms" if options.max_ms else "multiply-adds",

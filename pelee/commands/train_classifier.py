@@ -2,49 +2,54 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.classification.layouts import LAYOUTS
-from data.command_line import first_few, new_parser, run
-from pelee.commands.options import add_training_options, train_command
-from pelee.training.allocator import tune_allocator
+from data.command_line import new_parser
+from pelee.commands.training_command import (
+    TrainedModel,
+    TrainingJob,
+    TrainingTask,
+    add_training_options,
+    training_command,
+)
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from pelee.classification.training.dataset import ImageBatches
     from pelee.classification.training.settings import ClassifierSettings
 
 
-RECIPE_NAMES = "cars, cifar10, inception-v3, paper, quick, report, strong, tiny-densenet"
 EPILOG = """\
-every setting of a recipe is also a flag that overrides it: --epochs 20 --lr 0.05 --mixup 0.2
-  (pelee-train-classifier --print-settings lists them all; --mlflow sqlite:///runs.db logs to MLflow, too)
+A recipe sets the settings above; a flag overrides the recipe. --print-settings prints the result.
 
 examples:
   pelee-train-classifier --model peleenet --dataset tiny-imagenet --root tiny-imagenet --recipe quick --output runs/tiny
   pelee-train-classifier --dataset imagefolder --root my-photos --weights peleenet-tiny-imagenet --output runs/mine
-  pelee-train-classifier --dataset cifar10 --root cifar10 --weights peleenet-tiny-imagenet --freeze true --output runs/a
+  pelee-train-classifier --dataset cifar10 --root cifar10 --weights peleenet-tiny-imagenet --freeze --output runs/a
   pelee-train-classifier --dataset cifar10 --root cifar10 --weights runs/a/model --pretrained-lr 0.1 --output runs/b
   pelee-train-classifier --dataset cifar10 --root cifar10 --teacher mobilenet_v2.pth --output runs/taught
 
-exit codes: 0 done, 1 done, but pictures could not be read and were left out, 2 an error, told in one line;
-130 interrupted
+exit codes: 0 done, 1 done, but images could not be read and were left out, 2 an error, in one line; 130 interrupted
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's own flags; the settings' are read by `pelee.training.recipes.parse_overrides`."""
+    """Return the command's parser."""
+    from pelee.classification.training.settings import RECIPES, ClassifierSettings
+
     parser = new_parser(
         prog="pelee-train-classifier",
-        description="Train a classification network on a folder of pictures a class.",
+        description="Train a classification network on a folder of images for each class.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("--model", default="peleenet", help="the network's name, see pelee-models (%(default)s)")
+    parser.add_argument("--model", default="peleenet", help="name of the network, see pelee-models (%(default)s)")
     parser.add_argument("--dataset", choices=tuple(LAYOUTS), help="layout of the data under --root")
-    parser.add_argument("--root", type=Path, help="the data set's folder, with SPLIT/CLASS/PICTURE in it")
-    parser.add_argument("--recipe", help=f"a shipped recipe ({RECIPE_NAMES}) or a YAML file")
-    parser.add_argument("--output", type=Path, default=Path("runs/classifier"), help="checkpoints, logs and the model")
+    parser.add_argument("--root", type=Path, help="the dataset's folder, which contains SPLIT/CLASS/IMAGE")
     parser.add_argument(
         "--weights",
         metavar="MODEL",
@@ -55,126 +60,126 @@ def build_parser() -> argparse.ArgumentParser:
         "--teacher",
         type=Path,
         metavar="FILE",
-        help="learn from a teacher, too: the state dict of the torchvision classifier that --teacher-model names",
+        help="also learn from a teacher: the state dict of the torchvision classifier named by --teacher-model",
     )
-    add_training_options(parser)
+    add_training_options(parser, ClassifierSettings, RECIPES, "runs/classifier")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `pelee-train-classifier`; returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    options, words = build_parser().parse_known_args(arguments)
-    return run(lambda: _main(options, words, arguments))
+    """Run `pelee-train-classifier` and return its exit code."""
+    return training_command(TASK, argv)
 
 
-def _main(options: argparse.Namespace, words: Sequence[str], arguments: Sequence[str]) -> int:
-    tune_allocator()  # before torch is there
+def _settings_class() -> "type[ClassifierSettings]":
+    from pelee.classification.training.settings import ClassifierSettings
+
+    return ClassifierSettings
+
+
+def _resolve(recipe: str | None, overrides: dict[str, Any], dataset: str | None) -> "ClassifierSettings":
     from pelee.classification.training.settings import resolve_settings
 
-    return train_command("pelee-train-classifier", options, words, arguments, resolve_settings, _train)
+    return resolve_settings(recipe, overrides, dataset)
 
 
-def _train(options: argparse.Namespace, settings: "ClassifierSettings", command: str) -> int:
-    import torch
-
+def _prepare(options: argparse.Namespace, settings: "ClassifierSettings") -> TrainingJob:
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
-    from pelee.classification.loading import preprocessing_of, settings_of
     from pelee.classification.training.dataset import ImageBatches
-    from pelee.classification.training.distillation import teacher_logits
-    from pelee.classification.training.lightning_module import train
     from pelee.classification.training.normalization import network_settings
-    from pelee.models.pretrained import is_state_dict, start_from
+    from pelee.models.pretrained import is_state_dict, load_pretrained
     from pelee.models.registry import build
-    from pelee.runs.run import record_run
-    from pelee.training.provenance import current_commit
-    from pelee.training.recipes import to_plain
-    from pelee.training.trainer import check_output, to_tensors
-    from weights.card import Card
-    from weights.store import resolve, save_model
+    from weights.store import resolve
 
-    check_output(options.output, options.resume)
     splits = [
         open_image_folder(options.dataset, options.root, split, ObjectCrop.of(vars(settings)))
         for split in (settings.train_split, settings.val_split)
     ]
-    for pictures in splits:
-        print(f"{pictures.name} {pictures.split}: {len(pictures)} pictures, {len(pictures.class_names)} classes")
-    train_set, val_set = (ImageBatches(pictures, settings.picture_size) for pictures in splits)
-    names = list(splits[0].class_names)
-
-    commit = current_commit()  # of what runs now, whatever becomes of the files in the hours to come
-    torch.manual_seed(settings.seed)
+    for split in splits:
+        print(f"{split.name} {split.split}: {len(split)} images, {len(split.class_names)} classes")
+    train_set, val_set = (ImageBatches(split, settings.picture_size) for split in splits)
     known = resolve(options.weights).card if options.weights and not is_state_dict(options.weights) else None
-    network = build(options.model, len(names), network_settings(settings, train_set, known))
-    start, taken = start_from(network, options.weights) if options.weights else (None, [])
+    network = build(options.model, len(splits[0].class_names), network_settings(settings, train_set, known))
+    start, taken = load_pretrained(network, options.weights) if options.weights else (None, [])
+    return TrainingJob(
+        model=options.model,
+        dataset=f"{splits[0].name} {splits[0].split}",
+        contents=f"{len(splits[0])} images",
+        started_from=start,
+        train=lambda record: _train(options, settings, network, train_set, val_set, taken, record),
+    )
+
+
+def _train(
+    options: argparse.Namespace,
+    settings: "ClassifierSettings",
+    network: "nn.Module",
+    train_set: "ImageBatches",
+    val_set: "ImageBatches",
+    taken: Collection[str],
+    record: dict[str, Any],
+) -> TrainedModel | None:
+    import torch
+
+    from pelee.classification.loading import preprocessing_of, settings_of
+    from pelee.classification.training.distillation import teacher_logits
+    from pelee.classification.training.lightning_module import train
+    from pelee.training.trainer import to_tensors
+    from weights.card import Card
+
     taught = None
     if options.teacher:
         device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
         kept = options.output / "teacher.safetensors"
         taught = teacher_logits(options.teacher, settings.teacher_model, train_set, settings.teacher_size, device, kept)
-    with record_run(
+    module, scores = train(
+        network,
+        settings,
+        train_set,
+        val_set,
         options.output,
-        command=command,
-        model=options.model,
-        dataset=f"{splits[0].name} {splits[0].split}",
-        settings=to_plain(settings),
-        started_from=start,
-    ):
-        module, scores = train(
-            network,
-            settings,
-            train_set,
-            val_set,
-            options.output,
-            taught=taught,
-            taken=taken,
-            resume=options.resume,
-            devices=options.devices,
-            accelerator=options.accelerator,
-        )
+        taught=taught,
+        taken=taken,
+        resume=options.resume,
+        devices=options.devices,
+        accelerator=options.accelerator,
+    )
     if module.global_rank:
-        return 0  # one process writes the model
-    count = len(val_set.dataset) - len(val_set.errors)
+        return None
+    held_out = val_set.dataset
+    split, images = f"{held_out.name} {held_out.split}", len(held_out) - len(val_set.errors)
     card = Card(
         name=options.name or options.output.resolve().name,
         task="classification",
         architecture=options.model,
         architecture_settings=settings_of(network, settings.model_settings),
-        class_names=names,
+        class_names=list(train_set.dataset.class_names),
         input_size=settings.input_size,
         preprocessing=preprocessing_of(network),
-        training={
-            "command": command,
-            "commit": commit,
-            "settings": to_plain(settings),
-            "data": f"{splits[0].name} {splits[0].split}: {len(splits[0])} pictures",
-            "started_from": start,
-        },
+        training=record,
         scores=[
             {
                 "metric": name,
                 "value": round(100 * value, 2),
-                "split": f"{splits[1].name} {splits[1].split}",
-                "command": command,
-                "pictures": count,
+                "split": split,
+                "command": record["command"],
+                "pictures": images,
             }
             for name, value in scores.items()
         ],
     )
-    saved = save_model(options.output / "model", to_tensors(module.network), card)
     reached = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
-    print(f"model: {saved.path.parent}, {reached} on {splits[1].name} {splits[1].split} ({count} pictures)")
-    print(f"try it: pelee-classify PICTURE --weights {saved.path.parent}")
-    if module.unreadable or train_set.errors or val_set.errors:
-        errors = sorted({*module.unreadable, *train_set.errors.values(), *val_set.errors.values()})
-        print(f"{len(errors)} pictures could not be read and were left out:", file=sys.stderr)
-        for line in first_few(errors, "see the folders for the rest"):
-            print(f"  {line}", file=sys.stderr)
-        return 1
-    return 0
+    return TrainedModel(
+        tensors=to_tensors(module.network),
+        card=card,
+        scores=f"{reached} on {split} ({images} images)",
+        try_it="pelee-classify IMAGE",
+        unreadable=sorted({*module.unreadable, *train_set.errors.values(), *val_set.errors.values()}),
+    )
 
+
+TASK = TrainingTask(build_parser=build_parser, settings_class=_settings_class, resolve=_resolve, prepare=_prepare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Training on from other weights: which of a network's tensors stay as they are, and which move at which rate."""
+"""Fine-tuning: partition of a network's tensors into frozen, pretrained and new ones, and their learning rates."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -11,10 +11,13 @@ from data.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The tensors of a network's state dict by what becomes of them; each name stands in one of the sets.
+class ParameterPartition:
+    """Partition of the names in a network's state dict.
 
-    frozen: they stay as they are; pretrained: taken from other weights, and trained; new: everything else.
+    Attributes:
+        frozen: unchanged by the training.
+        pretrained: taken from other weights, and trained.
+        new: all others.
     """
 
     frozen: frozenset[str]
@@ -22,23 +25,25 @@ class Parts:
     new: frozenset[str]
 
 
-def split(
+def partition_parameters(
     network: nn.Module, taken: Collection[str], freeze: bool, unfreeze_from: str | None, input_size: int
-) -> Parts:
-    """What trains and what does not; what was not taken from other weights always trains.
+) -> ParameterPartition:
+    """Partition a network's tensors; those not taken from other weights always train.
 
     Args:
-        taken: names of tensors, what `pelee.models.pretrained.transfer` filled.
-        freeze: hold all of these.
-        unfreeze_from: hold them only as far as the module of this name: it and all that a picture meets after it train.
-        input_size: side in pixels of a picture that the network takes.
+        network: the network.
+        taken: names of the tensors filled by `pelee.models.pretrained.load_partial`.
+        freeze: freeze all of these.
+        unfreeze_from: freeze them only up to the module of this name: it and all modules after it train.
+        input_size: side of the network's input in pixels.
 
     Raises:
-        SettingsError: something to hold where nothing was taken, a name that no module with tensors has, or nothing
-            that trains.
+        SettingsError: freezing where nothing was taken, a name of no module with tensors, or nothing left to train.
     """
     if (freeze or unfreeze_from) and not taken:
-        raise SettingsError("freeze and unfreeze_from hold what comes from other weights; name them by --weights")
+        raise SettingsError(
+            "freeze and unfreeze_from hold what comes from other weights; name them by --weights or --backbone"
+        )
     held: Collection[str] = taken if freeze else ()
     if unfreeze_from:
         names = tensors_in_order(network, input_size)
@@ -57,13 +62,13 @@ def split(
             "it out"
         )
     pretrained = frozenset(taken) - frozen
-    return Parts(frozen, pretrained, frozenset(network.state_dict()) - frozen - pretrained)
+    return ParameterPartition(frozen, pretrained, frozenset(network.state_dict()) - frozen - pretrained)
 
 
 def tensors_in_order(network: nn.Module, input_size: int) -> list[str]:
-    """Names of a network's tensors in the order in which a picture meets their modules; those it does not meet last.
+    """Return the names of a network's tensors in the order of the forward pass; those of unused modules come last.
 
-    Modules need not be registered in that order: PeleeNet's transitions come after all of its stages.
+    The order of registration may differ: PeleeNet's transitions are registered after all of its stages.
     """
     met: list[str] = []
     handles = [
@@ -83,11 +88,11 @@ def tensors_in_order(network: nn.Module, input_size: int) -> list[str]:
 
 
 def freeze(network: nn.Module, frozen: Collection[str]) -> list[nn.Module]:
-    """Take the gradient of frozen parameters away.
+    """Set `requires_grad` to False for frozen parameters.
 
     Returns:
-        The modules with frozen tensors only. In training they must stay in eval mode, for else batch norms would
-        normalise by the batch and move their running statistics.
+        The modules with frozen tensors only. They must stay in eval mode during training: otherwise batch norms would
+        normalize by the batch and update their running statistics.
     """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -100,23 +105,38 @@ def _holds_only(module: nn.Module, name: str, frozen: Collection[str]) -> bool:
 
 
 def parameter_groups(
-    module: nn.Module, pretrained: Iterable[nn.Parameter], lr: float, pretrained_lr: float
+    module: nn.Module,
+    pretrained: Iterable[nn.Parameter],
+    lr: float,
+    pretrained_lr: float,
+    backbone: Iterable[nn.Parameter] = (),
+    backbone_lr: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """The optimiser's groups of a module's parameters: the pretrained ones at `lr` × `pretrained_lr`, the new at `lr`.
+    """Return the optimizer's groups of a module's trainable parameters, the ones with the full rate last.
 
-    What is frozen is in neither.
+    Args:
+        module: the module; frozen parameters are in no group.
+        pretrained: parameters with the rate `lr` × `pretrained_lr`.
+        lr: rate of all others.
+        pretrained_lr: factor of the pretrained parameters.
+        backbone: parameters whose rate is multiplied by `backbone_lr` as well; they are in groups of their own.
+        backbone_lr: factor of the backbone.
     """
     slow = {id(parameter) for parameter in pretrained}
-    training = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in training if id(parameter) in slow], "lr": lr * pretrained_lr},
-        {"params": [parameter for parameter in training if id(parameter) not in slow], "lr": lr},
-    ]
-    return [group for group in groups if group["params"]]
+    in_backbone = {id(parameter) for parameter in backbone}
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {
+        (inner, taken): {"params": [], "lr": lr * (backbone_lr if inner else 1) * (pretrained_lr if taken else 1)}
+        for inner in (True, False)
+        for taken in (True, False)
+    }
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            groups[id(parameter) in in_backbone, id(parameter) in slow]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
 
 
-def summary(network: nn.Module, parts: Parts, pretrained_lr: float) -> str:
-    """One line: how many parameters of a network train, as new or pretrained ones, and how many are frozen."""
+def summary(network: nn.Module, partition: ParameterPartition, pretrained_lr: float) -> str:
+    """Return a line with the number of parameters that train, as new or pretrained ones, and of frozen ones."""
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
 
     def count(names: Collection[str]) -> str:
@@ -124,6 +144,6 @@ def summary(network: nn.Module, parts: Parts, pretrained_lr: float) -> str:
         return f"{sum(inside):,} parameters in {len(inside)} tensors"
 
     slower = f" at {pretrained_lr:g} of the rate" if pretrained_lr != 1 else ""
-    kinds = ((parts.new, " new"), (parts.pretrained, f" pretrained{slower}"))
+    kinds = ((partition.new, " new"), (partition.pretrained, f" pretrained{slower}"))
     training = ", ".join(count(names) + kind for names, kind in kinds if names)
-    return f"trains: {training}" + (f"; frozen: {count(parts.frozen)}" if parts.frozen else "")
+    return f"trains: {training}" + (f"; frozen: {count(partition.frozen)}" if partition.frozen else "")

@@ -1,15 +1,17 @@
-"""Optimizer and its settings."""
+"""Optimizer and its settings. The settings import no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from data.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Schedule = Literal["cosine", "multi-step", "geometric", "triangular2", "plateau"]
@@ -18,7 +20,7 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class Cycles(NamedTuple):
-    """A phase of the cyclical schedule: `min_lr` to `max_lr` and back in 2 × `step_size` epochs, to epoch `until`."""
+    """Phase of the cyclical schedule: `min_lr` to `max_lr` and back in 2 × `step_size` epochs, up to epoch `until`."""
 
     min_lr: Rate
     max_lr: Rate
@@ -28,44 +30,49 @@ class Cycles(NamedTuple):
 
 @dataclass(kw_only=True)
 class OptimizationSettings:
-    """How weights are moved, and for how long. One unit of the schedule is an optimiser step.
+    """Optimization and run. The unit of the schedule is an optimizer step.
 
     Attributes:
-        epochs: passes over the training pictures; fractions are not taken.
-        max_steps: stop after so many steps, whatever `epochs` says; None for no such bound.
-        batch_size: pictures a step, over all processes together.
-        optimizer: "sgd" (with `momentum`, Nesterov if asked), "adamw" (Loshchilov and Hutter 2019) or "adam" (Kingma
+        epochs: passes over the training images.
+        max_steps: maximum number of steps, whatever `epochs` is; null for no limit.
+        batch_size: images in a step, over all processes together.
+        optimizer: "sgd" (with `momentum`, optionally Nesterov), "adamw" (Loshchilov and Hutter 2019) or "adam" (Kingma
             and Ba 2015).
-        lr: the learning rate at the end of the warm-up.
-        weight_decay: w of w · weight, which SGD and Adam add to the gradient, the decay being a part of the loss; with
-            AdamW lr · w · weight is taken off the weight itself. Keras's L2(λ) adds λ · weight² to the loss, which has
-            the gradient of w = 2λ.
-        schedule: "cosine", 0.5 · lr · (cos(π · t / T) + 1), the paper's for PeleeNet; "multi-step", × `gamma` at each
-            of `milestones`; "geometric", × `gamma` every `gamma_epochs` epochs; "triangular2" (Smith 2017), what
-            `cycles` says; or "plateau", × `gamma` at the validation that follows `plateau_patience` ones in a row
-            without a better score. Where `max_steps` ends the run, its epochs are as much shorter.
-        milestones: shares of the whole schedule, 0 to 1, at which multi-step drops; none keeps the rate.
-        cycles: (min_lr, max_lr, step_size, until) rows of triangular2: to the epoch `until` the rate goes from `min_lr`
-            up to `max_lr` in `step_size` epochs and down again in as many, every time half as high as before. Each row
-            begins anew; the last goes on to the run's end. These are rates as they are, whatever `lr` is.
-        warmup_steps: steps over which the rate rises linearly from nearly zero, at most a tenth of the schedule: a
-            recipe for large sets must serve small ones, too.
-        gradient_clip: largest L2 norm of the gradient; None leaves it.
-        ema_decay: decay of the weights' moving average, which is evaluated and saved; 0 for none. Early on it is
-            smaller (see `average`).
+        lr: learning rate at the end of the warm-up.
+        momentum: momentum of SGD.
+        nesterov: Nesterov momentum for SGD.
+        weight_decay: factor w of w · weight, which SGD and Adam add to the gradient; AdamW subtracts lr · w · weight
+            from the weight itself. Keras's L2(λ) adds λ · weight² to the loss, which has the gradient of w = 2λ.
+        schedule: "cosine", 0.5 · lr · (cos(π · t / T) + 1), as in the paper for PeleeNet; "multi-step", × `gamma` at
+            each of `milestones`; "geometric", × `gamma` every `gamma_epochs` epochs; "triangular2" (Smith 2017), see
+            `cycles`; "plateau", × `gamma` after `plateau_patience` validations in a row without a better score. With
+            `max_steps`, its epochs are shorter in proportion.
+        milestones: fractions of the schedule, 0 to 1, at which multi-step multiplies the rate; empty: constant rate.
+        gamma: factor of multi-step, geometric and plateau.
+        gamma_epochs: epochs between two steps of geometric.
+        plateau_patience: validations without a better score after which plateau multiplies the rate.
+        cycles: rows (min_lr, max_lr, step_size, until) of triangular2: up to epoch `until` the rate rises from `min_lr`
+            to `max_lr` in `step_size` epochs and falls in as many, each time half as high as before. Each row starts
+            anew; the last holds to the end of the run. The rates are absolute, independent of `lr`.
+        warmup_steps: steps of the linear warm-up, at most a tenth of the schedule, so that a recipe for large datasets
+            works for small ones.
+        gradient_clip: maximum L2 norm of the gradient; null for no limit.
+        ema_decay: decay of the moving average of the weights, which is evaluated and saved; 0 for none. It is smaller
+            in the first steps (see `pelee.training.ema.average`).
         input_size: side of the network's input in pixels.
-        size_phases: (size, share) pairs: that input size until that share of the schedule is over, `input_size`
-            afterwards. Smaller inputs first cost a fraction and learn nearly as much; any order of sizes is taken.
+        size_phases: pairs (size, fraction): that input size up to that fraction of the schedule, then `input_size`.
+            Smaller inputs first cost less and learn nearly as much; any order of sizes is valid.
         precision: "auto" is bf16 where the device computes it natively, else fp32 (`pelee.training.precision`). A run
-            may be resumed in another precision, on a machine of another kind.
-        compile: `torch.compile` the network: it costs a minute or two for every input size, and pays on a GPU; on two
-            CPU cores a step is a tenth quicker.
-        validate_every: epochs from one measurement of the held-out split to the next.
-        patience: validations without a better score before the run stops; None never stops early.
-        checkpoint_every: steps from one `last.ckpt` to the next, so that a kill loses minutes at most.
-        workers: processes that read pictures; 0 reads them in the training's own.
-        mlflow: URI of an MLflow server or database (sqlite:///runs.db) that the run is logged to, too. A password has
-            no place in it, for it is on the card: MLflow takes MLFLOW_TRACKING_USERNAME and ..._PASSWORD.
+            can be resumed in another precision, on a machine of another kind.
+        compile: `torch.compile` the network: takes one to two minutes for every input size; on two CPU cores a step is
+            a tenth faster.
+        seed: seed of weights, order and augmentation.
+        workers: processes that read images; 0 reads them in the training process.
+        validate_every: epochs between two validations.
+        patience: validations without a better score before the run stops early; null for never.
+        checkpoint_every: steps between two writes of `last.ckpt`.
+        mlflow: URI of an MLflow server or database (sqlite:///runs.db) to which the run is logged, too. Give no
+            password in it, because it is written to the card: MLflow reads MLFLOW_TRACKING_USERNAME and ..._PASSWORD.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 1
@@ -97,7 +104,7 @@ class OptimizationSettings:
     mlflow: str | None = None
 
     def check(self) -> None:
-        """Raise SettingsError where settings that are right by themselves do not go together."""
+        """Raise SettingsError for settings that are valid by themselves and not together."""
         if self.nesterov and not self.momentum:
             raise SettingsError("setting nesterov: it needs a momentum above 0")
         if (self.schedule == "triangular2") != bool(self.cycles):
@@ -118,27 +125,29 @@ class OptimizationSettings:
                 raise SettingsError(f"setting cycles: min_lr {row.min_lr} is above max_lr {row.max_lr}")
 
     def size_at(self, progress: float) -> int:
-        """The input size at `progress`, 0 to 1, of the schedule."""
+        """Return the input size at `progress`, 0 to 1, of the schedule."""
         return next((size for size, until in self.size_phases if progress < until), self.input_size)
 
-    def steps_per_epoch(self, pictures: int) -> int:
-        """Batches that an epoch over so many pictures has: a rest is left out, but a small set is one batch."""
-        return max(1, pictures // self.batch_size)
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the batches of an epoch over so many images; an incomplete batch is dropped, but not the only one."""
+        return max(1, images // self.batch_size)
 
-    def total_steps(self, pictures: int) -> int:
-        """Optimiser steps of a whole run over so many pictures."""
-        steps = self.epochs * self.steps_per_epoch(pictures)
+    def total_steps(self, images: int) -> int:
+        """Return the optimizer steps of a whole run over so many images."""
+        steps = self.epochs * self.steps_per_epoch(images)
         return min(steps, self.max_steps or steps)
 
 
-# What a run may change when it is resumed: all else would make it another run than the one that was begun.
+# Settings that may change when a run is resumed; any other change would make it another run.
 RESUMABLE = {"precision", "workers", "patience", "checkpoint_every", "compile", "mlflow"}
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter] | Sequence[dict[str, Any]], settings: OptimizationSettings
-) -> torch.optim.Optimizer:
-    """The optimiser that the settings name, over parameters or groups of them."""
+    parameters: "Iterable[nn.Parameter] | Sequence[dict[str, Any]]", settings: OptimizationSettings
+) -> "torch.optim.Optimizer":
+    """Return the optimizer of the settings over parameters or groups of them."""
+    import torch
+
     if settings.optimizer != "sgd":
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimizer]
         return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)

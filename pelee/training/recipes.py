@@ -1,7 +1,7 @@
-"""Settings of a run, as both trainers have them: a typed dataclass, filled from a YAML recipe and from flags."""
+"""Recipes: settings of a training run from a YAML file and from flags, as a validated dataclass."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ S = TypeVar("S")
 
 
 def recipe_names(recipes: Traversable) -> list[str]:
-    """The recipes that ship with a package, the YAML files of its folder."""
+    """Return the names of the shipped recipes, the YAML files of a folder."""
     return sorted(entry.name.removesuffix(".yaml") for entry in recipes.iterdir() if entry.name.endswith(".yaml"))
 
 
 def read_recipe(name_or_path: str, recipes: Traversable, kind: type[Any]) -> dict[str, Any]:
-    """The keys of a shipped recipe, by its name, or of a YAML file; every key is a field of the dataclass `kind`."""
+    """Return the keys of a shipped recipe or of a YAML file; every key is a field of the dataclass `kind`."""
     names = recipe_names(recipes)
     if name_or_path in names:
         text, where = (recipes / f"{name_or_path}.yaml").read_text(), f"recipe {name_or_path}"
@@ -39,7 +39,7 @@ def read_recipe(name_or_path: str, recipes: Traversable, kind: type[Any]) -> dic
 
 
 def check_keys(keys: Mapping[str, Any], kind: type[Any], where: str) -> None:
-    """Raise SettingsError for a key that is no setting, naming the nearest one."""
+    """Raise SettingsError for a key that is no field of `kind`; the message names the nearest one."""
     known = [field.name for field in dataclasses.fields(kind)]
     for key in keys:
         if key not in known:
@@ -48,16 +48,16 @@ def check_keys(keys: Mapping[str, Any], kind: type[Any], where: str) -> None:
 
 
 def resolve(
-    kind: type[S], recipes: Traversable, recipe: str | None, overrides: Mapping[str, Any], usual: Mapping[str, Any]
+    kind: type[S], recipes: Traversable, recipe: str | None, overrides: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> S:
-    """The settings of a run: the usual values over the fields' defaults, the recipe over them, overrides over all.
+    """Return the settings of a run: fields' defaults, then `defaults`, then the recipe, then overrides; the last holds.
 
     Raises:
-        SettingsError: an unknown key, a value of a wrong type or out of range, settings that do not go together (what
-            `kind` has a method `check` for).
+        SettingsError: an unknown key, a value of a wrong type or out of range, or what the method `check` of `kind`
+            raises for settings that are not valid together.
     """
     check_keys(overrides, kind, "the command")
-    keys = {**usual, **(read_recipe(recipe, recipes, kind) if recipe else {}), **overrides}
+    keys = {**defaults, **(read_recipe(recipe, recipes, kind) if recipe else {}), **overrides}
     try:
         settings = TypeAdapter(kind).validate_python(keys)
     except ValidationError as error:
@@ -70,13 +70,13 @@ def resolve(
 
 
 def to_plain(settings: Any) -> dict[str, Any]:
-    """The settings as plain values, as a recipe file and a card hold them."""
+    """Return the settings as plain values, as in a recipe file and a card."""
     plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return plain
 
 
 def check_resumed(begun: Mapping[str, Any], settings: Any, resumable: set[str]) -> None:
-    """Raise SettingsError where a run would go on with other settings than it was begun with."""
+    """Raise SettingsError if a run would be resumed with other settings than it was begun with."""
     now = to_plain(settings)
     for key, value in begun.items():
         if key not in resumable and value != now[key]:
@@ -84,23 +84,3 @@ def check_resumed(begun: Mapping[str, Any], settings: Any, resumable: set[str]) 
                 f"the run was begun with {key} {value!r} and cannot go on with {now[key]!r}; resume it with the "
                 "command that began it, or begin another"
             )
-
-
-def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """`--lr 0.01 --balanced true` as settings; values are read as YAML, so that lists work."""
-    overrides: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise SettingsError(f"unexpected argument {flag!r}; settings are given as --name value")
-        name, has_value, value = flag[2:].partition("=")
-        if not has_value:
-            if not rest:
-                raise SettingsError(f"{flag} needs a value")
-            value = rest.pop(0)
-        try:
-            overrides[name.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"{flag}: {value!r} is no YAML value") from None
-    return overrides

@@ -17,7 +17,7 @@ from data.errors import SettingsError
 from detection.ablation.experiment import COMPARISONS, Comparison, Run, read_comparison
 from detection.ablation.plan import plan
 from detection.ablation.table import markdown, rate
-from detection.commands.ablate import build_parser, main
+from detection.commands.ablate import build_parser, main, plan_options
 from detection.commands.train import main as train_main
 from detection.training.settings import TrainSettings, resolve_settings
 from pelee.training.optimization import RESUMABLE
@@ -39,7 +39,7 @@ variants:
 
 def planned(comparison: Comparison, *arguments: str) -> list[Run]:
     options, words = build_parser().parse_known_args(["x", "--root", "R", "--output", "O", *arguments])
-    return plan(comparison, options, words)
+    return plan(comparison, plan_options(options, words))
 
 
 @pytest.mark.parametrize("name", recipe_names(COMPARISONS))
@@ -67,13 +67,12 @@ def test_the_recipes_are_the_ingredients_of_their_names() -> None:
 
 def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
     """What pelee-train resolves from the words is what the plan checks: file, then command, then variant."""
-    from pelee.training.recipes import parse_overrides
+    from data.settings_flags import given_settings, parse_settings
+    from detection.commands.train import build_parser as train_parser
 
     for run in planned(read_comparison("ingredients"), "--epochs", "7", "--lr=0.5", "--devices", "2", "--teacher", "T"):
-        from detection.commands.train import build_parser as train_parser
-
-        options, words = train_parser().parse_known_args(run.words)
-        assert resolve_settings(options.recipe, parse_overrides(words), options.dataset) == run.settings
+        options = parse_settings(train_parser(), TrainSettings, run.words)
+        assert resolve_settings(options.recipe, given_settings(options), options.dataset) == run.settings
         assert (run.settings.epochs, options.devices, str(options.output)) == (7, 2, f"O/{run.name}")
         assert run.settings.lr == (0.005 if run.name == "paper" else 0.5)
         assert (str(options.teacher) == "T") == (run.name == "teacher")

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.datasets.records import Dataset, Record
 from data.errors import SettingsError, WeightsError
 from detection.models.loading import load_network, to_config, to_settings
 from detection.models.pelee import Pelee, PeleeConfig
 from detection.models.priors import COCO_SIZES
 from detection.training.model_card import make_card
 from pelee.models.peleenet import PeleeNetConfig
-from pelee.models.pretrained import transfer
+from pelee.models.pretrained import load_partial
 from weights.card import CARD_NAME, Card
 from weights.store import ModelFile, load_tensors, resolve, save_model
 
@@ -39,37 +38,27 @@ def tensors_of(network: Pelee) -> dict[str, np.ndarray]:
     return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
 
 
-def records(*counts: int) -> list[Record]:
-    def make(count: int) -> Record:
-        flags = np.zeros(count, bool)
-        zeros = np.zeros(count, np.float32)
-        return Record(
-            Path("a.jpg"), "a", np.zeros((count, 4), np.float32), np.zeros(count, np.int64), flags, flags, zeros
-        )
-
-    return [make(count) for count in counts]
+TRAINING = {
+    "command": "pelee-train",
+    "commit": "abc",
+    "settings": {"lr": 0.01},
+    "data": "pets train: 3 images, 5 objects",
+    "started_from": "pelee-voc",
+}
 
 
 def card(**changes: Any) -> Card:
-    dataset = Dataset("pets", "train", tuple(NAMES), records(2, 0, 3))
-    made = make_card("pets", CONFIG, dataset, {"lr": 0.01}, command="pelee-train", commit="abc", start="pelee-voc")
-    return dataclasses.replace(made, **changes)
+    return dataclasses.replace(make_card("pets", CONFIG, NAMES, TRAINING), **changes)
 
 
 # Cards
 
 
-def test_card_says_what_was_trained_on_what() -> None:
+def test_card_describes_network_and_training() -> None:
     made = card()
     assert made.task == "detection" and made.architecture == "pelee"
     assert made.class_names == NAMES and made.input_size == 64
-    assert made.training == {
-        "command": "pelee-train",
-        "commit": "abc",
-        "settings": {"lr": 0.01},
-        "data": "pets train: 3 pictures, 5 objects",
-        "started_from": "pelee-voc",
-    }
+    assert made.training == TRAINING
 
 
 def test_settings_leave_out_what_the_card_has() -> None:
@@ -208,7 +197,7 @@ def test_a_card_of_another_model_is_not_followed(network: Pelee, tmp_path: Path)
 
 def test_transfer_of_the_same_classes_takes_everything(network: Pelee) -> None:
     other = Pelee(CONFIG)
-    result = transfer(other, tensors_of(network))
+    result = load_partial(other, tensors_of(network))
     assert set(result.taken) == set(network.state_dict())
     assert not result.replaced and not result.missing and not result.unused
     assert str(result) == f"took {len(network.state_dict())} tensors"
@@ -218,7 +207,7 @@ def test_transfer_of_the_same_classes_takes_everything(network: Pelee) -> None:
 def test_transfer_to_other_classes_says_what_is_replaced(network: Pelee) -> None:
     other = Pelee(dataclasses.replace(CONFIG, num_classes=5))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
-    result = transfer(other, tensors_of(network))
+    result = load_partial(other, tensors_of(network))
     classifiers = {f"heads.{head}.classify.{kind}" for head in range(6) for kind in ("weight", "bias")}
     assert set(result.replaced) == classifiers
     assert set(result.taken) == set(before) - classifiers
@@ -232,12 +221,12 @@ def test_transfer_to_other_classes_says_what_is_replaced(network: Pelee) -> None
 def test_transfer_names_what_is_new_and_what_is_left(network: Pelee) -> None:
     """To a network without residual prediction blocks, whose heads see maps of other widths."""
     other = Pelee(dataclasses.replace(CONFIG, res_blocks=False))
-    result = transfer(other, tensors_of(network))
+    result = load_partial(other, tensors_of(network))
     assert result.unused and all(name.startswith("blocks.") for name in result.unused)
     assert set(result.replaced) == {
         f"heads.{head}.{part}.weight" for head in range(3) for part in ("classify", "regress")
     }
-    back = transfer(Pelee(CONFIG), tensors_of(other))
+    back = load_partial(Pelee(CONFIG), tensors_of(other))
     assert set(back.missing) == set(result.unused)
     assert "new (not in the weights)" in str(back) and "left (no place for them)" in str(result)
     assert " more" in str(back)  # the list is cut short
@@ -248,23 +237,23 @@ def test_transfer_takes_statistics_too(network: Pelee) -> None:
     name = "extras.0.reduce.1.running_var"
     tensors[name] = np.full_like(tensors[name], 7)
     other = Pelee(CONFIG)
-    transfer(other, tensors)
+    load_partial(other, tensors)
     assert (other.state_dict()[name] == 7).all()
 
 
 def test_transfer_copies(network: Pelee) -> None:
     tensors = tensors_of(network)
     other = Pelee(CONFIG)
-    transfer(other, tensors)
+    load_partial(other, tensors)
     tensors["heads.0.classify.bias"] += 1
     assert torch.equal(other.state_dict()["heads.0.classify.bias"], network.state_dict()["heads.0.classify.bias"])
 
 
 def test_transfer_of_nothing_is_an_error() -> None:
     with pytest.raises(WeightsError, match="no tensor has a name and shape of this network's"):
-        transfer(Pelee(CONFIG), {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)})
+        load_partial(Pelee(CONFIG), {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)})
 
 
 def test_tensors_of_a_file_start_another(network: Pelee, tmp_path: Path) -> None:
     model = save_model(tmp_path, tensors_of(network), card())
-    assert len(transfer(Pelee(CONFIG), load_tensors(model)).taken) == len(network.state_dict())
+    assert len(load_partial(Pelee(CONFIG), load_tensors(model)).taken) == len(network.state_dict())

@@ -15,7 +15,7 @@ from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.lightning_module import ClassifierModule
 from pelee.commands.train_classifier import main
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
-from pelee.training.finetuning import freeze, parameter_groups, split, summary, tensors_in_order
+from pelee.training.finetuning import freeze, parameter_groups, partition_parameters, summary, tensors_in_order
 from tests.support.tiny_training import SmallNet, all_but_head, run_small, small_sets, small_settings
 from weights.store import load_tensors, resolve
 
@@ -47,10 +47,10 @@ def test_the_order_is_the_pictures_and_not_the_registration_s() -> None:
 def test_what_is_new_trains_wherever_it_stands() -> None:
     network = SmallNet()
     taken = [name for name in network.state_dict() if name != "first.weight"]
-    parts = split(network, taken, False, "head", 16)
-    assert parts.new == {"first.weight"} and parts.pretrained == {"head.weight", "head.bias"}
-    assert "norms.1.running_mean" in parts.frozen and "second.0.weight" in parts.frozen
-    frozen = freeze(network, parts.frozen)
+    partition = partition_parameters(network, taken, False, "head", 16)
+    assert partition.new == {"first.weight"} and partition.pretrained == {"head.weight", "head.bias"}
+    assert "norms.1.running_mean" in partition.frozen and "second.0.weight" in partition.frozen
+    frozen = freeze(network, partition.frozen)
     # the sequence with the dropout in it, too, but nothing with a tensor that trains
     assert network.second in frozen and network.norms[0] in frozen
     assert network not in frozen and network.first not in frozen and network.head not in frozen
@@ -69,21 +69,21 @@ def test_what_is_new_trains_wherever_it_stands() -> None:
 def test_what_cannot_be_frozen_is_one_line(taken: bool, frozen: bool, unfreeze: str | None, said: str) -> None:
     network = SmallNet()
     with pytest.raises(SettingsError, match=said) as error:
-        split(network, list(network.state_dict()) if taken else [], frozen, unfreeze, 16)
+        partition_parameters(network, list(network.state_dict()) if taken else [], frozen, unfreeze, 16)
     assert "\n" not in str(error.value)
 
 
 def test_what_was_taken_has_a_share_of_the_rate() -> None:
     network = SmallNet()
-    parts = split(network, all_but_head(network), False, "second", 16)
-    freeze(network, parts.frozen)
-    slow = [one for name, one in network.named_parameters() if name in parts.pretrained]
+    partition = partition_parameters(network, all_but_head(network), False, "second", 16)
+    freeze(network, partition.frozen)
+    slow = [one for name, one in network.named_parameters() if name in partition.pretrained]
     first, second = parameter_groups(network, slow, 0.2, 0.1)
     assert first["lr"] == pytest.approx(0.02) and second["lr"] == 0.2
     # second.0 4×4×3×3, norms.1 2×4; the head 4×2 + 2; first and norms.0 are in neither
     assert sum(one.numel() for one in first["params"]) == 144 + 8
     assert sum(one.numel() for one in second["params"]) == 10
-    assert summary(network, parts, 0.1) == (
+    assert summary(network, partition, 0.1) == (
         "trains: 10 parameters in 2 tensors new, 152 parameters in 3 tensors pretrained at 0.1 of the rate; "
         "frozen: 116 parameters in 3 tensors"
     )

@@ -12,7 +12,6 @@ from data.errors import SettingsError
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.lightning_module import MONITOR, ClassifierModule
 from pelee.classification.training.settings import RECIPES, resolve_settings
-from pelee.commands.train_classifier import RECIPE_NAMES
 from pelee.training.optimization import Cycles, OptimizationSettings, build_optimizer
 from pelee.training.recipes import recipe_names
 from pelee.training.schedules import lr_factor, triangular2
@@ -119,10 +118,10 @@ def test_settings_that_do_not_go_together_are_one_line(settings: dict[str, Any],
 
 
 @pytest.mark.parametrize("name", recipe_names(RECIPES))
-def test_every_recipe_loads_on_its_data_and_is_named_in_the_help(name: str) -> None:
+def test_every_recipe_loads_on_its_data(name: str) -> None:
     usual = {"cars": "cars", "report": "cifar10", "cifar10": "cifar10", "inception-v3": "imagefolder"}
     settings = resolve_settings(name, {}, usual.get(name, "tiny-imagenet"))
-    assert settings.epochs >= 8 and name in RECIPE_NAMES.split(", ")
+    assert settings.epochs >= 8
 
 
 # Runs

@@ -1,0 +1,178 @@
+"""Training command: what `pelee-train` and `pelee-train-classifier` share."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from data.command_line import first_few, run
+from data.errors import SettingsError
+from data.settings_flags import add_settings_flags, given_settings, parse_settings
+from pelee.training.allocator import tune_allocator
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from pelee.training.optimization import OptimizationSettings
+    from weights.card import Card
+
+S = TypeVar("S", bound="OptimizationSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """Result of a training.
+
+    Attributes:
+        tensors: the network's state.
+        card: the model card.
+        scores: the scores on one line, such as "mAP 47.1 on val (500 images)".
+        notes: further lines to print.
+        try_it: command that uses the model, without its weights.
+        unreadable: error messages of images that could not be read.
+    """
+
+    tensors: dict[str, Any]
+    card: "Card"
+    scores: str
+    notes: list[str] = field(default_factory=list)
+    try_it: str
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """A training whose data and network are ready.
+
+    Attributes:
+        model: the network's name.
+        dataset: name and split of the training data.
+        contents: its size, such as "5011 images".
+        started_from: name and digest of the pretrained weights; None for random weights.
+        train: (the card's `training`) -> the model; None in the processes that write no model.
+    """
+
+    model: str
+    dataset: str
+    contents: str
+    started_from: str | None
+    train: Callable[[dict[str, Any]], TrainedModel | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask(Generic[S]):
+    """Task-specific parts of a training command.
+
+    Attributes:
+        build_parser: returns the parser, whose prog is the command's name.
+        settings_class: returns the settings class.
+        resolve: (recipe, overrides, dataset) -> settings.
+        prepare: (options, settings) -> job: opens the data and builds the network.
+    """
+
+    build_parser: Callable[[], argparse.ArgumentParser]
+    settings_class: Callable[[], type[S]]
+    resolve: Callable[[str | None, dict[str, Any], str | None], S]
+    prepare: Callable[[argparse.Namespace, S], TrainingJob]
+
+
+def add_training_options(
+    parser: argparse.ArgumentParser, settings_class: "type[OptimizationSettings]", recipes: "Traversable", output: str
+) -> None:
+    """Add the options of both training commands, and a flag for each setting.
+
+    Args:
+        parser: the command's parser.
+        settings_class: the settings of the task.
+        recipes: folder of the shipped recipes.
+        output: default of `--output`.
+    """
+    from pelee.training.recipes import recipe_names
+
+    parser.usage = f"{parser.prog} --dataset FORMAT --root FOLDER [options] [settings]"
+    parser.add_argument("--recipe", help=f"a shipped recipe ({', '.join(recipe_names(recipes))}) or a YAML file")
+    parser.add_argument(
+        "--output", type=Path, default=Path(output), help="folder of checkpoints, logs and model (%(default)s)"
+    )
+    parser.add_argument("--name", help="name of the model on its card (default: that of the output folder)")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in the output folder")
+    parser.add_argument("--devices", type=int, default=1, help="number of processes that train together, DDP (1)")
+    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
+    add_settings_flags(parser, settings_class)
+
+
+def training_command(task: TrainingTask[S], argv: Sequence[str] | None = None) -> int:
+    """Run a training command and return its exit code: 1 if images could not be read, else as `run`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return run(lambda: _main(task, arguments))
+
+
+def _main(task: TrainingTask[S], arguments: list[str]) -> int:
+    parser = task.build_parser()
+    options = parse_settings(parser, task.settings_class(), arguments)
+    tune_allocator()  # before torch is imported
+    from pelee.training.recipes import to_plain
+
+    settings = task.resolve(options.recipe, given_settings(options), options.dataset)
+    if options.print_settings:
+        import yaml
+
+        print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
+        return 0
+    if not options.dataset or not options.root:
+        raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
+    from pelee.training.precision import resolve_precision
+    from pelee.training.trainer import check_output
+
+    settings, reason = resolve_precision(settings, options.accelerator)
+    print(f"precision {settings.precision}: {reason}")
+    check_output(options.output, options.resume)
+    # The card of a resumed run has the command that began it.
+    command = shlex.join([parser.prog, *(word for word in arguments if word != "--resume")])
+    return _train(task, options, settings, command)
+
+
+def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, command: str) -> int:
+    import torch
+
+    from pelee.runs.run import record_run
+    from pelee.training.provenance import current_commit
+    from pelee.training.recipes import to_plain
+    from weights.store import save_model
+
+    commit = current_commit()  # now, because the files may change while this runs
+    torch.manual_seed(settings.seed)
+    job = task.prepare(options, settings)
+    record = {
+        "command": command,
+        "commit": commit,
+        "settings": to_plain(settings),
+        "data": f"{job.dataset}: {job.contents}",
+        "started_from": job.started_from,
+    }
+    with record_run(
+        options.output,
+        command=command,
+        model=job.model,
+        dataset=job.dataset,
+        settings=record["settings"],
+        started_from=job.started_from,
+    ):
+        trained = job.train(record)
+    if trained is None:
+        return 0
+    saved = save_model(options.output / "model", trained.tensors, trained.card)
+    print(f"model: {saved.path.parent}, {trained.scores}")
+    for line in trained.notes:
+        print(line)
+    print(f"try it: {trained.try_it} --weights {saved.path.parent}")
+    if trained.unreadable:
+        print(f"{len(trained.unreadable)} images could not be read and were left out:", file=sys.stderr)
+        for line in first_few(trained.unreadable, "see the folders for the rest"):
+            print(f"  {line}", file=sys.stderr)
+        return 1
+    return 0
