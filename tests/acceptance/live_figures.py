@@ -1,6 +1,6 @@
 """How live `pelee-detect` is: the figures of issue 7, with the tcp camera and the test pattern.
 
-Run it on a quiet machine: `.venv/bin/python tests/acceptance/live_figures.py [FIGURE ...] [--seconds N]`. It prints a
+Run it on a quiet machine: `.venv/bin/python -m tests.acceptance.live_figures [FIGURE ...] [--seconds N]`. It prints a
 line of JSON a figure, with its limit, and ends with 1 where one is missed. FIGUREs: slow, restart, freeze, absent,
 file, four, memory; all by default, in some 14 minutes. The first needs Linux, for the memory.
 """
@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.tcp_camera import ROOT, TcpCamera
+from tests.support.interruptible import allow_sigint
+from tests.support.paths import ROOT
+from tests.support.tcp_camera import TcpCamera
 
 RATE = 30
 COMMAND = [sys.executable, "-m", "detection.commands.detect"]
@@ -39,7 +41,12 @@ class Running:
     def __init__(self, *words: str) -> None:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [*COMMAND, *words], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*COMMAND, *words],
+            env=ENVIRONMENT,
+            preexec_fn=allow_sigint,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.out: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
         self.err: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
@@ -142,7 +149,7 @@ class Watching:
 
 def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     """A camera of 30 frames a second, and a network of 10."""
-    from detection.benchmark.end_to_end import Silent
+    from detection.benchmark.end_to_end import SilentProgress
     from detection.detector import Detector
     from detection.inference.options import Search
     from detection.pipeline.file_pipeline import Pipeline
@@ -154,7 +161,7 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     with TcpCamera(rate=RATE) as camera:
         view = Watching(camera, seconds)
         # Nothing scores above 1: no box is drawn over the camera's numbers.
-        pipeline = Pipeline(detector, Search(confidence=1.0), None, None, view, Silent(), numbers=False)
+        pipeline = Pipeline(detector, Search(confidence=1.0), None, None, view, SilentProgress(), numbers=False)
         pipeline.run(collect([], [camera.address], None)[0])
     ages = 1000 * np.array(view.ages[10:])  # from the first second on
     third = len(ages) // 3

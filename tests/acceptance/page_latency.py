@@ -1,6 +1,6 @@
-"""How long it takes from a camera's frame to its boxes on the screen, in headless Chromium with a film as its camera.
+"""Latency from a camera frame to its boxes on the screen, in headless Chromium with a video file as its camera.
 
-Run it on a quiet machine: `.venv/bin/python tests/acceptance/page_latency.py [--seconds 20] [--film FILE]`.
+Run it on a quiet machine: `.venv/bin/python -m tests.acceptance.page_latency [--seconds 20] [--film FILE]`.
 The page says when each frame was captured, sent, answered and painted (its event `pelee:frame`); capture is the
 browser's own time of the camera's frame where it gives one, and painting the end of the screen's refresh.
 """
@@ -18,7 +18,6 @@ import numpy as np
 from tests.support.paths import ROOT
 
 LIMIT = 150  # ms, at the median: issue 8
-sys.path.insert(0, str(ROOT))
 
 COLLECT = """() => {
     window.frames_seen = [];

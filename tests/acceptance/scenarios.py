@@ -55,10 +55,10 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
 def in_turns(args: argparse.Namespace, concurrency: int) -> list[tuple[list[float], Any]]:
     """Rounds of the bare loop (the ms of each picture) and of the service, which rests meanwhile."""
     settings = _settings(args.flags)
-    loop = bare_loop(settings, [path.read_bytes() for path in args.pictures])
+    loop = bare_loop(settings, [path.read_bytes() for path in args.images])
     with inside(settings) as port:
-        wrk(port, args.pictures, concurrency, 2.0)
-        return [(loop(args.seconds), wrk(port, args.pictures, concurrency, args.seconds)) for _ in range(args.rounds)]
+        wrk(port, args.images, concurrency, 2.0)
+        return [(loop(args.seconds), wrk(port, args.images, concurrency, args.seconds)) for _ in range(args.rounds)]
 
 
 def throughput(args: argparse.Namespace) -> list[Figure]:
@@ -81,7 +81,7 @@ def overload(args: argparse.Namespace) -> list[Figure]:
     replies: list[Reply] = []
     health: list[float] = []
     memory: list[int] = []
-    requests = [post("/detect", path.read_bytes()) for path in args.pictures]
+    requests = [post("/detect", path.read_bytes()) for path in args.images]
 
     async def measure(port: int, rate: float) -> None:
         free: list[Connection] = []
@@ -115,7 +115,7 @@ def overload(args: argparse.Namespace) -> list[Figure]:
 
     settings = _settings(args.flags)
     with started(args.flags) as port:
-        carried = wrk(port, args.pictures, args.concurrency, 5.0).rate
+        carried = wrk(port, args.images, args.concurrency, 5.0).rate
         asyncio.run(measure(port, 2 * carried))
     accepted = sorted(1000 * reply.seconds for reply in replies if reply.status == 200)
     refused = sorted(1000 * reply.seconds for reply in replies if reply.status == 429)
@@ -143,7 +143,7 @@ def overload(args: argparse.Namespace) -> list[Figure]:
 
 def soaked(args: argparse.Namespace) -> list[Figure]:
     """Ask for all kinds of things for a long time, and look at the server's memory."""
-    contents = [path.read_bytes() for path in args.pictures]
+    contents = [path.read_bytes() for path in args.images]
     with started([*args.flags, "--model", "peleenet-tiny-imagenet"], args.leak) as port:
         answers, memory = asyncio.run(soak(port, contents, args.seconds))
     grown = growth(memory)

@@ -1,7 +1,7 @@
-"""What the service costs and what it bears: `python -m tests.acceptance.service_load`, each figure beside its bound.
+"""Load test of the service: `python -m tests.acceptance.service_load COMMAND`, each figure with its bound.
 
-Every command starts servers of its own on free ports; arguments after `--` are their flags. Exit code 0: all figures
-are within their bounds. On a machine that does something else the times are not valid.
+Every command starts its own servers on free ports; arguments after `--` are their flags. Exit code 0: all figures
+are within their bounds. The figures are valid only on an otherwise idle machine.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("pictures", nargs="*", type=Path, default=[Path("data/samples/astronaut.jpg")])
+    parser.add_argument("images", nargs="*", type=Path, default=[Path("data/samples/astronaut.jpg")])
     parser.add_argument("--model", default="pelee-voc", help="the detector (%(default)s)")
     parser.add_argument("--seconds", type=float, help="of each round (10), of the overload (60), of the soak (900)")
     parser.add_argument("--rounds", type=int, default=5)

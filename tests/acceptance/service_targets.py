@@ -1,11 +1,11 @@
-"""A figure that was measured beside what it must be."""
+"""Measured figures with their bounds."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """What was measured, what it must be, and whether it is.
+    """Measured figure and its bound.
 
     Attributes:
         name: what it is, with its unit.

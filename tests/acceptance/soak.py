@@ -1,4 +1,4 @@
-"""Mixed load for a long time, and what becomes of the server's memory."""
+"""Soak test: mixed load for a long time, and the growth of the server's memory."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ SAMPLES = 200
 
 
 class Soak(NamedTuple):
-    """What came of it.
+    """Result of a soak test.
 
     Attributes:
         answers: how many of each status.
@@ -116,7 +116,7 @@ async def resident(connection: Connection) -> int:
 
 
 def leaking_server(flags: Sequence[str]) -> int:
-    """The control: pelee-serve that keeps every picture it is sent. No flag of pelee-serve leads here."""
+    """Negative control: a pelee-serve that keeps every image in memory. Only the tests can start it."""
     from serve.commands import serve as cli
     from serve.inference.service import Service
 

@@ -110,7 +110,7 @@ def test_overload(
 
     monkeypatch.setattr(scenarios, "started", started)
     monkeypatch.setattr(scenarios, "wrk", lambda *_: Load(50.0, 20.0))
-    args = argparse.Namespace(seconds=1.0, flags=["--deadline-s=20"], concurrency=4, pictures=[picture])
+    args = argparse.Namespace(seconds=1.0, flags=["--deadline-s=20"], concurrency=4, images=[picture])
     figures = {figure.name: figure for figure in scenarios.overload(args)}
     assert '"offered_per_s": 100.0' in capsys.readouterr().out
     assert figures["answers other than 200 and 429"].value == 0

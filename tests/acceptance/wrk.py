@@ -1,4 +1,4 @@
-"""Load from `wrk`, which takes next to nothing of the processor that the server needs."""
+"""Load generator `wrk`, which leaves nearly all of the CPU to the server."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ end
 
 
 class Load(NamedTuple):
-    """What came of it: answers a second, and the median answer in ms."""
+    """Result: responses a second, and the median latency in ms."""
 
     rate: float
     median: float

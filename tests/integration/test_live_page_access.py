@@ -1,4 +1,4 @@
-"""The live page by keyboard, in light and dark, and on a phone."""
+"""Live page in a real browser: keyboard, contrast, phones."""
 
 from typing import Any
 

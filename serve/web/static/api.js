@@ -1,4 +1,4 @@
-// Talking with the server: its addresses, the key, and what went wrong in words that help.
+// HTTP client of the service: URLs, API key, error messages.
 
 const KEY_NAME = "pelee-key";
 
@@ -7,7 +7,7 @@ export class ServerError extends Error {
     super(message);
     this.status = status;
     this.code = code;
-    this.retryAfter = retryAfter; // seconds; 0: the server did not say
+    this.retryAfter = retryAfter; // seconds; 0: not given by the server
   }
 }
 

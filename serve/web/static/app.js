@@ -1,4 +1,4 @@
-// The page: a photo or the camera in, boxes over it, and what the visitor sets about them.
+// Live page: photo or camera input, box overlay, settings.
 
 import * as api from "./api.js";
 import { listCameras, openCamera } from "./camera.js";
@@ -6,11 +6,11 @@ import { Live } from "./live.js";
 import { Meter } from "./meter.js";
 import { Overlay } from "./overlay.js";
 import { describe, Panel } from "./panel.js";
-import { askPatiently, firstPicture } from "./photo.js";
+import { askPatiently, firstImage } from "./photo.js";
 
-const SETTLE = 150; // ms that the threshold rests before the server is asked anew
-const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes follow at once, text may not
-const SERVER_TRY_EVERY = 3_000; // ms, while the server is not there or not ready
+const SETTLE = 150; // ms without a change of the threshold before the server is asked again
+const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes are drawn at once, text is throttled
+const SERVER_TRY_EVERY = 3_000; // ms, between attempts while the server is unreachable or not ready
 
 const $ = (id) => document.getElementById(id);
 const page = $("page");
@@ -30,15 +30,15 @@ let threshold = Number($("threshold").value);
 let thresholdTouched = false;
 const chosenClasses = new Set(); // none: all
 let photo = null; // {file, name} on show
-let result = null; // the last answer, as DESIGN.md shapes it
+let result = null; // the last response, in the shape of docs/detect.md
 let askedFor = threshold; // the confidence that `result` was asked with: below it, the server left boxes out
-let asking = null; // AbortController of the photo under way
+let asking = null; // AbortController of the photo in progress
 let live = null; // {session, stream} while the camera runs
 let opening = 0; // number of the last attempt to open the camera
 let panelShown = 0;
 let settling = 0;
 
-// ---- what is shown
+// ---- display
 
 const passes = ({ score, label }) => score >= threshold && (chosenClasses.size === 0 || chosenClasses.has(label));
 
@@ -150,7 +150,7 @@ async function showPhoto(file) {
   stopCamera();
   hideNotice();
   result = null;
-  photo = { file, name: file.name || "pasted picture" };
+  photo = { file, name: file.name || "pasted image" };
   URL.revokeObjectURL($("photo").src);
   $("photo").src = URL.createObjectURL(file);
   $("photo").alt = photo.name;
@@ -160,7 +160,7 @@ async function showPhoto(file) {
   render();
   $("photo").decode().then(
     () => setRatio($("photo").naturalWidth, $("photo").naturalHeight),
-    () => photo?.file === file && ($("photo").hidden = true), // the server says what is wrong with it
+    () => photo?.file === file && ($("photo").hidden = true), // the error message comes from the server
   );
   await detectPhoto();
 }
@@ -226,7 +226,7 @@ async function startCamera(deviceId) {
   const video = $("video");
   const fit = () => setRatio(video.videoWidth, video.videoHeight);
   fit();
-  video.onresize = fit; // a phone was turned
+  video.onresize = fit; // screen orientation changed
   $("caption").textContent = "";
   meter.clear();
   stream.getVideoTracks()[0].onended = () => {
@@ -299,7 +299,7 @@ async function showConnection(state, seconds) {
   $("live-text").textContent = { connecting: "Connecting", open: "Live", lost: "No server" }[state];
   if (state === "open") return hideNotice();
   if (state !== "lost") return;
-  result = null; // boxes of a moment ago would lie about this one
+  result = null; // outdated boxes must not stay on the running video
   render();
   notify(`The server is gone. Trying again in ${Math.max(1, Math.round(seconds))} s.`, {
     label: "Try now",
@@ -309,7 +309,7 @@ async function showConnection(state, seconds) {
   await api.models().catch(failed);
 }
 
-// ---- what the visitor does
+// ---- event handlers
 
 function setThreshold(value) {
   threshold = value;
@@ -363,7 +363,7 @@ $("copy").onclick = async ({ target }) => {
   setTimeout(() => (target.textContent = "Copy JSON"), 2_000);
 };
 
-addEventListener("paste", ({ clipboardData }) => showPhoto(firstPicture(clipboardData)));
+addEventListener("paste", ({ clipboardData }) => showPhoto(firstImage(clipboardData)));
 let dragDepth = 0;
 addEventListener("dragenter", () => (page.dataset.drag = ++dragDepth > 0));
 addEventListener("dragleave", () => (page.dataset.drag = --dragDepth > 0));
@@ -372,9 +372,9 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   dragDepth = 0;
   page.dataset.drag = false;
-  const file = firstPicture(event.dataTransfer);
+  const file = firstImage(event.dataTransfer);
   if (file) showPhoto(file);
-  else notify("That was no picture. Drop a JPEG, PNG, WebP or BMP file.");
+  else notify("That was no image. Drop a JPEG, PNG, WebP or BMP file.");
 });
 
 setThreshold(threshold);

@@ -1,4 +1,4 @@
-// The camera: opening it, naming it, and saying why it does not open.
+// Camera: list, open, and error messages.
 
 const WISH = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 
@@ -8,7 +8,7 @@ const REASONS = {
   NotFoundError: "No camera was found. Connect one and try again, or choose a photo.",
   OverconstrainedError: "That camera is no longer there. Choose another one.",
   NotReadableError: "The camera is in use by another program. Close that one, then try again.",
-  AbortError: "The camera stopped before it gave a picture. Try again.",
+  AbortError: "The camera stopped before it delivered a frame. Try again.",
 };
 
 /** Return a stream of the camera with that id; without one, of a phone's rear camera, or of any. */

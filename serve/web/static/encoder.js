@@ -1,4 +1,4 @@
-// A worker that makes JPEGs: in a page, a browser may put encoding off until it is idle; in a worker, it does not.
+// JPEG encoder worker: in a page a browser may defer encoding until it is idle, in a worker it does not.
 
 const QUALITY = 0.8;
 const canvas = new OffscreenCanvas(1, 1);

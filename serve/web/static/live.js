@@ -1,7 +1,7 @@
-// Frames of a playing video to the server, boxes back: one frame in flight, always the newest one.
+// WebSocket session: sends the latest video frame, receives boxes; one frame in flight.
 
-const ANSWER_WITHIN = 10_000; // ms; a server that takes longer is taken for gone
-const FIRST_WAIT = 500; // ms until the first new try; each further one waits twice as long
+const ANSWER_WITHIN = 10_000; // ms; after this the server counts as unreachable
+const FIRST_WAIT = 500; // ms until the first retry, doubled for each further one
 const LONGEST_WAIT = 15_000;
 const BUSY_WAIT = 300; // ms until the next frame after the server refused one and did not say when
 
@@ -18,10 +18,10 @@ export class Live {
   #to;
   #encoder = new Worker(new URL("encoder.js", import.meta.url));
   #socket = null;
-  #awaited = null; // "settings" | "frame": the one message that is under way
+  #awaited = null; // "settings" | "frame": the one message in flight
   #settingsStale = true;
   #newest = null; // metadata of a video frame not yet sent
-  #sent = null; // of the frame under way
+  #sent = null; // of the frame in flight
   #presented = 0; // number of the last video frame sent, as the video counts
   #frames = 0;
   #tries = 0;
@@ -130,7 +130,7 @@ export class Live {
     clearTimeout(this.#watchdog);
     if (answer.type === "error") {
       this.#to.onRefusal(answer, about);
-      this.#awaited = "pause"; // no storm of frames on a server that refuses them
+      this.#awaited = "pause"; // backs off from a server that rejects frames
       this.#pause = setTimeout(() => {
         this.#awaited = null;
         this.#pump();

@@ -1,7 +1,7 @@
-// How fast it is: figures of the last seconds, and where a frame's time goes.
+// Latency and rate of the last seconds, and time by stage.
 
 const WINDOW = 2_000; // ms
-const REFRESH = 500; // ms: faster, and no one can read them
+const REFRESH = 500; // ms; faster is unreadable
 
 // The stages of a frame's way, in order. `wire` is what the round trip takes beyond the server's own time.
 const STAGES = [

@@ -1,25 +1,25 @@
-// Boxes and their labels over a picture, drawn for the screen's own pixels.
+// Boxes and their labels over an image, drawn for the screen's own pixels.
 
-import COLOURS from "./colours.js";
+import COLORS from "./colors.js";
 
 const FONT_SIZE = 13; // CSS pixels, as all lengths here
 const LABEL_HEIGHT = 20;
 const LABEL_PADDING = 6;
 const LINE = 2;
-const HALO = "rgb(0 0 0 / 0.45)"; // around each box, so that it stands out on a ground of its own colour
+const HALO = "rgb(0 0 0 / 0.45)"; // around each box, so that it stands out on a ground of its own color
 const DIMMED = 0.25;
 
-/** The colour of a class, and black or white, whichever reads better on it. */
-export function classColour(classId) {
-  const colour = COLOURS[classId % COLOURS.length];
-  const [red, green, blue] = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
-  return { colour, ink: 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff" };
+/** The color of a class, and black or white, whichever reads better on it. */
+export function classColor(classId) {
+  const color = COLORS[classId % COLORS.length];
+  const [red, green, blue] = [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
+  return { color, ink: 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#000" : "#fff" };
 }
 
 export class Overlay {
   #canvas;
   #context;
-  #scene = null; // {width, height, detections} of the picture below
+  #scene = null; // {width, height, detections} of the image below
   #highlighted = null;
 
   constructor(canvas) {
@@ -33,7 +33,7 @@ export class Overlay {
     }
   }
 
-  /** Draw detections [{label, class_id, score, box}], best first, of a picture of width × height; none clears. */
+  /** Draw detections [{label, class_id, score, box}], best first, of a image of width × height; none clears. */
   draw(width = 0, height = 0, detections = []) {
     this.#scene = { width, height, detections };
     this.#paint();
@@ -86,20 +86,20 @@ export class Overlay {
       const top = Math.round(clamp(area.top + y1 * scale, area.top, area.bottom - line));
       const right = Math.round(clamp(area.left + x2 * scale, left + line, area.right));
       const bottom = Math.round(clamp(area.top + y2 * scale, top + line, area.bottom));
-      return { detection, left, top, right, bottom, ...classColour(detection.class_id) };
+      return { detection, left, top, right, bottom, ...classColor(detection.class_id) };
     });
-    for (const { detection, left, top, right, bottom, colour } of [...placed].reverse()) {
+    for (const { detection, left, top, right, bottom, color } of [...placed].reverse()) {
       context.globalAlpha = dim(detection);
       const box = [left + line / 2, top + line / 2, right - left - line, bottom - top - line];
       context.lineWidth = line + 2 * Math.max(1, Math.round(unit / 2));
       context.strokeStyle = HALO;
       context.strokeRect(...box);
       context.lineWidth = line;
-      context.strokeStyle = colour;
+      context.strokeStyle = color;
       context.strokeRect(...box);
     }
 
-    // Labels, the best first: each at the first of its places that is inside the picture and free.
+    // Labels, the best first: each at the first of its places that is inside the image and free.
     const taken = [];
     const labels = placed.map((at) => {
       const text = `${at.detection.label} ${at.detection.score.toFixed(2)}`;
@@ -114,9 +114,9 @@ export class Overlay {
       taken.push(place);
       return { ...at, text, place };
     });
-    for (const { detection, colour, ink, text, place } of labels.reverse()) {
+    for (const { detection, color, ink, text, place } of labels.reverse()) {
       context.globalAlpha = dim(detection);
-      context.fillStyle = colour;
+      context.fillStyle = color;
       context.fillRect(place.left, place.top, place.right - place.left, place.bottom - place.top);
       context.fillStyle = ink;
       context.fillText(text, place.left + LABEL_PADDING * unit, (place.top + place.bottom) / 2 + 0.5 * unit);

@@ -1,6 +1,6 @@
-// The panel beside the picture: what was found, the class filter, the JSON.
+// The panel next to the image: what was found, the class filter, the JSON.
 
-import { classColour } from "./overlay.js";
+import { classColor } from "./overlay.js";
 
 const LIST_LENGTH = 50; // rows; the JSON has all
 const SPEAK_EVERY = 3_000; // ms, of a running camera: a screen reader must be able to finish a sentence
@@ -47,9 +47,9 @@ export class Panel {
         const chip = document.createElement("button");
         chip.type = "button";
         chip.dataset.name = name;
-        const amount = document.createElement("i"); // of this class in the picture, in the class's colour
-        const { colour, ink } = classColour(classId);
-        amount.style.background = colour;
+        const amount = document.createElement("i"); // of this class in the image, in the class's color
+        const { color, ink } = classColor(classId);
+        amount.style.background = color;
         amount.style.color = ink;
         chip.append(amount, name);
         chip.onclick = () => {
@@ -77,7 +77,7 @@ export class Panel {
 
   #fillRow(row, detection, live) {
     const [swatch, name, score, meter] = row.children;
-    swatch.style.background = classColour(detection.class_id).colour;
+    swatch.style.background = classColor(detection.class_id).color;
     name.textContent = detection.label;
     score.textContent = detection.score.toFixed(2);
     meter.style.setProperty("--score", detection.score);

@@ -1,13 +1,13 @@
-// Photos that a visitor gives, and their way to the server.
+// Photo upload: paste, drop, retry, shrink.
 
 import { detect } from "./api.js";
 
 const BUSY_TRIES = 3;
-const SMALLER_SIDE = 2048; // pixels: to this a photo is shrunk that is too large for the server
+const SMALLER_SIDE = 2048; // pixels; a photo that the server rejects as too large is shrunk to this
 const QUALITY = 0.9;
 
-/** The first picture that was pasted or dropped, if there is any. */
-export const firstPicture = (transfer) => [...(transfer?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+/** The first image that was pasted or dropped, if there is any. */
+export const firstImage = (transfer) => [...(transfer?.files ?? [])].find(({ type }) => type.startsWith("image/"));
 
 /**
  * The server's answer to a photo {file, name}, as `detect` gives it. A busy server is asked again when it said so, and

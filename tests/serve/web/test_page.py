@@ -21,7 +21,7 @@ def client() -> TestClient:
 def test_the_page_and_its_files_are_served_with_their_types_under_a_strict_policy(client: TestClient) -> None:
     names = load_assets()
     types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    assert {"index.html", "style.css", "app.js", "colours.js"} <= names.keys()
+    assert {"index.html", "style.css", "app.js", "colors.js"} <= names.keys()
     for path in ("", *(f"static/{name}" for name in names)):
         answer = client.get(f"/{path}")
         assert answer.status_code == 200
@@ -59,5 +59,5 @@ def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
 
 
 def test_boxes_have_the_colours_of_annotated_pictures() -> None:
-    content = load_assets()["colours.js"].content.decode()
+    content = load_assets()["colors.js"].content.decode()
     assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLOURS
