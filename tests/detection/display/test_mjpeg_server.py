@@ -20,6 +20,7 @@ import pytest
 from data.errors import SettingsError
 from detection.display import mjpeg_server as web
 from detection.display.mjpeg_server import STATIC, WebView
+from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 
 SECONDS = 20.0  # what a busy machine may need; nothing takes that long
@@ -325,7 +326,11 @@ def show():
 raise SystemExit(run(show))
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        preexec_fn=allow_sigint,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         view = WebView(port=int(process.stdout.readline()))

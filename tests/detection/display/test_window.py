@@ -13,6 +13,7 @@ import pytest
 
 from detection.display import window
 from detection.video.synthetic_pattern import BARS
+from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import picture
 
@@ -138,6 +139,7 @@ def _shows(command: list[str], display: str, file: Path) -> bool:
     shown = subprocess.Popen(
         command,
         env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(ROOT)},
+        preexec_fn=allow_sigint,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

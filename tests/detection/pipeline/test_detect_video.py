@@ -14,6 +14,7 @@ import pytest
 from detection.commands import detect as cli
 from tests.detection.video.test_video_file import facts
 from tests.support.detect_fixtures import fake_model, lines, make_photos, tree
+from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import RectangleRuntime, clip, make_detector
 
@@ -145,6 +146,7 @@ sys.exit(cli.main(["clip.mp4", "--output", "out", "--json", "found.jsonl"]))
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code],
+        preexec_fn=allow_sigint,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ from detection.video.synthetic_pattern import read_number
 from detection.video.video_file import VideoFile
 from tests.detection.video.test_video_file import facts
 from tests.support.detect_fixtures import fake_model, lines, tree
+from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import RectangleRuntime, clip, make_detector
 from tests.support.tcp_camera import TcpCamera
@@ -342,6 +343,7 @@ sys.exit(cli.main(sys.argv[1:]))
     with Path("errors").open("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-c", program, *words],
+            preexec_fn=allow_sigint,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=errors,

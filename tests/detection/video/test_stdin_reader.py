@@ -18,6 +18,7 @@ from PIL import Image
 from data.errors import ImageError
 from detection.video.frames import Frame
 from detection.video.stdin_reader import PictureStream
+from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import picture
 
@@ -140,6 +141,7 @@ def test_each_picture_has_its_line_before_the_next_one_comes(tmp_path: Path) -> 
     """As a program uses it that sends a picture and waits for the answer; and ctrl-C ends it while it waits."""
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "-", "--json", "-", "--output", "out"],
+        preexec_fn=allow_sigint,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
