@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pelee.runtime.session import RawOutputs
 from serve.errors import ServiceError
 from serve.inference.model_pool import ServedModel
 from serve.inference.thread_priority import lower_thread_priority
 from serve.observability.json_logging import log
 from serve.observability.metrics import Metrics
 
-RawOutputs = tuple[np.ndarray, ...]
 RESTART_DELAY = 0.5  # s between a worker's failure and its restart, so that one that fails at once does not spin
 HANG_TIMEOUT = 30.0  # s without a result after which a network counts as hung
 
@@ -35,7 +35,7 @@ class Inference(NamedTuple):
         network: seconds in the network.
     """
 
-    outputs: tuple[np.ndarray, ...]
+    outputs: RawOutputs
     queued: float
     network: float
 

@@ -1,4 +1,4 @@
-"""More than the server can do: refusals, deadlines, clients that leave, a thread that dies, an end under load."""
+"""Service under overload: rejections, deadlines, disconnects, worker restart, shutdown."""
 
 import asyncio
 import re

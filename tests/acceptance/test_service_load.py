@@ -1,4 +1,4 @@
-"""The tools that measure: their client, their sums, and that a leak is told from none."""
+"""Acceptance programs: HTTP client, statistics, leak detection."""
 
 import argparse
 import asyncio

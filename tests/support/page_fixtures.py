@@ -1,4 +1,4 @@
-"""What the tests of the page share: a server that does as a test says, and a page of it in a browser."""
+"""Fixtures of the live page's tests: a stub server, and its page in a browser."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A stand-in for the service that speaks its contract: it finds the red rectangle and the blue one of a picture.
+"""Stub of the service for the page's tests: it detects the red and the blue rectangle of an image.
 
 What the page does with errors, a lost server or a key needs a server that has them when the test says so.
 """

@@ -1,4 +1,4 @@
-"""Who comes in, and what the others are told."""
+"""Admission control: bounded number of images in progress, Retry-After."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The models that are served: found by name, the shipped one as `Detector` gives it, replaced while it is asked."""
+"""Model pool: lookup, warm-up, reload, and equality with `Detector` and `Classifier`."""
 
 import dataclasses
 import gc

@@ -1,4 +1,4 @@
-"""What computes stands behind the event loop."""
+"""Thread priority of compute threads."""
 
 import os
 import sys

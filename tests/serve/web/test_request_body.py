@@ -1,4 +1,4 @@
-"""Bodies: the cap, the deadline, the budget of all together, and the files of a form."""
+"""Request bodies: size limit, timeout, memory budget, files of forms."""
 
 import asyncio
 from typing import Any

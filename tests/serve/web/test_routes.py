@@ -1,4 +1,4 @@
-"""The endpoints over a real socket: what a user gets, and the table of what a stranger sends."""
+"""HTTP endpoints over a real socket: results, and the table of bad input."""
 
 import io
 import json

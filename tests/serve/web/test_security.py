@@ -1,4 +1,4 @@
-"""Keys, pages of other servers, headers, request ids, and what the log does not hold."""
+"""Security: API keys, origins, headers, request ids, and no secret in the log."""
 
 import json
 import logging
