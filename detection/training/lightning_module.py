@@ -18,7 +18,7 @@ from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.base import DetectorNetwork
 from detection.models.inference_model import DetectionGraph
-from detection.training.dataset import Batch, EvaluationDataset, TrainDataset, collate
+from detection.training.dataset import DetectionBatch, EvaluationDataset, TrainDataset, collate
 from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
@@ -107,7 +107,7 @@ class DetectorModule(pl.LightningModule):
         if self.imitation is not None:
             self.teachers[0].to(self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         maps = self.features(batch.images)
         logits, offsets = self.forward_head(maps)
         input_size = batch.images.shape[-1]

@@ -13,19 +13,19 @@ from detection.training.settings import TrainSettings
 SCALE_STEP = 32  # a multiple of every network's `input_multiple`
 
 
-class Sample(NamedTuple):
-    """What the sampler asks the data set for: a record, the input size of its batch, and its own random seed."""
+class SampleRequest(NamedTuple):
+    """Request of the sampler to the dataset: record index, input size of its batch, and random seed."""
 
-    picture: int
+    index: int
     size: int
     seed: tuple[int, int, int]
 
 
 def repeat_factors(records: Sequence[Record], num_classes: int) -> np.ndarray:
-    """(N,) float64, how often to draw each picture relative to a common one.
+    """(N,) float64, sampling weight of each image relative to one of frequent classes.
 
-    Repeat-factor sampling (Gupta et al., "LVIS", 2019, section 3.3): a picture counts by its rarest class c, as
-    max(1, sqrt(t / f(c))), f(c) being the share of pictures with that class and t the median of these shares.
+    Repeat-factor sampling (Gupta et al., "LVIS", 2019, section 3.3): the weight is max(1, sqrt(t / f(c)))
+    of the rarest class c of an image, where f(c) is the fraction of images with that class and t the median of f.
     """
     shares = np.zeros(num_classes)
     for record in records:
@@ -36,14 +36,14 @@ def repeat_factors(records: Sequence[Record], num_classes: int) -> np.ndarray:
     return np.array([factors[record.labels].max(initial=1.0) for record in records])
 
 
-class ResumableBatchSampler(Sampler[list[Sample]]):
-    """The batches that are left of the current epoch, for one process of `world_size`.
+class ResumableBatchSampler(Sampler[list[SampleRequest]]):
+    """Batch sampler of the remaining batches of the current epoch, for one process of `world_size`.
 
-    `batch_size` pictures a step over all processes; what does not fill a batch is left for another epoch's order,
-    but a set smaller than one batch is one batch.
+    `batch_size` images per step over all processes; an incomplete last batch is dropped, but a dataset smaller than one
+    batch is one batch.
 
     Args:
-        steps_done: gives the number of steps that the run has behind it, at the start of an iteration.
+        steps_done: returns the number of completed training steps; called at the start of an iteration.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ResumableBatchSampler(Sampler[list[Sample]]):
         return self.batches_per_epoch
 
     def input_size_at(self, progress: float, rng: np.random.Generator) -> int:
-        """The input size of a batch at `progress`, 0 to 1, of the schedule."""
+        """Input size of a batch at `progress`, 0 to 1, of the schedule."""
         settings = self.settings
         size = settings.size_at(progress)
         if settings.multi_scale:
@@ -78,7 +78,7 @@ class ResumableBatchSampler(Sampler[list[Sample]]):
             size = max(MIN_INPUT_SIZE, size + SCALE_STEP * int(rng.integers(-reach, reach + 1)))
         return size
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[SampleRequest]]:
         settings = self.settings
         epoch, skip = divmod(self.steps_done(), self.batches_per_epoch)
         rng = np.random.default_rng((settings.seed, epoch))
@@ -94,7 +94,7 @@ class ResumableBatchSampler(Sampler[list[Sample]]):
                 continue
             batch = order[number * settings.batch_size : (number + 1) * settings.batch_size]
             yield [
-                Sample(int(index), size, (settings.seed, epoch, number * settings.batch_size + place))
+                SampleRequest(int(index), size, (settings.seed, epoch, number * settings.batch_size + place))
                 for place, index in enumerate(batch)
                 if place % self.world_size == self.rank
             ]

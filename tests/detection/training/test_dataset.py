@@ -16,10 +16,10 @@ from data.datasets.registry import open_dataset
 from detection.models.base import check_input_size
 from detection.models.pelee import PeleeConfig
 from detection.training.dataset import EvaluationDataset, TrainDataset, collate
-from detection.training.sampler import ResumableBatchSampler, Sample, repeat_factors
+from detection.training.sampler import ResumableBatchSampler, SampleRequest, repeat_factors
 from detection.training.settings import TrainSettings
 
-Batches = list[list[Sample]]
+Batches = list[list[SampleRequest]]
 
 
 def records(labels: list[list[int]]) -> list[Record]:
@@ -41,7 +41,7 @@ def batches(settings: TrainSettings, pictures: int = 20, step: int = 0, rank: in
 
 
 def order(found: Batches) -> list[int]:
-    return [sample.picture for batch in found for sample in batch]
+    return [sample.index for batch in found for sample in batch]
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 3), st.integers(0, 5))
@@ -99,7 +99,7 @@ def test_no_two_pictures_share_their_random_numbers() -> None:
 
 def test_a_set_smaller_than_a_batch_is_one_batch() -> None:
     (only,) = batches(TrainSettings(batch_size=32), pictures=3)
-    assert sorted(sample.picture for sample in only) == [0, 1, 2]
+    assert sorted(sample.index for sample in only) == [0, 1, 2]
 
 
 def test_the_input_grows_by_the_phases_of_the_schedule() -> None:
@@ -175,16 +175,16 @@ def test_collate() -> None:
 def test_a_sample_decides_a_training_picture(voc_root: Path, mosaic: float) -> None:
     dataset = open_dataset("voc", voc_root, "trainval")
     pictures = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))
-    sample = Sample(1, 96, (0, 3, 7))
+    sample = SampleRequest(1, 96, (0, 3, 7))
     image, boxes, labels = pictures[sample]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
     assert boxes.shape == (len(labels), 4) and boxes.min(initial=0) >= 0 and boxes.max(initial=1) <= 1
-    pictures[Sample(0, 64, (0, 0, 0))]  # another picture of another size in between changes nothing
+    pictures[SampleRequest(0, 64, (0, 0, 0))]  # another picture of another size in between changes nothing
     again = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))[sample]
     for one, other in zip((image, boxes, labels), pictures[sample], strict=True):
         assert np.array_equal(one, other)
     assert np.array_equal(image, again[0])
-    assert not np.array_equal(image, pictures[Sample(1, 96, (0, 4, 7))][0])
+    assert not np.array_equal(image, pictures[SampleRequest(1, 96, (0, 4, 7))][0])
 
 
 @pytest.mark.parametrize("ingredient", ["mixup", "copy_paste"])
@@ -194,7 +194,7 @@ def test_mixing_adds_objects_and_is_decided_by_the_sample(voc_root: Path, ingred
     mixing = TrainDataset(dataset.records, TrainSettings(**{ingredient: 1.0}))
     more = 0
     for number in range(8):
-        sample = Sample(number, 96, (0, 0, number))
+        sample = SampleRequest(number, 96, (0, 0, number))
         (image, boxes, labels), (before, own, _) = mixing[sample], plain[sample]
         assert image.shape == (96, 96, 3) and len(boxes) == len(labels)
         np.testing.assert_array_equal(boxes[: len(own)], own)  # off, it changes no random number
@@ -217,7 +217,7 @@ def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> 
         np.full(3, 4200, np.float32),
     )
     pictures = TrainDataset([flagged], TrainSettings())
-    found = [label for seed in range(30) for label in pictures[Sample(0, 64, (0, 0, seed))][2].tolist()]
+    found = [label for seed in range(30) for label in pictures[SampleRequest(0, 64, (0, 0, seed))][2].tolist()]
     assert set(found) == {0, 2}
 
 
