@@ -87,21 +87,22 @@ def _main(options: argparse.Namespace) -> int:
     if is_classifier:
         from pelee.classification import export as classifiers
 
-        check = classifiers.Check(pictures, dataset)
+        check = classifiers.ClassifierCheck(pictures, dataset)
         made = classifiers.export_classifier(source, folder, options.format, check, calibration=calibration)
         report = classifiers.report
     else:
         from detection.export import export as detectors
+        from detection.export import verification
 
         made = detectors.export_detector(
             source,
             folder,
             options.format,
-            detectors.Check(pictures, dataset),
+            verification.DetectorCheck(pictures, dataset),
             nms=not options.no_nms,
             calibration=calibration,
         )
-        report = detectors.report
+        report = verification.report
     assert made.export is not None
     size = sum((folder / name).stat().st_size for name in made.export.files)
     print(f"{folder}: {source.card.name} as {options.format} {made.export.precision}, {size / 1e6:.1f} MB")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from detection.export.nms_graph import SETTINGS, ScriptedSuppression, add_suppression
-from detection.export.verification import LIMITS, Check, verify
+from detection.export.nms_graph import SETTINGS, ScriptedSuppression, append_nms
+from detection.export.verification import LIMITS, DetectorCheck, verify
 from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network
 from pelee.export.calibration import Calibration
@@ -16,7 +16,7 @@ def export_detector(
     source: ModelFile,
     folder: Path | str,
     form: str,
-    check: Check,
+    check: DetectorCheck,
     *,
     nms: bool = True,
     calibration: Calibration | None = None,
@@ -39,7 +39,7 @@ def export_detector(
         graph = Graph(
             graph.module,
             graph.outputs,
-            add_suppression,
+            append_nms,
             ScriptedSuppression(),
             nms=True,
             settings={"suppression": SETTINGS},

@@ -60,7 +60,7 @@ suppression (float[N, {P}, {C}] scores, float[N, {P}, 4] boxes)
 """
 
 
-def add_suppression(model: "onnx.ModelProto") -> "onnx.ModelProto":
+def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return a detector's ONNX graph with NMS behind it; its outputs become `OUTPUTS`."""
     import onnx
 

@@ -25,7 +25,7 @@ PAIR_IOU = 0.5  # what overlaps by less is another detection
 FEWEST = 10  # with fewer detections above CONFIDENCE, the best ones below it are compared, too
 
 
-class Limits(NamedTuple):
+class DetectorLimits(NamedTuple):
     """What a check lets pass.
 
     agreement: least share of the detections that have their like at `AGREE_IOU`; found: at `PAIR_IOU`;
@@ -37,18 +37,18 @@ class Limits(NamedTuple):
     map_loss: float
 
 
-LIMITS = {"f32": Limits(0.99, 0.99, 0.1), "int8": Limits(0.0, 0.95, 0.5)}
+LIMITS = {"f32": DetectorLimits(0.99, 0.99, 0.1), "int8": DetectorLimits(0.0, 0.95, 0.5)}
 
 
 @dataclass(frozen=True)
-class Check:
+class DetectorCheck:
     """What an export is measured on: pictures, and a split of a data set where mAP is wanted."""
 
     pictures: Sequence[Path]
     dataset: Dataset | None = None
 
 
-def verify(source: ModelFile, made: ModelFile, check: Check, limits: Limits) -> dict[str, Any]:
+def verify(source: ModelFile, made: ModelFile, check: DetectorCheck, limits: DetectorLimits) -> dict[str, Any]:
     """Compare an export with its source and return the report; `WeightsError` where it is outside the limits."""
     reference = Detector(load_runtime(source, RuntimeOptions("torch", "cpu", "f32")), source.card)
     candidate = Detector(load_runtime(made, RuntimeOptions(device="cpu")), made.card)

@@ -6,7 +6,7 @@ from typing import Any
 from data.errors import WeightsError
 from detection.models.base import DetectorConfig, DetectorNetwork
 from detection.models.registry import ARCHITECTURES, build
-from pelee.models.pretrained import as_tuples, fill
+from pelee.models.pretrained import as_tuples, load_strict
 from weights.store import ModelFile
 
 
@@ -34,5 +34,5 @@ def to_config(model: ModelFile) -> DetectorConfig:
 def load_network(model: ModelFile) -> DetectorNetwork:
     """Network of a model file with verified weights, in eval mode."""
     network = build(to_config(model))
-    fill(network, model)
+    load_strict(network, model)
     return network.eval()

@@ -12,6 +12,7 @@ from detection.models.base import DetectorNetwork, check_config
 from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
 from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
+from pelee.models.registry import create_backbone
 
 EXTRA_CHANNELS = 256
 
@@ -27,7 +28,8 @@ class PeleeConfig:
         res_blocks: a residual prediction block before every head; without it, the heads read the feature maps directly.
         head_kernel: kernel size of the prediction convolutions, 1 or 3.
         use_38x38: put the first head on the stride-8 map, as in SSD, instead of a second one on 19×19.
-        backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32.
+        backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32. Other backbones ignore it.
+        backbone_model: name of the backbone; see `pelee.models.registry.create_backbone`.
     """
 
     architecture: ClassVar[str] = "pelee"
@@ -40,6 +42,7 @@ class PeleeConfig:
     head_kernel: int = 1
     use_38x38: bool = False
     backbone: PeleeNetConfig = field(default_factory=PeleeNetConfig)
+    backbone_model: str = "peleenet"
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -77,24 +80,26 @@ class Pelee(DetectorNetwork):
     """The network of the paper; shapes as in `DetectorNetwork`, with 5,142 priors at 304×304."""
 
     config: PeleeConfig
-    backbone: PeleeNet
 
     def __init__(self, config: PeleeConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or PeleeConfig()
-        self.backbone = PeleeNet(0, config.backbone)
-        _, stage2, stage3, stage4 = self.backbone.feature_info
-        self.feature_channels = (stage3.channels, stage4.channels)
+        is_peleenet = config.backbone_model == "peleenet"
+        self.backbone = PeleeNet(0, config.backbone) if is_peleenet else create_backbone(config.backbone_model)
+        channels_by_stride = dict(zip(self.backbone.strides, self.backbone.feature_channels, strict=True))
+        if missing := {16, 32, *([8] if config.use_38x38 else [])} - channels_by_stride.keys():
+            raise SettingsError(f"{config.backbone_model} has no feature map of stride {min(missing)}")
+        self.feature_channels = (channels_by_stride[16], channels_by_stride[32])
         self.extras = nn.ModuleList(
             [
-                ExtraBlock(stage4.channels, EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
+                ExtraBlock(channels_by_stride[32], EXTRA_CHANNELS, EXTRA_CHANNELS, stride=2),
                 ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
                 ExtraBlock(EXTRA_CHANNELS, EXTRA_CHANNELS // 2, EXTRA_CHANNELS, stride=1),
             ]
         )
-        channels = [stage3.channels, stage4.channels] + [EXTRA_CHANNELS] * 3
+        channels = [*self.feature_channels] + [EXTRA_CHANNELS] * 3
         if config.use_38x38:
-            channels.insert(0, stage2.channels)
+            channels.insert(0, channels_by_stride[8])
         blocks = [ResBlock(c) if config.res_blocks else nn.Identity() for c in channels]
         self.blocks = nn.ModuleList(blocks)
         inputs = [ResBlock.out_channels] * len(channels) if config.res_blocks else channels
@@ -115,11 +120,12 @@ class Pelee(DetectorNetwork):
         return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.features(images)
+        maps: list[Tensor] = self.backbone.features(images)
+        return maps
 
     def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        _, stage2, stage3, x = features
-        maps = [stage2, stage3, x] if self.config.use_38x38 else [stage3, x]
+        maps = features[-3:] if self.config.use_38x38 else features[-2:]  # strides (8,) 16 and 32
+        x = maps[-1]
         for extra in self.extras:
             x = extra(x)
             maps.append(x)

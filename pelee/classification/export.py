@@ -19,7 +19,7 @@ from pelee.export.graph import Graph
 from weights.store import ModelFile
 
 
-class Limits(NamedTuple):
+class ClassifierLimits(NamedTuple):
     """What a check lets pass.
 
     agreement: least share of the pictures with the same first class; difference: the largest mean over pictures of
@@ -31,11 +31,11 @@ class Limits(NamedTuple):
     top1_loss: float
 
 
-LIMITS = {"f32": Limits(0.99, 0.001, 0.1), "int8": Limits(0.8, 0.05, 0.5)}
+LIMITS = {"f32": ClassifierLimits(0.99, 0.001, 0.1), "int8": ClassifierLimits(0.8, 0.05, 0.5)}
 
 
 @dataclass(frozen=True)
-class Check:
+class ClassifierCheck:
     """What an export is measured on: pictures, and a split of a data set where top-1 and top-5 are wanted."""
 
     pictures: Sequence[Path]
@@ -43,7 +43,7 @@ class Check:
 
 
 def export_classifier(
-    source: ModelFile, folder: Path | str, form: str, check: Check, *, calibration: Calibration | None = None
+    source: ModelFile, folder: Path | str, form: str, check: ClassifierCheck, *, calibration: Calibration | None = None
 ) -> ModelFile:
     """Write a classifier's export and return it; see `pelee.export.exporter.export` for the folder and the errors.
 
@@ -63,7 +63,7 @@ def export_classifier(
     return export(source, graph, folder, form, lambda made: verify(source, made, check, limits), calibration)
 
 
-def verify(source: ModelFile, made: ModelFile, check: Check, limits: Limits) -> dict[str, Any]:
+def verify(source: ModelFile, made: ModelFile, check: ClassifierCheck, limits: ClassifierLimits) -> dict[str, Any]:
     """Compare an export with its source and return the report; `WeightsError` where it is outside the limits."""
     session = load_session(source, runtime="torch", device="cpu", precision="f32")
     reference = Classifier(session, source.card)

@@ -8,7 +8,7 @@ from torch import nn
 from data.errors import SettingsError, WeightsError
 from data.images.preprocess import MEAN, SCALE
 from pelee.models.layers import Normalize
-from pelee.models.pretrained import as_tuples, fill
+from pelee.models.pretrained import as_tuples, load_strict
 from pelee.models.registry import MODELS, build
 from weights.store import ModelFile
 
@@ -29,7 +29,7 @@ def load_network(model: ModelFile) -> nn.Module:
         network = build(card.architecture, len(card.class_names), as_tuples(card.architecture_settings))
     except SettingsError as error:
         raise WeightsError(f"{model.path.parent}: the card's architecture_settings do not fit: {error}") from None
-    fill(network, model)
+    load_strict(network, model)
     return network.eval()
 
 

@@ -1,7 +1,7 @@
-"""Small networks for pictures of 32×32 pixels: a report's CNN of 795,000 parameters, and a small AlexNet.
+"""Small networks for images of 32×32 pixels: a report's CNN of 795,000 parameters, and a small AlexNet.
 
 Of the CNN the report gives each layer's parameters, 12,816 · 4,640 · 18,496 · 65,600 · 328,192 · 262,656 · 102,600,
-and that its pictures, arrays of 3×32×32, were read as height 3, width 32, 32 channels. The rest follows:
+and that its images, arrays of 3×32×32, were read as height 3, width 32, 32 channels. The rest follows:
   convolutions   5×5  32 -> 16:  25·32·16 + 16 =  12,816      dense  640 -> 512:  640·512 + 512 = 328,192
                  3×3  16 -> 32:   9·16·32 + 32 =   4,640             512 -> 512:  512·512 + 512 = 262,656
                  3×3  32 -> 64:   9·32·64 + 64 =  18,496             512 -> 200:  512·200 + 200 = 102,600
@@ -20,16 +20,16 @@ SIDE = 32
 
 
 def _check_side(images: Tensor, name: str) -> None:
-    """Raise SettingsError for pictures that the dense layers were not made for."""
+    """Raise SettingsError for images that the dense layers were not made for."""
     height, width = images.shape[-2:]
     if (height, width) != (SIDE, SIDE):
         raise SettingsError(
-            f"{name} takes pictures of {SIDE}×{SIDE} pixels only, got {width}×{height}; set the input size to {SIDE}"
+            f"{name} takes images of {SIDE}×{SIDE} pixels only, got {width}×{height}; set the input size to {SIDE}"
         )
 
 
-def _initialise(network: nn.Module) -> None:
-    """He initialisation: without batch norm the first weights decide whether anything is learnt."""
+def _initialize(network: nn.Module) -> None:
+    """He initialization: without batch norm the first weights decide whether anything is learnt."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -48,13 +48,13 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequentia
 
 
 class Cnn795K(nn.Module):
-    """The report's CNN, with its reading of the pictures or with the right one.
+    """The report's CNN, with its reading of the images or with the right one.
 
     Args:
         num_classes: classes; the report's 795,000 parameters are with 200.
         corrected: take the colours for channels. The maps are 32×32 then, and pooled twice, after the second and the
             fourth convolution, to 3×3: 576 numbers for the dense layers, the nearest to 640 that this pooling gives,
-            and 750,632 parameters. Otherwise a row of the picture holds the channels, and one colour is a map's row.
+            and 750,632 parameters. Otherwise a row of the image holds the channels, and one colour is a map's row.
 
     Shapes: (N, 3, 32, 32) RGB in 0 to 255 -> (N, num_classes) logits. Another size is a SettingsError.
     """
@@ -78,7 +78,7 @@ class Cnn795K(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(512, num_classes),
         )
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         _check_side(images, "cnn-795k-corrected" if self.corrected else "cnn-795k")
@@ -94,7 +94,7 @@ class AlexNet32(nn.Module):
     Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012: five
     convolutions with overlapping poolings after the first, second and fifth, two hidden dense layers with dropout.
     The report says "about 800 K" and no more; ours are the widths, a quarter of the paper's channels and an eighth of
-    its dense layers, the first convolution of 5×5 without a stride, one tower, and no response normalisation.
+    its dense layers, the first convolution of 5×5 without a stride, one tower, and no response normalization.
 
     Args:
         num_classes: classes.
@@ -127,7 +127,7 @@ class AlexNet32(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(512, num_classes),
         )
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         _check_side(images, "alexnet-32")

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Count(NamedTuple):
-    """A network's size: trained numbers, multiply-adds of convolutions and linear layers for one picture, shapes.
+    """A network's size: trained numbers, multiply-adds of convolutions and linear layers for one image, shapes.
 
     report_parameters: see `report_parameters`.
     """
@@ -21,7 +21,7 @@ class Count(NamedTuple):
 
 
 def count(network: nn.Module, input_size: int) -> Count:
-    """Count a network by running it once on an empty picture of `input_size` pixels a side, where its weights are.
+    """Count a network by running it once on an empty image of `input_size` pixels a side, where its weights are.
 
     On the meta device nothing is computed: a large network is counted as soon as it is built there.
     """

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialise
+from pelee.models.initialization import check_share, initialize
 from pelee.models.torchvision_timm import LibraryNetwork
 
 
@@ -23,7 +23,7 @@ def ghostnet(
     and 196 weights. The study's table rounds that to tens: 4,153,090 at 1280, 3,041,410 at 320.
 
     Args:
-        in_channels: 3, or 1 to see the picture in grey.
+        in_channels: 3, or 1 to see the image in grey.
         dropout: before the classifier.
         last_width: channels of the layer before the classifier.
     """
@@ -50,5 +50,5 @@ def ghostnet(
     network.conv_head = nn.Sequential(nn.Conv2d(features, last_width, 1, bias=False), nn.BatchNorm2d(last_width))
     network.head_hidden_size = last_width
     network.classifier = nn.Linear(last_width, num_classes)
-    initialise(network)
+    initialize(network)
     return LibraryNetwork(network, grey=in_channels == 1)

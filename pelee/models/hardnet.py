@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialise
+from pelee.models.initialization import check_share, initialize
 from pelee.models.layers import Normalize
 
 
@@ -113,10 +113,10 @@ class HarDNet(nn.Module):
             channels = stage.out_channels
             self.stages.extend([block, _conv(block.out_channels, channels, 1)])
             if stage.halved:
-                # Rounded up, as the depthwise convolution has it, so that small pictures leave a map, too.
+                # Rounded up, as the depthwise convolution has it, so that small images leave a map, too.
                 self.stages.append(_depthwise(channels, 2) if design.separable else nn.MaxPool2d(2, 2, ceil_mode=True))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.stages(self.stem(self.normalize(images))).mean((2, 3)))

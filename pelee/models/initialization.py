@@ -14,8 +14,8 @@ def check_share(name: str, value: float) -> float:
     return value
 
 
-def initialise(network: nn.Module) -> None:
-    """Normal initialisation of every convolution by what goes out of it (He et al. 2015), biases at zero."""
+def initialize(network: nn.Module) -> None:
+    """Normal initialization of every convolution by what goes out of it (He et al. 2015), biases at zero."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             # Of a depthwise one PyTorch's fan-out counts all groups' outputs; its fan-in is the fan-out of one.

@@ -45,13 +45,13 @@ class ConvUnit(nn.Sequential):
 
 
 class Normalize(nn.Module):
-    """The input's normalisation, (x - mean) / std, inside the network's graph; the default is the paper's.
+    """The input's normalization, (x - mean) / std, inside the network's graph; the default is the paper's.
 
     Takes (N, 3, H, W) RGB in 0 to 255, uint8 or floating, and gives the same shape in the weights' floating type.
 
     Args:
         mean, std: of R, G and B in units of 0 to 255; no std is the paper's, × 0.017 for every channel.
-        grey: take the picture's grey (ITU-R BT.601) for every channel first.
+        grey: take the image's grey (ITU-R BT.601) for every channel first.
 
     Raises:
         SettingsError: not three finite numbers each, a std that is not above 0.
@@ -102,7 +102,8 @@ def fuse_conv_bn(module: nn.Module) -> nn.Module:
         if not isinstance(child, nn.Sequential) or type(child).forward is not nn.Sequential.forward:
             continue
         for place, (conv, norm) in enumerate(pairwise(list(child))):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+            plain = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is nn.BatchNorm2d.forward  # no activation
+            if isinstance(conv, nn.Conv2d) and plain and norm.running_mean is not None:
                 child[place] = nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
                 child[place + 1] = nn.Identity()
     return module

@@ -162,7 +162,7 @@ class PeleeNet(nn.Module):
         self.classifier = (
             nn.Sequential(nn.Dropout(config.dropout), nn.Linear(channels, num_classes)) if num_classes else None
         )
-        self._initialise()
+        self._initialize()
 
     @staticmethod
     def _bottleneck(config: PeleeNetConfig, stage: int, in_channels: int) -> int:
@@ -175,13 +175,23 @@ class PeleeNet(nn.Module):
             width = max(4, in_channels // 8 * 4)  # never none, as a 3-channel input would give
         return width
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0.0, 0.01)
                 nn.init.zeros_(module.bias)
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the maps of `features`."""
+        return tuple(info.channels for info in self.feature_info)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Input pixels per cell of the maps of `features`."""
+        return tuple(info.stride for info in self.feature_info)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Each stage's map before its pooling, as `feature_info` lists them: (N, C, H/stride, W/stride), rounded up."""

@@ -15,7 +15,7 @@ from data.errors import WeightsError
 from weights.store import ModelFile, load_tensors, resolve
 
 
-def fill(network: nn.Module, model: ModelFile) -> None:
+def load_strict(network: nn.Module, model: ModelFile) -> None:
     """Load a model file's weights, verified, into the network that its card describes.
 
     Raises:
@@ -37,7 +37,7 @@ def fill(network: nn.Module, model: ModelFile) -> None:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class PartialLoad:
     """What a module took from other weights.
 
     taken: names of its tensors that were filled; replaced: those whose shape differs there, so that they start anew;
@@ -63,7 +63,7 @@ class Transfer:
         return "; ".join(lines)
 
 
-def transfer(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> Transfer:
+def load_partial(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> PartialLoad:
     """Fill every tensor of a module that `tensors` has under its name and in its shape.
 
     Raises:
@@ -74,7 +74,7 @@ def transfer(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> Transfer:
     if not taken:
         raise WeightsError("the weights to start from do not fit: no tensor has a name and shape of this network's")
     module.load_state_dict({name: torch.from_numpy(tensors[name]) for name in taken}, strict=False)
-    return Transfer(
+    return PartialLoad(
         taken,
         [name for name in state if name in tensors and name not in set(taken)],
         [name for name in state if name not in tensors],
@@ -104,7 +104,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
 
 def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
-    """A foreign state dict's arrays under the names that they have in `network`, for `transfer` to fill it with.
+    """A foreign state dict's arrays under the names that they have in `network`, for `load_partial` to fill it with.
 
     Those of torchvision and timm are without the `network.` that `pelee.models.torchvision_timm` puts before. What they were
     trained with goes into the settings: torchvision's classifiers take `IMAGENET_MEAN` and `IMAGENET_STD` as
@@ -125,7 +125,7 @@ def is_state_dict(source: str) -> bool:
     return source.endswith(".pth")
 
 
-def start_from(module: nn.Module, source: str) -> tuple[str, list[str]]:
+def load_pretrained(module: nn.Module, source: str) -> tuple[str, list[str]]:
     """Fill what fits of a network from other weights, and print what that was.
 
     Args:
@@ -144,7 +144,7 @@ def start_from(module: nn.Module, source: str) -> tuple[str, list[str]]:
     else:
         model = resolve(source)
         name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
-    transferred = transfer(module, tensors)
+    transferred = load_partial(module, tensors)
     print(f"from {name} ({digest[:12]}): {transferred}")
     return f"{name}, SHA-256 {digest}", transferred.taken
 

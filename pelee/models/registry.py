@@ -12,7 +12,7 @@ from pelee.models.cifar import AlexNet32, Cnn795K
 from pelee.models.ghostnet import ghostnet
 from pelee.models.hardnet import hardnet
 from pelee.models.layers import Normalize
-from pelee.models.peleenet import SPECTRUM, peleenet, spectrum
+from pelee.models.peleenet import SPECTRUM, PeleeNet, peleenet, spectrum
 from pelee.models.squeezenext import squeezenext
 from pelee.models.tiny_densenet import TinyDenseNet1, TinyDenseNet2
 
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     """A model of the registry.
 
     build: called with a number of classes and the design's settings, or with neither for the published network.
-    input_size: side in pixels of the pictures that it was designed for, and that it is counted with.
+    input_size: side in pixels of the images that it was designed for, and that it is counted with.
     """
 
     build: Callable[..., nn.Module]
@@ -69,6 +69,26 @@ def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Mod
     except TypeError as error:
         raise SettingsError(f"settings that {name} cannot be built with: {error}") from error
     return network
+
+
+#: Backbones of detectors by name; networks of timm and torchvision need no entry.
+BACKBONES: dict[str, Callable[[], nn.Module]] = {"peleenet": partial(PeleeNet, 0)}
+
+
+def create_backbone(name: str) -> nn.Module:
+    """Build a detector's backbone, a `pelee.models.backbone.Backbone`, with random weights.
+
+    Args:
+        name: a name of `BACKBONES`, or of a network of timm or torchvision, such as "mobilenetv3_large_100".
+
+    Raises:
+        SettingsError: an unknown name, or a network without feature maps of strides 16 and 32.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]()
+    from pelee.models.backbone import LibraryBackbone
+
+    return LibraryBackbone(name)
 
 
 def choose(names: Iterable[str], known: Mapping[str, object]) -> list[str]:

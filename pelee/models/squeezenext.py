@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialise
+from pelee.models.initialization import check_share, initialize
 from pelee.models.layers import Normalize
 
 STEM, LAST = 64, 128  # channels of the first and the last convolution, whatever the width
@@ -92,7 +92,7 @@ class SqueezeNext(nn.Module):
                 channels = out_channels
         self.last = _conv(channels, LAST, (1, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(LAST, num_classes, bias=False))
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stages(self.stem(self.normalize(images)))  # (N, C, H/32, W/32)

@@ -3,7 +3,7 @@
 Source: Abai, Rajmalwar, "DenseNet Models for Tiny ImageNet Classification" (arXiv 1904.10429), and a student report
 that rebuilt both. From the report: the channels, where maps are joined and normalised, the 1×1 convolution to the
 classes with the average over the map behind it, and the counts, 17.9 M and 11.8 M (11,802,440 weights and biases of
-convolutions). Ours: the input's normalisation, which lies in every network here; variance scaling for both networks
+convolutions). Ours: the input's normalization, which lies in every network here; variance scaling for both networks
 (the report names it for the second, and left Keras' Glorot, its like, in the first); and the order of channels in
 space-to-depth, that of PyTorch, which only renames what the next convolution reads.
 """
@@ -26,7 +26,7 @@ def _block(in_channels: int, widths: tuple[int, ...], bias: bool = False) -> nn.
     )
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialize(network: nn.Module) -> None:
     """Keras' VarianceScaling: a normal distribution of variance 1 / fan-in, what lies beyond two deviations redrawn."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -59,7 +59,7 @@ class TinyDenseNet1(nn.Module):
             channels = 4 * channels + widths[-1] if index else widths[-1]  # 512, 3072, 13312
         self.pool = nn.MaxPool2d(2)
         self.classifier = ConvUnit(channels, num_classes, 1, relu=False)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -95,7 +95,7 @@ class TinyDenseNet2(nn.Module):
             self.norms.append(nn.BatchNorm2d(channels))
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(self.normalize(images))  # (N, 32, H, W)

@@ -1,4 +1,4 @@
-"""The classifiers that torchvision and timm keep, with the input's normalisation in front; never a download.
+"""The classifiers that torchvision and timm keep, with the input's normalization in front; never a download.
 
 Each builder takes the number of classes and the settings that the library has for the network, dropout before all.
 torchvision comes first, timm where torchvision lacks the network (MobileNet V1, NASNet-A); both are imported when a
@@ -16,18 +16,18 @@ from pelee.models.layers import Normalize
 
 
 class LibraryNetwork(nn.Module):
-    """A library's classifier that takes pictures as every network of Pelee does.
+    """A library's classifier that takes images as every network of Pelee does.
 
     Args:
         network: takes (N, 3, S, S), or (N, 1, S, S) where `grey`, and gives (N, K) logits; in training mode it may
             give auxiliary logits beside them.
         smallest: least side in pixels that the network can take.
         smallest_training: the same in training mode, where that is more.
-        grey: turn the picture grey (ITU-R BT.601), before its normalisation: pictures of one grey stay alike whatever
+        grey: turn the image grey (ITU-R BT.601), before its normalization: images of one grey stay alike whatever
             the statistics are. Where those of the three channels differ, the mean of the three is taken.
 
     Shapes: (N, 3, H, W) RGB in 0 to 255 -> (N, K) logits; with an auxiliary classifier, in training mode, a pair of
-    them: (logits, auxiliary logits). SettingsError for a picture that is too small.
+    them: (logits, auxiliary logits). SettingsError for a image that is too small.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ def squeezenet(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
 def efficientnet_b0(num_classes: int = 1000, dropout: float = 0.2, stochastic_depth: float = 0.2) -> nn.Module:
     """EfficientNet-B0 (Tan and Le 2019): 5,288,548 parameters.
 
-    stochastic_depth: probability that a picture leaves out the last block; earlier ones have a smaller one.
+    stochastic_depth: probability that a image leaves out the last block; earlier ones have a smaller one.
     """
     return _torchvision(
         "efficientnet_b0",
@@ -131,7 +131,7 @@ def densenet(depth: int, /, num_classes: int = 1000, dropout: float = 0.0) -> nn
 def inception_v3(num_classes: int = 1000, dropout: float = 0.5, auxiliary: bool = True) -> nn.Module:
     """Inception V3 (Szegedy et al. 2016): 27,161,264 parameters, 3,326,696 of them the auxiliary classifier's.
 
-    auxiliary: with the auxiliary classifier, on the last 17×17 map; it needs pictures of 299 pixels in training.
+    auxiliary: with the auxiliary classifier, on the last 17×17 map; it needs images of 299 pixels in training.
     """
     least = 299 if auxiliary else 75
     return _torchvision(

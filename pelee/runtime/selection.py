@@ -74,7 +74,7 @@ def list_candidates(model: ModelFile, exports: list[ModelFile], runtime: str, pr
     """Return all combinations of runtime and model that fit the request, the best first.
 
     Order: each runtime with its native format, in the order of `BACKENDS`; then with foreign formats (an ONNX file's
-    own runtime comes before OpenVINO's reader of it); the model's own weights last. Of each format int8 comes before f32.
+    own runtime comes before OpenVINO's reader of it); the model's own weights last. Of each format int8 precedes f32.
     A named export is the only model, so that its source's weights are no candidate.
     """
     backends = [backend for name, backend in BACKENDS.items() if runtime in ("auto", name)]

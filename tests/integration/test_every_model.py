@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import WeightsError
-from pelee.classification.export import Check, export_classifier
+from pelee.classification.export import ClassifierCheck, export_classifier
 from pelee.classification.inference_model import ClassificationGraph
 from pelee.classification.loading import load_network, settings_of
 from pelee.export.exporter import export
@@ -107,7 +107,7 @@ def test_unusual_networks_as_onnx(chosen: str, tmp_path: Path, monkeypatch: pyte
     torch.manual_seed(0)
     photos = sorted(save_images(tmp_path / "photos", 3).iterdir())
     source = save(chosen, build(chosen, CLASSES, {}), tmp_path / "source")
-    made = export_classifier(source, tmp_path / "made", "onnx", Check(photos))
+    made = export_classifier(source, tmp_path / "made", "onnx", ClassifierCheck(photos))
     assert made.export is not None and made.export.verification["pictures"] == 3
     assert made.export.verification["largest_probability_difference"] < 1e-4
 

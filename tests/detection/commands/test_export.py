@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import detection.export.export
+import detection.export.verification
 from data.datasets.records import Dataset
 from data.errors import DatasetError, WeightsError
 from detection.commands.detect import main as detect
 from detection.commands.export import main
 from detection.export.export import export_detector
-from detection.export.verification import Check, compare
+from detection.export.verification import DetectorCheck, compare
 from detection.inference.prediction import Prediction
 from pelee.export.calibration import calibrate_on, choose
 from tests.support.tiny_detector import SIZE, save_pictures, save_small
@@ -35,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
 def script(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an export in TorchScript, the quickest to make."""
     folder = tmp_path_factory.mktemp("exports") / "script"
-    export_detector(model, folder, "torchscript", Check(sorted(photos.iterdir())), nms=False)
+    export_detector(model, folder, "torchscript", DetectorCheck(sorted(photos.iterdir())), nms=False)
     return folder
 
 
@@ -106,9 +107,9 @@ def test_a_loss_of_map_fails_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = {"map_reference": 40.0, "map": 39.8, "map_loss": 0.2}
-    monkeypatch.setattr(detection.export.export, "measure", lambda *_: losses)
+    monkeypatch.setattr(detection.export.verification, "measure", lambda *_: losses)
     with pytest.raises(WeightsError, match=r"mAP 0\.20 lower, expected at most 0\.1"):
-        export_detector(model, tmp_path / "out", "torchscript", Check(sorted(photos.iterdir()), val_set))
+        export_detector(model, tmp_path / "out", "torchscript", DetectorCheck(sorted(photos.iterdir()), val_set))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,7 +156,9 @@ def test_requests_that_do_not_fit(
 
 def test_a_classifier_is_no_detector(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="peleenet-tiny-imagenet: a model for classification, expected one for det"):
-        export_detector(resolve("peleenet-tiny-imagenet"), tmp_path / "out", "onnx", Check(sorted(photos.iterdir())))
+        export_detector(
+            resolve("peleenet-tiny-imagenet"), tmp_path / "out", "onnx", DetectorCheck(sorted(photos.iterdir()))
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ import detection.export.export
 from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
 from detection.export.export import export_detector
-from detection.export.verification import Check
+from detection.export.verification import DetectorCheck
 from detection.inference.detection_session import DetectionSession, load_runtime
 from detection.inference.nms import KEEP
 from pelee.export.calibration import calibrate_on
@@ -59,7 +59,7 @@ def exports(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFac
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pelee.export.formats, "_to_onnx", once)
-        check = Check(sorted(photos.iterdir()))
+        check = DetectorCheck(sorted(photos.iterdir()))
         return {
             kind: export_detector(model, folder / kind, kind.partition("-")[0], check, nms=nms)
             for kind, nms in KINDS.items()
@@ -210,10 +210,17 @@ def test_int8(
     """Beside its source, in a sub-folder, it becomes the default; coordinates and scores are computed in f32."""
     source = resolve(shutil.copytree(model.path.parent, tmp_path / "small"))
     # Random weights are no detector: what they give at each prior is compared instead of what is found.
-    monkeypatch.setitem(detection.export.verification.LIMITS, "int8", detection.export.verification.Limits(0, 0, 100))
+    monkeypatch.setitem(
+        detection.export.verification.LIMITS, "int8", detection.export.verification.DetectorLimits(0, 0, 100)
+    )
     folder = source.path.parent / "openvino-int8"
     made = export_detector(
-        source, folder, "openvino", Check(sorted(photos.iterdir())), nms=False, calibration=calibrate_on(photos, SIZE)
+        source,
+        folder,
+        "openvino",
+        DetectorCheck(sorted(photos.iterdir())),
+        nms=False,
+        calibration=calibrate_on(photos, SIZE),
     )
     assert made.export is not None and made.export.precision == "int8"
     assert made.export.settings == {"calibration": {"source": photos.name, "pictures": 6}}
@@ -234,9 +241,11 @@ def test_int8(
 def test_int8_in_onnx(
     model: ModelFile, reference: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(detection.export.verification.LIMITS, "int8", detection.export.verification.Limits(0, 0, 100))
+    monkeypatch.setitem(
+        detection.export.verification.LIMITS, "int8", detection.export.verification.DetectorLimits(0, 0, 100)
+    )
     calibration = calibrate_on(photos, SIZE)
-    check = Check(sorted(photos.iterdir()))
+    check = DetectorCheck(sorted(photos.iterdir()))
     made = export_detector(model, tmp_path / "out", "onnx", check, nms=False, calibration=calibration)
     nodes = onnx.load(made.path).graph.node
     scaled_back = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from detection.export.nms_graph import ScriptedSuppression, add_suppression
+from detection.export.nms_graph import ScriptedSuppression, append_nms
 from detection.inference.nms import CONFIDENCE, KEEP, postprocess
 from pelee.runtime.openvino_session import import_openvino
 
@@ -49,7 +49,7 @@ def suppress(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "torchscript":
         scripted = torch.jit.script(ScriptedSuppression())
         return lambda arrays: [output.numpy() for output in scripted(*map(torch.from_numpy, arrays))]
-    model = add_suppression(network_of_nothing())
+    model = append_nms(network_of_nothing())
     onnx.checker.check_model(model, full_check=True)
     return in_onnxruntime(model) if request.param == "onnxruntime" else in_openvino(model, tmp_path_factory)
 
@@ -97,7 +97,7 @@ def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> N
 
 
 def test_fewer_priors_than_detections_are_kept() -> None:
-    model = add_suppression(network_of_nothing(priors=4, classes=2))
+    model = append_nms(network_of_nothing(priors=4, classes=2))
     scores = np.eye(4, 2, dtype=np.float32)[None] * 0.5
     boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 4, 1))
     _, kept, classes = in_onnxruntime(model)([scores, boxes])

@@ -13,7 +13,7 @@ from torchvision.models import mobilenet_v2
 from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
 from detection.export.export import export_detector
-from detection.export.verification import Check
+from detection.export.verification import DetectorCheck
 from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network, to_config, to_settings
 from detection.models.registry import build
@@ -24,7 +24,7 @@ from detection.training.settings import resolve_settings
 from detection.training.targets import Target
 from pelee.models.complexity import count
 from pelee.models.layers import fuse_conv_bn
-from pelee.models.pretrained import read_weights, transfer
+from pelee.models.pretrained import load_partial, read_weights
 from tests.support.tiny_detector import SIZE, save_pictures, save_small
 from weights.card import Card
 from weights.store import resolve
@@ -173,7 +173,7 @@ def test_torchvisions_weights_start_the_backbone_and_give_its_maps(tmp_path: Pat
     theirs = mobilenet_v2(weights=None).eval()
     network = SSDLite().eval()
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
-    taken = transfer(network.backbone, read_weights(tmp_path / "theirs.pth", network.backbone))
+    taken = load_partial(network.backbone, read_weights(tmp_path / "theirs.pth", network.backbone))
     assert set(taken.unused) == {"classifier.1.weight", "classifier.1.bias"} and not taken.missing
     assert not taken.replaced
     pixels = images(96, 1) / 255
@@ -206,7 +206,7 @@ def test_an_export_is_the_same_detector(tmp_path: Path) -> None:
     """With suppression in its graph, by way of ONNX; `export_detector` has verified it when it returns."""
     model = save_small(tmp_path / "m", config=SMALL)
     pictures = sorted(save_pictures(tmp_path / "pictures", 2).iterdir())
-    made = export_detector(model, tmp_path / "exported", "openvino", Check(pictures))
+    made = export_detector(model, tmp_path / "exported", "openvino", DetectorCheck(pictures))
     assert made.export is not None and made.export.nms and made.export.verification["agreement"] >= 0.99
     found = [
         Detector.load(path, runtime=runtime)(pictures[0], confidence=0.01)

@@ -17,7 +17,7 @@ from data.errors import SettingsError, WeightsError
 from data.images.image_io import write_image
 from detection.commands.export import main
 from pelee.classification.classifier import Classifier, load_session
-from pelee.classification.export import Check, Limits, compare, export_classifier, measure
+from pelee.classification.export import ClassifierCheck, ClassifierLimits, compare, export_classifier, measure
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
 from tests.support.lookup_classifier import LookupSession, card, gray_image, save_toy
@@ -56,7 +56,7 @@ def convert_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def exports(model: ModelFile, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFile]:
-    folder, check = tmp_path_factory.mktemp("exports"), Check(sorted(photos.iterdir()))
+    folder, check = tmp_path_factory.mktemp("exports"), ClassifierCheck(sorted(photos.iterdir()))
     return {form: export_classifier(model, folder / form, form, check) for form in ("onnx", "openvino", "torchscript")}
 
 
@@ -132,8 +132,8 @@ def test_int8(
     """Beside its source, in a sub-folder, it becomes the default; the last matrix product stays in f32."""
     source = resolve(shutil.copytree(model.path.parent, tmp_path / "small"))
     # Random weights are no classifier: their probabilities are compared instead of what they say.
-    monkeypatch.setitem(pelee.classification.export.LIMITS, "int8", Limits(0, 1, 100))
-    check, calibration = Check(sorted(photos.iterdir())), calibrate_on(photos, SIZE)
+    monkeypatch.setitem(pelee.classification.export.LIMITS, "int8", ClassifierLimits(0, 1, 100))
+    check, calibration = ClassifierCheck(sorted(photos.iterdir())), calibrate_on(photos, SIZE)
     made = export_classifier(source, source.path.parent / "int8", form, check, calibration=calibration)
     assert made.export is not None and made.export.precision == "int8"
     assert made.export.settings == {"calibration": {"source": photos.name, "pictures": 6}}
@@ -200,7 +200,7 @@ def test_a_loss_of_top1_fails_the_check(
     model: ModelFile, photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pelee.classification.export, "measure", lambda *_: {"top1_loss": 0.2})
-    check = Check(sorted(photos.iterdir()), open_image_folder("imagefolder", root, "val"))
+    check = ClassifierCheck(sorted(photos.iterdir()), open_image_folder("imagefolder", root, "val"))
     with pytest.raises(WeightsError, match=r"top-1 0\.20 lower, expected at most 0\.1; nothing written"):
         export_classifier(model, tmp_path / "out", "torchscript", check)
     assert list(tmp_path.iterdir()) == []
@@ -249,9 +249,9 @@ def test_requests_that_do_not_fit(
 def test_a_model_for_another_task_and_no_pictures(model: ModelFile, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="toy: a model for detection, expected one for classification"):
         toy = resolve(save_toy(tmp_path / "toy", ["ant"], task="detection"))
-        export_classifier(toy, tmp_path / "out", "onnx", Check([tmp_path / "0.png"]))
+        export_classifier(toy, tmp_path / "out", "onnx", ClassifierCheck([tmp_path / "0.png"]))
     with pytest.raises(SettingsError, match="no pictures to verify the export on"):
-        export_classifier(model, tmp_path / "out", "onnx", Check([]))
+        export_classifier(model, tmp_path / "out", "onnx", ClassifierCheck([]))
 
 
 def test_comparison_and_scores_are_those_computed_by_hand(tmp_path: Path) -> None:

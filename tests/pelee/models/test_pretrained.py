@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from data.errors import WeightsError
-from pelee.models.pretrained import read_state_dict, read_weights, transfer
+from pelee.models.pretrained import load_partial, read_state_dict, read_weights
 from pelee.models.registry import build
 
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
@@ -18,7 +18,7 @@ def test_torchvision_s_weights_fill_its_network_and_compute_the_same(tmp_path: P
     library = torchvision.models.mobilenet_v2(num_classes=9).eval()
     torch.save(library.state_dict(), tmp_path / "weights.pth")
     network = build("mobilenet-v2", 9, {"normalization": IMAGENET}).eval()
-    filled = transfer(network, read_weights(tmp_path / "weights.pth", network))
+    filled = load_partial(network, read_weights(tmp_path / "weights.pth", network))
     assert not filled.replaced and not filled.missing and not filled.unused
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     normalize = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -28,7 +28,7 @@ def test_torchvision_s_weights_fill_its_network_and_compute_the_same(tmp_path: P
 def test_other_classes_leave_a_new_head(tmp_path: Path) -> None:
     torch.save(torchvision.models.mobilenet_v2(num_classes=9).state_dict(), tmp_path / "weights.pth")
     network = build("mobilenet-v2", 4, {})
-    filled = transfer(network, read_weights(tmp_path / "weights.pth", network))
+    filled = load_partial(network, read_weights(tmp_path / "weights.pth", network))
     assert filled.replaced == ["network.classifier.1.weight", "network.classifier.1.bias"]
     assert len(filled.taken) == len(network.state_dict()) - 2
 
@@ -54,7 +54,7 @@ def test_a_network_of_one_s_own_has_its_own_names(tmp_path: Path) -> None:
     torch.save(network.bfloat16().state_dict(), tmp_path / "mine.pth")
     again = build("hardnet", 4, {})
     arrays = read_weights(tmp_path / "mine.pth", again)
-    assert transfer(again, arrays).taken == list(again.state_dict())
+    assert load_partial(again, arrays).taken == list(again.state_dict())
     assert torch.equal(again.classifier[1].weight.bfloat16(), network.classifier[1].weight)  # type: ignore[index]
 
 

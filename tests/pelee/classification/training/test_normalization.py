@@ -12,7 +12,7 @@ from data.errors import SettingsError, WeightsError
 from data.images.image_io import find_images, read_image, write_image
 from data.images.preprocess import MEAN, SCALE
 from pelee.classification.classifier import Classifier, load_session
-from pelee.classification.export import Check, export_classifier
+from pelee.classification.export import ClassifierCheck, export_classifier
 from pelee.classification.loading import load_network, preprocessing_of, settings_of
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.normalization import channel_statistics
@@ -135,7 +135,7 @@ def test_export_has_the_normalization(form: str, folders: Path, trained: Path, t
     source = resolve(trained / "model")
     files = find_images([folders / "val"])[:6]
     # The export is verified against its source on these images, or it is not written.
-    made = export_classifier(source, tmp_path / form, form, Check(files))
+    made = export_classifier(source, tmp_path / form, form, ClassifierCheck(files))
     assert made.card.preprocessing == source.card.preprocessing
     runs = Classifier(load_session(made, device="cpu"), made.card)
     torch_runs = Classifier.load(trained / "model", runtime="torch", precision="f32")

@@ -1,0 +1,126 @@
+"""Backbones below a detector head: the protocol, and networks of timm and torchvision with feature maps."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import SettingsError
+from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
+
+STRIDES = (8, 16, 32)
+PROBE_SIZE = 80  # pixels; maps of 10, 5 and 3 cells where poolings round up
+
+
+class Backbone(Protocol):
+    """Feature extractor; an `nn.Module` with the input's normalization inside.
+
+    Attributes:
+        feature_channels: channels of the maps of `features`.
+        strides: input pixels per cell of the maps, ascending; the last two are 16 and 32.
+    """
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]: ...
+
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (N, C, ceil(H / stride), ceil(W / stride)) of images (N, 3, H, W) RGB in 0 to 255."""
+        ...
+
+
+class LibraryBackbone(nn.Module):
+    """Feature extractor of timm, or of torchvision where timm has no network of that name; with random weights.
+
+    The maps are the last ones of stride 8 (if there is one), 16 and 32. Images are normalized with the statistics of
+    ImageNet, as for the published weights of most networks of both libraries.
+
+    Raises:
+        SettingsError: an unknown name, or a network without maps of strides 16 and 32, rounded up.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self.network, self.feature_channels, self.strides = _timm_maps(name) or _torchvision_maps(name)
+        if self.strides[-2:] != STRIDES[-2:]:
+            raise SettingsError(f"{name} has feature maps of strides {self.strides}; a detector needs 16 and 32")
+        cells = _probe(self.network)
+        wanted = [-(-PROBE_SIZE // stride) for stride in self.strides]
+        if cells != wanted:
+            raise SettingsError(
+                f"{name} gives maps of {cells} cells for {PROBE_SIZE} pixels, expected {wanted}: its poolings do not "
+                "round up; take another backbone"
+            )
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.features`."""
+        return list(self.network(self.normalize(images)))
+
+
+Maps = tuple[nn.Module, tuple[int, ...], tuple[int, ...]]
+"""A network that returns feature maps, their channels and their strides."""
+
+
+def _timm_maps(name: str) -> Maps | None:
+    import timm
+
+    if not timm.is_model(name):
+        return None
+    try:
+        info = timm.create_model(name, pretrained=False, features_only=True).feature_info
+        strides = info.reduction()
+        chosen = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES if stride in strides]
+        network = timm.create_model(name, pretrained=False, features_only=True, out_indices=chosen)
+    except (AttributeError, RuntimeError, TypeError, AssertionError) as error:
+        raise SettingsError(f"{name} of timm has no feature maps ({str(error).splitlines()[0]})") from None
+    channels = info.channels()
+    return network, tuple(channels[index] for index in chosen), tuple(strides[index] for index in chosen)
+
+
+def _torchvision_maps(name: str) -> Maps:
+    """Trace the network in eval mode and cut it after its maps, without stochastic depth.
+
+    The last map of a stride may be the expansion of the block that halves it, as in SSDLite.
+    """
+    import torchvision
+    from torch.fx import symbolic_trace
+    from torch.fx.passes.shape_prop import ShapeProp
+
+    from data.errors import did_you_mean
+
+    known = torchvision.models.list_models(torchvision.models)
+    if name not in known:
+        import timm
+
+        hint = did_you_mean(name, [*known, *timm.list_models()]) or "see timm.list_models()"
+        raise SettingsError(f"no backbone {name!r} in timm or torchvision; {hint}")
+    network = torchvision.models.get_model(name, weights=None).eval()
+    traced = symbolic_trace(network)
+    try:
+        ShapeProp(traced).propagate(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+    except RuntimeError:
+        raise SettingsError(f"{name} of torchvision takes no input of {PROBE_SIZE} pixels; take another") from None
+    last: dict[int, tuple[torch.fx.Node, int]] = {}  # stride -> node and channels of its last map
+    for node in traced.graph.nodes:
+        shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+        for stride in STRIDES:
+            if len(shape) == 4 and shape[2] == shape[3] == -(-PROBE_SIZE // stride):
+                last[stride] = (node, shape[1])
+    strides = tuple(sorted(last))
+    (output,) = traced.graph.find_nodes(op="output")
+    output.args = (tuple(last[stride][0] for stride in strides),)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return traced, tuple(last[stride][1] for stride in strides), strides
+
+
+@torch.no_grad()
+def _probe(network: nn.Module) -> list[int]:
+    """Sides of the maps of a square input of `PROBE_SIZE` pixels, in cells; leaves the network in training mode."""
+    maps = network.eval()(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+    network.train()
+    return [feature_map.shape[-1] for feature_map in maps]
