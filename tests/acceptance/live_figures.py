@@ -100,7 +100,7 @@ def wait(
 
 
 class SlowRuntime:
-    """A runtime that takes at least so long for each picture."""
+    """A runtime that takes at least so long for each image."""
 
     parallel = 1
 
@@ -123,7 +123,7 @@ class SlowRuntime:
 
 
 class Watching:
-    """A `View` that notes the age of each new picture, until it has watched long enough."""
+    """A `View` that notes the age of each new image, until it has watched long enough."""
 
     def __init__(self, camera: TcpCamera, seconds: float) -> None:
         self._camera, self._end = camera, time.monotonic() + seconds
@@ -248,7 +248,7 @@ def absent(seconds: float) -> tuple[dict[str, Any], bool]:
 
 
 def file(seconds: float) -> tuple[dict[str, Any], bool]:
-    """A file by the same command: every frame, in order, the boxes of picture by picture."""
+    """A file by the same command: every frame, in order, the boxes of image by image."""
     from detection.detector import Detector
     from detection.inference.result_formats import to_dict
     from detection.video.video_file import VideoFile
@@ -270,7 +270,7 @@ def file(seconds: float) -> tuple[dict[str, Any], bool]:
 
 
 def four(seconds: float) -> tuple[dict[str, Any], bool]:
-    """Four streams of 100 frames a second, and one of 400: pictures a second in all, in turns."""
+    """Four streams of 100 frames a second, and one of 400: images a second in all, in turns."""
 
     def rate(*sources: str) -> float:
         words = [word for source in sources for word in ("--video", source)]

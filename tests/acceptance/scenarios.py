@@ -25,7 +25,7 @@ def show(**details: Any) -> None:
 
 
 def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[[float], list[float]]:
-    """A function that detects for so many seconds without a service, one picture after the other: the ms of each."""
+    """A function that detects for so many seconds without a service, one image after the other: the ms of each."""
     import cv2
 
     from data.images.image_io import read_image
@@ -34,7 +34,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
 
     cv2.setNumThreads(1)  # as `serve.web.server.serve` does
     options = {key: getattr(settings, key) for key in ("runtime", "device", "precision")}
-    mode = "latency" if settings.mode == "auto" else settings.mode  # the faster one for one picture after the other
+    mode = "latency" if settings.mode == "auto" else settings.mode  # the faster one for one image after the other
     detector = Detector.load(settings.models[0], mode=mode, **options)
 
     def loop(seconds: float) -> list[float]:
@@ -53,7 +53,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
 
 
 def in_turns(args: argparse.Namespace, concurrency: int) -> list[tuple[list[float], Any]]:
-    """Rounds of the bare loop (the ms of each picture) and of the service, which rests meanwhile."""
+    """Rounds of the bare loop (the ms of each image) and of the service, which rests meanwhile."""
     settings = _settings(args.flags)
     loop = bare_loop(settings, [path.read_bytes() for path in args.images])
     with inside(settings) as port:
@@ -70,7 +70,7 @@ def throughput(args: argparse.Namespace) -> list[Figure]:
 
 
 def latency(args: argparse.Namespace) -> list[Figure]:
-    """Compare the median answer at a concurrency of 1 with the bare loop's picture."""
+    """Compare the median answer at a concurrency of 1 with the bare loop's image."""
     rounds = [(median(bare), served.median) for bare, served in in_turns(args, 1)]
     show(bare_ms=[round(bare, 2) for bare, _ in rounds], served_ms=[round(served, 2) for _, served in rounds])
     return [Figure("added to the median at concurrency 1, ms", median(two - one for one, two in rounds), 2)]
@@ -130,7 +130,7 @@ def overload(args: argparse.Namespace) -> list[Figure]:
         healthz_p50_p99_max_ms=[round(at(health, share), 1) for share in (0.5, 0.99, 1.0)],
         memory_mb_first_max_last=[round(value / 1e6) for value in (memory[0], max(memory), memory[-1])],
     )
-    # Bodies, and pictures of the default 25 megapixels in each decoder, twice: as stored and upright.
+    # Bodies, and images of the default 25 megapixels in each decoder, twice: as stored and upright.
     room = settings.max_buffered_mb + settings.decoders * 6 * settings.max_megapixels
     return [
         Figure("accepted, p99, ms", at(accepted, 0.99), 1000 * settings.deadline_s),

@@ -41,7 +41,7 @@ class Load(NamedTuple):
 
 
 def wrk(port: int, pictures: Sequence[Path], connections: int, seconds: float) -> Load:
-    """POST pictures in turn to /detect over so many connections, each as soon as it has its answer.
+    """POST images in turn to /detect over so many connections, each as soon as it has its answer.
 
     Raises:
         SettingsError: there is no wrk, or an answer was none or an error.

@@ -75,7 +75,7 @@ def boxes(page: Page) -> int:
 
 
 def overlay_colour(page: Page, x: float, y: float) -> tuple[int, ...]:
-    """RGBA of the overlay where the picture's point (x, y) is, in pixels of the picture."""
+    """RGBA of the overlay where the image's point (x, y) is, in pixels of the image."""
     read = """([x, y, width, height]) => {
         const canvas = document.getElementById('overlay');
         const scale = Math.min(canvas.width / width, canvas.height / height);

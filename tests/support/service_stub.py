@@ -25,7 +25,7 @@ Detections = list[dict[str, Any]]
 
 
 def find_rectangles(image: np.ndarray) -> Detections:
-    """The boxes of the red and the blue pixels of an (H, W, 3) uint8 RGB picture, best first."""
+    """The boxes of the red and the blue pixels of an (H, W, 3) uint8 RGB image, best first."""
     pixels = image.astype(int)
     found = []
     for label, score, main, other in (("dog", 0.9, 0, 2), ("cat", 0.4, 2, 0)):
@@ -139,7 +139,7 @@ class ServiceStub:
 
 
 def decode(content: bytes) -> np.ndarray | None:
-    """(H, W, 3) uint8 RGB of an encoded picture."""
+    """(H, W, 3) uint8 RGB of an encoded image."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 

@@ -77,7 +77,7 @@ def test_the_shipped_model_answers_as_the_detector_does() -> None:
 def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
     monkeypatch: pytest.MonkeyPatch, mode: str, streams: int, opened: list[str]
 ) -> None:
-    """In the mode for many at a time, one picture alone would leave the other cores idle."""
+    """In the mode for many at a time, one image alone would leave the other cores idle."""
     sessions = {name: FakeNetwork() for name in ("latency", "throughput")}
     sessions["throughput"].parallel = streams
     asked = []
