@@ -8,7 +8,7 @@ import pytest
 
 from detection.evaluation.f1_threshold import GRID, best_f1, class_f1, write_confidence
 from detection.evaluation.voc_ap import evaluate_voc
-from tests.detection.evaluation.test_voc_ap import BOX, FAR, found, truth
+from tests.support.metric_data import BOX, FAR, found, truth
 from tests.support.tiny_detector import save_small
 from weights.card import Card
 from weights.export_manifest import Export

@@ -12,7 +12,7 @@ from data.images.image_io import write_image
 from detection.evaluation.sample_pages import COLORS, score_images, write_pages
 from detection.evaluation.tide import Diagnosis, diagnose
 from detection.inference.prediction import Prediction
-from tests.detection.evaluation.test_voc_ap import BOX, FAR, found, truth
+from tests.support.metric_data import BOX, FAR, found, truth
 
 NAMES = ["$dog", "cat"]
 NOWHERE = (90.0, 0.0, 95.0, 5.0)

@@ -9,7 +9,7 @@ from data.datasets.records import Record
 from detection.evaluation.tide import ERROR_KINDS, TRUE_POSITIVE, count_errors, diagnose, oracle_ap
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.prediction import Prediction
-from tests.detection.evaluation.test_voc_ap import BOX, FAR, found, synthetic, truth
+from tests.support.metric_data import BOX, FAR, found, synthetic, truth
 
 NAMES = ["dog", "cat"]
 HALF = (0.0, 0.0, 10.0, 4.0)  # of BOX: IoU 40 / 100

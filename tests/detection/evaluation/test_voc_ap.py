@@ -1,78 +1,16 @@
 """AP by hand, AP against a plain loop over the devkit's rules, and AP against pycocotools."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.datasets.records import Record
-from detection.evaluation.coco_ap import COCO_METRICS, evaluate_coco
+from detection.evaluation.coco_ap import evaluate_coco
 from detection.evaluation.confusion_matrix import confusion_matrix
 from detection.evaluation.voc_ap import evaluate_voc, voc_ap
 from detection.inference.prediction import Prediction
-
-BOX = (0.0, 0.0, 10.0, 10.0)
-FAR = (50.0, 50.0, 60.0, 60.0)
-
-
-def truth(
-    *objects: tuple[tuple[float, ...], int], difficult: tuple[int, ...] = (), crowd: tuple[int, ...] = ()
-) -> Record:
-    """A record of (box, label) objects; `difficult` and `crowd` are their indices."""
-    count = len(objects)
-    boxes = np.array([box for box, _ in objects], np.float32).reshape(count, 4)
-    return Record(
-        image=Path("a.jpg"),
-        image_id="a",
-        boxes=boxes,
-        labels=np.array([label for _, label in objects], np.int64),
-        difficult=np.isin(np.arange(count), difficult),
-        crowd=np.isin(np.arange(count), crowd),
-        areas=np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
-    )
-
-
-def found(*detections: tuple[tuple[float, ...], float, int]) -> Prediction:
-    """A prediction of (box, score, label) detections."""
-    return Prediction(
-        np.array([box for box, _, _ in detections], np.float32).reshape(-1, 4),
-        np.array([score for _, score, _ in detections], np.float32),
-        np.array([label for _, _, label in detections], np.int64),
-    )
-
-
-def synthetic(
-    seed: int, pictures: int = 60, classes: int = 4, difficult: float = 0.15
-) -> tuple[list[Prediction], list[Record]]:
-    """Ground truth, and detections that are it with jitter, duplicates, wrong classes and noise; distinct scores."""
-    rng = np.random.default_rng(seed)
-    records, predictions = [], []
-    for _ in range(pictures):
-        count = int(rng.integers(0, 7))
-        size, corner = rng.uniform(15, 150, (count, 2)), rng.uniform(0, 350, (count, 2))
-        boxes = np.concatenate([corner, corner + size], axis=1)
-        labels = rng.integers(0, classes, count)
-        hard = tuple(np.flatnonzero(rng.random(count) < difficult).tolist())
-        objects = [(tuple(box), int(label)) for box, label in zip(boxes.tolist(), labels, strict=True)]
-        records.append(truth(*objects, difficult=hard))
-        repeated = np.repeat(np.arange(count), rng.integers(0, 3, count))
-        jitter = rng.normal(0, 0.1, (len(repeated), 4)) * np.tile(size[repeated], 2)
-        wrong = rng.random(len(repeated)) < 0.1
-        noise = rng.uniform(0, 350, (5, 2))
-        predictions.append(
-            Prediction(
-                np.concatenate([boxes[repeated] + jitter, np.concatenate([noise, noise + 60], axis=1)]).astype(
-                    np.float32
-                ),
-                np.concatenate([rng.beta(4, 2, len(repeated)), rng.beta(1, 4, 5)]).astype(np.float32),
-                np.concatenate(
-                    [np.where(wrong, (labels[repeated] + 1) % classes, labels[repeated]), rng.integers(0, classes, 5)]
-                ).astype(np.int64),
-            )
-        )
-    return predictions, records
+from tests.support.metric_data import BOX, FAR, found, synthetic, truth
 
 
 def loop_ap(predictions: list[Prediction], records: list[Record], label: int, iou: float = 0.5) -> tuple[float, float]:
@@ -278,90 +216,3 @@ def test_all_point_ap_is_near_that_of_pycocotools(seed: int) -> None:
     assert coco.numbers["AP50"] == pytest.approx(voc.map_allpoint, abs=0.01)
     assert coco.ap50.mean() == pytest.approx(coco.numbers["AP50"])
     assert coco.ap.mean() == pytest.approx(coco.numbers["AP"])
-
-
-def test_coco_numbers_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    # One small object (10 x 10) found exactly; one large (100 x 100) found at IoU 0.72: right at the thresholds
-    # 0.50 .. 0.70, 5 of 10. The exact one has the higher score, so AP is (1 + 0.5) / 2 over the thresholds, up to the
-    # 101 samples: at thresholds above 0.70 the recall stops at 1/2, which 51 of the 101 recalls reach.
-    large = (100.0, 100.0, 200.0, 200.0)
-    record = truth((BOX, 0), (large, 0))
-    prediction = found((BOX, 0.9, 0), ((100.0, 100.0, 200.0, 172.0), 0.8, 0))
-    result = evaluate_coco([prediction], [record], ["dog"])
-    assert tuple(result.numbers) == COCO_METRICS
-    assert result.numbers["AP"] == pytest.approx((5 + 5 * 51 / 101) / 10)
-    assert result.numbers["AP50"] == pytest.approx(1)
-    assert result.numbers["AP75"] == pytest.approx(51 / 101)
-    assert result.numbers["APs"] == pytest.approx(1)
-    assert result.numbers["APl"] == pytest.approx(0.5)
-    assert np.isnan(result.numbers["APm"])
-    assert result.numbers["AR1"] == pytest.approx(0.5)
-    assert result.numbers["AR100"] == pytest.approx(0.75)
-    assert capsys.readouterr().out == ""
-
-
-def test_coco_ignores_a_difficult_object_by_its_iou() -> None:
-    large = (0.0, 0.0, 100.0, 100.0)
-    record = truth((large, 0), (FAR, 0), difficult=(0,))
-    # found exactly: no false positive, not asked for
-    assert evaluate_coco([found((large, 0.9, 0), (FAR, 0.8, 0))], [record], ["dog"]).numbers["AP50"] == pytest.approx(1)
-    # a small box inside of it is one, as in VOC: precision 1/2 at every recall
-    inside = found(((10, 10, 30, 30), 0.9, 0), (FAR, 0.8, 0))
-    assert evaluate_coco([inside], [record], ["dog"]).numbers["AP50"] == pytest.approx(0.5)
-    # inside of a crowd it is none
-    crowd = truth((large, 0), (FAR, 0), crowd=(0,))
-    assert evaluate_coco([inside], [crowd], ["dog"]).numbers["AP50"] == pytest.approx(1)
-
-
-def test_coco_without_detections_and_without_objects() -> None:
-    assert evaluate_coco([found()], [truth((BOX, 0))], ["dog"]).numbers["AP"] == 0
-    result = evaluate_coco([found((BOX, 0.9, 0))], [truth()], ["dog"])
-    assert all(np.isnan(value) for value in result.numbers.values())
-    assert np.isnan(result.ap).all()
-
-
-def test_confusion_matrix_by_hand() -> None:
-    dog, cat, background = 0, 1, 2
-    other, third = (20.0, 0.0, 30.0, 10.0), (80.0, 0.0, 90.0, 10.0)
-    record = truth((BOX, dog), (other, dog), (FAR, cat), (third, cat))
-    prediction = found(
-        (BOX, 0.9, dog),  # right
-        (other, 0.8, cat),  # a dog called cat
-        (FAR, 0.7, cat),  # right
-        (FAR, 0.6, cat),  # twice: a false alarm
-        ((0, 80, 10, 90), 0.5, dog),  # nothing there; the threshold itself counts
-        (third, 0.4, cat),  # below the threshold: this cat is missed
-    )
-    matrix = confusion_matrix([prediction], [record], ["dog", "cat"], confidence=0.5)
-    expected = np.zeros((3, 3), dtype=int)
-    expected[dog, dog] = expected[dog, cat] = expected[cat, cat] = 1
-    expected[cat, background] = expected[background, cat] = expected[background, dog] = 1
-    np.testing.assert_array_equal(matrix, expected)
-    assert np.issubdtype(matrix.dtype, np.integer)
-
-
-def test_confusion_matrix_prefers_the_pair_of_one_class() -> None:
-    # A rider and a horse in nearly the same place: each detection lies nearer to the other's box.
-    rider, horse = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 9.0)
-    matrix = confusion_matrix(
-        [found((horse, 0.9, 0), (rider, 0.8, 1))], [truth((rider, 0), (horse, 1))], ["person", "horse"], 0.5
-    )
-    np.testing.assert_array_equal(matrix, np.diag([1, 1, 0]))
-
-
-def test_confusion_matrix_leaves_ignored_objects_alone() -> None:
-    crowd = (0.0, 0.0, 100.0, 100.0)
-    record = truth((FAR, 0), (crowd, 0), ((200, 0, 210, 10), 0), difficult=(0,), crowd=(1,))
-    inside_of_the_crowd = ((70, 70, 80, 80), 0.9, 0)
-    outside = ((300, 0, 310, 10), 0.9, 0)
-    matrix = confusion_matrix([found((FAR, 0.9, 0), inside_of_the_crowd, outside)], [record], ["dog"], 0.5)
-    # counted: the one object without a flag, missed, and the one detection that lies nowhere
-    np.testing.assert_array_equal(matrix, [[0, 1], [1, 0]])
-
-
-def test_confusion_matrix_rows_sum_to_the_objects() -> None:
-    predictions, records = synthetic(3)
-    matrix = confusion_matrix(predictions, records, ["a", "b", "c", "d"], confidence=0.3)
-    voc = evaluate_voc(predictions, records, ["a", "b", "c", "d"])
-    np.testing.assert_array_equal(matrix[:-1].sum(axis=1), voc.num_gt)
-    np.testing.assert_array_equal(confusion_matrix([found()], [truth()], ["dog"], 0.5), np.zeros((2, 2)))
