@@ -94,7 +94,7 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
     from detection.models.registry import ARCHITECTURES
 
     entry = FORMATS.get(dataset or "")
-    defaults = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
+    defaults: dict[str, Any] = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
     model = resolve(TrainSettings, RECIPES, recipe, overrides, defaults).model
     architecture = ARCHITECTURES[model].config
     defaults["input_size"] = architecture().input_size

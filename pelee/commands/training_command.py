@@ -147,7 +147,7 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
     commit = current_commit()  # now, because the files may change while this runs
     torch.manual_seed(settings.seed)
     job = task.prepare(options, settings)
-    record = {
+    record: dict[str, Any] = {
         "command": command,
         "commit": commit,
         "settings": to_plain(settings),

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TypeVar
 
-from pelee.training.optimization import OptimizationSettings
+from pelee.training.optimization import OptimizationSettings, Precision
 
 S = TypeVar("S", bound=OptimizationSettings)
 
@@ -27,9 +27,9 @@ def resolve_precision(settings: S, accelerator: str = "auto") -> tuple[S, str]:
     if settings.precision != "auto":
         return settings, "as set"
     native, device = _native_bf16(accelerator)
-    precision = "bf16" if native else "fp32"
+    precision: Precision = "bf16" if native else "fp32"
     reason = f"{device} computes bf16 natively" if native else f"{device} does not compute bf16 natively"
-    return dataclasses.replace(settings, precision=precision), reason  # type: ignore[type-var]
+    return dataclasses.replace(settings, precision=precision), reason
 
 
 def _native_bf16(accelerator: str) -> tuple[bool, str]:

@@ -18,8 +18,9 @@ from data.errors import DatasetError, ImageError, SettingsError
 from data.images.preprocess import preprocess
 from detection.evaluation.f1_threshold import best_f1
 from detection.models.pelee import Pelee, PeleeConfig
+from detection.models.registry import build
 from detection.training.lightning_module import DetectorModule
-from detection.training.settings import TrainSettings
+from detection.training.settings import TrainSettings, resolve_settings
 from detection.training.train import train
 from tests.support import ddp_process as ddp_process
 from tests.support.run_files import load, measure, read_csv
@@ -327,3 +328,24 @@ def test_the_optimiser_moves_every_parameter_once(train_set: Dataset, val_set: D
     moved = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert len(moved) == len(set(moved))
     assert set(moved) == {id(p) for p in module.parameters()}
+
+
+# Fine-tuning
+
+
+def test_frozen_tensors_stay_and_the_new_ones_train(voc_root: Path, tmp_path: Path) -> None:
+    """The backbone is pretrained and frozen; its batch norms keep their statistics."""
+    dataset = open_dataset("voc", voc_root, "val")
+    settings = resolve_settings(
+        None,
+        {"freeze": True, "input_size": 64, "batch_size": 4, "max_steps": 1, "precision": "fp32", "lr": 0.1},
+    )
+    network = build(settings.network(len(dataset.class_names)))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    taken = [name for name in before if name.startswith("backbone.")]
+    module = train(network, settings, dataset, dataset, tmp_path, taken=taken, accelerator="cpu", progress=False)
+    after = module.network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in taken)
+    new = [name for name, _ in network.named_parameters() if name not in taken]
+    moved = [name for name in new if not torch.equal(after[name], before[name])]
+    assert len(moved) > len(new) / 2
