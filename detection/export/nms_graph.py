@@ -1,4 +1,4 @@
-"""Postprocessing as part of an exported graph: what `detection.inference.nms` does, in the words of ONNX and TorchScript.
+"""NMS as part of an exported graph, as in `detection.inference.nms`, in ONNX operators and in TorchScript.
 
 Both take scores (N, P, C) and boxes (N, P, 4) xyxy relative to the input, and give a picture's K best detections, best
 first: boxes (N, K, 4) float32 relative to the input, clipped to 0 to 1; scores (N, K) float32; classes (N, K) int64,

@@ -28,7 +28,7 @@ class PeleeConfig:
         res_blocks: a residual prediction block before every head; without it, the heads read the feature maps directly.
         head_kernel: kernel size of the prediction convolutions, 1 or 3.
         use_38x38: put the first head on the stride-8 map, as in SSD, instead of a second one on 19×19.
-        backbone: the PeleeNet below; four stages, and a stem, so that the strides are 4 to 32. Other backbones ignore it.
+        backbone: the PeleeNet below; four stages, and a stem, for strides 4 to 32; unused by other backbones.
         backbone_model: name of the backbone; see `pelee.models.registry.create_backbone`.
     """
 

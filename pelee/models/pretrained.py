@@ -106,7 +106,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
     """A foreign state dict's arrays under the names that they have in `network`, for `load_partial` to fill it with.
 
-    Those of torchvision and timm are without the `network.` that `pelee.models.torchvision_timm` puts before. What they were
+    Those of torchvision and timm lack the prefix `network.` of `pelee.models.torchvision_timm`. What they were
     trained with goes into the settings: torchvision's classifiers take `IMAGENET_MEAN` and `IMAGENET_STD` as
     normalization, its Inception V3 and timm's NASNet-A 127.5 for both.
 

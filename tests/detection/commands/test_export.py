@@ -130,7 +130,7 @@ def test_a_loss_of_map_fails_the_check(
         (["--format", "onnx", "--weights", "{export}", "--pictures", "{photos}"], "is an export already"),
         (
             ["--format", "onnx", "--dataset", "tiny-imagenet", "--root", "{photos}", "--split", "val"],
-            "unknown data set kind 'tiny-imagenet'; there are voc",
+            "unknown dataset format 'tiny-imagenet'; there are voc",
         ),
     ],
 )

@@ -9,7 +9,6 @@ import onnx
 import pytest
 import torch
 
-import detection.export.export
 from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
 from detection.export.export import export_detector
@@ -210,9 +209,7 @@ def test_int8(
     """Beside its source, in a sub-folder, it becomes the default; coordinates and scores are computed in f32."""
     source = resolve(shutil.copytree(model.path.parent, tmp_path / "small"))
     # Random weights are no detector: what they give at each prior is compared instead of what is found.
-    monkeypatch.setitem(
-        detection.export.verification.LIMITS, "int8", detection.export.verification.DetectorLimits(0, 0, 100)
-    )
+    monkeypatch.setitem(verification.LIMITS, "int8", verification.DetectorLimits(0, 0, 100))
     folder = source.path.parent / "openvino-int8"
     made = export_detector(
         source,
@@ -241,9 +238,7 @@ def test_int8(
 def test_int8_in_onnx(
     model: ModelFile, reference: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        detection.export.verification.LIMITS, "int8", detection.export.verification.DetectorLimits(0, 0, 100)
-    )
+    monkeypatch.setitem(verification.LIMITS, "int8", verification.DetectorLimits(0, 0, 100))
     calibration = calibrate_on(photos, SIZE)
     check = DetectorCheck(sorted(photos.iterdir()))
     made = export_detector(model, tmp_path / "out", "onnx", check, nms=False, calibration=calibration)
