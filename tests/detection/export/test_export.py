@@ -11,6 +11,7 @@ import torch
 
 from data.errors import SettingsError, WeightsError
 from detection.detector import Detector
+from detection.export import verification
 from detection.export.export import export_detector
 from detection.export.verification import DetectorCheck
 from detection.inference.detection_session import DetectionSession, load_runtime
