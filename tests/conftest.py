@@ -141,17 +141,6 @@ def own_voc_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT as a terminal leaves it, for tests that send it to a child process.
-
-    A child inherits an ignored signal, and a shell script starts `make test &` with SIGINT ignored.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
 def quiet_lightning() -> Iterator[None]:
     """Lightning without its advice, and ctrl-C as it was: Lightning ignores it once it has seen one."""
     logger = logging.getLogger("pytorch_lightning")

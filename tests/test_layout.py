@@ -19,6 +19,7 @@ LINES_WITHOUT_A_TEST = 40
 VAGUE = {"utils", "util", "common", "misc", "helpers", "helper", "core", "tools", "stuff"}
 # Base names that come more than once: the same role in parallel packages, and nothing else.
 ROLES = {
+    "errors",
     "dataset",
     "distillation",
     "drawing",

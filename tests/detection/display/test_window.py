@@ -94,7 +94,6 @@ def pixels(file: Path) -> np.ndarray:
     return values.reshape(height, line // 4, 4)[..., 2::-1]
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(XVFB is None and not REQUIRED, reason="Xvfb is not here; on Debian: apt-get install xvfb")
 def test_the_pattern_stands_on_a_real_screen(tmp_path: Path) -> None:
     code = f"""

@@ -123,7 +123,6 @@ def test_quitting_the_window_ends_the_run_in_order(
     assert facts(Path("out/clip.mp4"))[0] == 2
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_finishes_video_and_json(tmp_path: Path) -> None:
     """The real signal, to a real process, in the middle of a video."""
     clip(tmp_path / "clip.mp4", frames=400)

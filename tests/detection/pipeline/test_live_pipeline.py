@@ -326,7 +326,6 @@ def test_wrong_usage_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) 
     assert stop.value.code == 2
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_finish_everything(sent: signal.Signals, code: int) -> None:
     """The real signal, to a real process, while it looks at two sources."""

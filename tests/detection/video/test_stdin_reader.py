@@ -136,7 +136,6 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_each_picture_has_its_line_before_the_next_one_comes(tmp_path: Path) -> None:
     """As a program uses it that sends a picture and waits for the answer; and ctrl-C ends it while it waits."""
     process = subprocess.Popen(

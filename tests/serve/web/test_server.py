@@ -68,7 +68,6 @@ def process(seconds: float = 0.0, *flags: str, **environment: str) -> Iterator[P
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
     """Three requests in progress are answered before the process exits."""
