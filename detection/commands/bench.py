@@ -8,7 +8,7 @@ from pathlib import Path
 from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
 from data.commands.options import add_dataset_options
 from data.json_output import STDOUT, write_json
-from detection.benchmark.run import BenchmarkSettings, measure
+from detection.benchmark.measure import BenchmarkSettings, measure
 
 EPILOG = """\
 All cases are measured in one run, in interleaved rounds. Across machines, compare only the ratios between rows.

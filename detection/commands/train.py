@@ -19,7 +19,7 @@ from pelee.commands.training_command import (
 
 if TYPE_CHECKING:
     from data.datasets.records import Dataset
-    from detection.models.base import DetectorNetwork
+    from detection.models.network import DetectorNetwork
     from detection.training.settings import TrainSettings
 
 

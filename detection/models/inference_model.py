@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from detection.models.base import DetectorNetwork
 from detection.models.box_coder import decode
+from detection.models.network import DetectorNetwork
 
 
 class DetectionGraph(nn.Module):

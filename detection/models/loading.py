@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from data.errors import WeightsError
-from detection.models.base import DetectorConfig, DetectorNetwork
+from detection.models.network import DetectorConfig, DetectorNetwork
 from detection.models.registry import ARCHITECTURES, build
 from pelee.models.pretrained import as_tuples, load_strict
 from weights.store import ModelFile

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from detection.models.base import DetectorNetwork, check_config
 from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
+from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import create_backbone

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from detection.models import pelee as model
 from detection.models import ssdlite
-from detection.models.base import DetectorConfig, DetectorNetwork
+from detection.models.network import DetectorConfig, DetectorNetwork
 
 
 class Architecture(NamedTuple):

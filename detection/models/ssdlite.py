@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import SettingsError
-from detection.models.base import DetectorNetwork, check_config
 from detection.models.heads import Head
+from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import PRIORS_PER_CELL, PriorMap, cell_priors, ssd_maps
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
 

@@ -16,8 +16,8 @@ from detection.evaluation.evaluate import merge_predictions
 from detection.evaluation.voc_ap import VocResult, evaluate_voc
 from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
-from detection.models.base import DetectorNetwork
 from detection.models.inference_model import DetectionGraph
+from detection.models.network import DetectorNetwork
 from detection.training.dataset import DetectionBatch, EvaluationDataset, TrainDataset, collate
 from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss

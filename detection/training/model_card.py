@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.errors import SettingsError
-from detection.models.base import DetectorConfig
 from detection.models.loading import to_settings
+from detection.models.network import DetectorConfig
 from weights.card import Card
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from data.datasets.records import Record
-from detection.models.base import MIN_INPUT_SIZE
+from detection.models.network import MIN_INPUT_SIZE
 from detection.training.settings import TrainSettings
 
 SCALE_STEP = 32  # a multiple of every network's `input_multiple`

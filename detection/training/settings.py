@@ -13,7 +13,7 @@ from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 
 if TYPE_CHECKING:
-    from detection.models.base import DetectorConfig
+    from detection.models.network import DetectorConfig
 
 RECIPES = files("detection.training") / "recipes"
 PELEE_ONLY = ("res_blocks", "head_kernel", "use_38x38", "backbone_model")
@@ -90,7 +90,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
     """Return the settings of a run on a dataset of that format; see `pelee.training.recipes.resolve`."""
-    from detection.models.base import check_input_size
+    from detection.models.network import check_input_size
     from detection.models.registry import ARCHITECTURES
 
     entry = FORMATS.get(dataset or "")

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Callback
 
 from data.datasets.records import Dataset
 from data.errors import DatasetError, PeleeError, SettingsError
-from detection.models.base import DetectorNetwork
+from detection.models.network import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
 from detection.training.lightning_module import MONITOR, DetectorModule
 from detection.training.settings import TrainSettings

@@ -184,7 +184,7 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "bash")], ids=name)
 def test_commands_of_bash_blocks_run(page, workplace, capsys, monkeypatch):
     from detection.benchmark import latency
-    from detection.benchmark import run as benchmark
+    from detection.benchmark import measure as benchmark
 
     monkeypatch.setattr(latency, "SECONDS", 0.1)
     monkeypatch.setattr(benchmark, "START_RUNS", 1)

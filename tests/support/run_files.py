@@ -11,8 +11,8 @@ from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.nms import postprocess
-from detection.models.base import DetectorNetwork
 from detection.models.inference_model import DetectionGraph
+from detection.models.network import DetectorNetwork
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from data.images.image_io import write_image
-from detection.models.base import DetectorConfig
 from detection.models.loading import to_settings
+from detection.models.network import DetectorConfig
 from detection.models.pelee import PeleeConfig
 from detection.models.registry import build
 from pelee.models.peleenet import PeleeNetConfig

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from data.datasets.records import Record
 from data.errors import SettingsError
 from detection.inference.nms import postprocess
-from detection.models.base import check_input_size
 from detection.models.box_coder import decode
 from detection.models.heads import PredictionHead
 from detection.models.inference_model import DetectionGraph
+from detection.models.network import check_input_size
 from detection.models.pelee import Pelee, PeleeConfig, head_map_sizes
 from detection.models.priors import COCO_SIZES
 from detection.training.loss import multibox_loss

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.models.base import check_input_size
+from detection.models.network import check_input_size
 from detection.models.pelee import PeleeConfig
 from detection.training.sampler import ResumableBatchSampler, SampleRequest, repeat_factors
 from detection.training.settings import TrainSettings
