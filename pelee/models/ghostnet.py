@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialize
+from pelee.models.layers import check_share, initialize
 from pelee.models.torchvision_timm import LibraryNetwork
 
 

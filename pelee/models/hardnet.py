@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialize
-from pelee.models.layers import Normalize
+from pelee.models.layers import Normalize, check_share, initialize
 
 
 class Stage(NamedTuple):
@@ -24,7 +23,7 @@ class Stage(NamedTuple):
     halved: bool  # the map, after it
 
 
-class Design(NamedTuple):
+class HarDNetDesign(NamedTuple):
     """A row of the table. Depthwise separable ("DS") ones downsample by a depthwise convolution, others by pooling."""
 
     stem: tuple[int, int]
@@ -43,9 +42,9 @@ _STAGES_68 = (
 )
 _STAGES_39 = (Stage(4, 16, 96, True), Stage(16, 20, 320, True), Stage(8, 64, 640, True), Stage(4, 160, 1024, False))
 DESIGNS = {
-    "39ds": Design((24, 48), 1.6, _STAGES_39, True, 0.05),
-    "68ds": Design((32, 64), 1.7, _STAGES_68, True, 0.05),
-    "68": Design((32, 64), 1.7, _STAGES_68, False, 0.1),
+    "39ds": HarDNetDesign((24, 48), 1.6, _STAGES_39, True, 0.05),
+    "68ds": HarDNetDesign((32, 64), 1.7, _STAGES_68, True, 0.05),
+    "68": HarDNetDesign((32, 64), 1.7, _STAGES_68, False, 0.1),
 }
 
 
@@ -98,7 +97,7 @@ class HarmonicBlock(nn.Module):
 class HarDNet(nn.Module):
     """HarDNet as a classifier: (N, 3, H, W) RGB in 0 to 255 -> (N, num_classes) logits; its last map is H/32 × W/32."""
 
-    def __init__(self, num_classes: int, design: Design, dropout: float) -> None:
+    def __init__(self, num_classes: int, design: HarDNetDesign, dropout: float) -> None:
         super().__init__()
         self.normalize = Normalize()
         first, channels = design.stem

@@ -1,6 +1,7 @@
 """SqueezeNext: blocks of two squeezing convolutions and a 3×3 split into a column and a row.
 
-Source: Gholami et al., "SqueezeNext: Hardware-Aware Neural Network Design", 2018 (arXiv 1803.10615), sections 2 and 3,
+Source: Gholami et al., "SqueezeNext: Hardware-Aware Neural Network SqueezeNextDesign", 2018 (arXiv 1803.10615),
+sections 2 and 3,
 and the authors' published definitions, whose counts these are: 1.0-SqNxt-23 717,280 parameters (paper: 0.72 M), 23v5
 930,016 (0.94 M), 2.0-SqNxt-23 2,361,728 (2.4 M), 23v5 3,222,912 (3.2 M).
 """
@@ -10,14 +11,13 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share, initialize
-from pelee.models.layers import Normalize
+from pelee.models.layers import Normalize, check_share, initialize
 
 STEM, LAST = 64, 128  # channels of the first and the last convolution, whatever the width
 CHANNELS = (32, 64, 128, 256)  # of the stages, at width 1
 
 
-class Design(NamedTuple):
+class SqueezeNextDesign(NamedTuple):
     """blocks: of each stage. stem: side of the first convolution. projected: the body of a stage's first block reads
     what its shortcut made of the map."""
 
@@ -26,7 +26,7 @@ class Design(NamedTuple):
     projected: bool
 
 
-DESIGNS = {"23": Design((6, 6, 8, 1), 7, False), "23v5": Design((2, 4, 14, 1), 5, True)}
+DESIGNS = {"23": SqueezeNextDesign((6, 6, 8, 1), 7, False), "23v5": SqueezeNextDesign((2, 4, 14, 1), 5, True)}
 
 
 def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], stride: int = 1, pad: bool = True) -> nn.Module:
@@ -44,7 +44,7 @@ class Block(nn.Module):
     Args:
         entry: the first of its stage, with a convolution in its shortcut; others keep the map's shape.
         column_first: 3×1 before 1×3; it alternates from block to block.
-        projected: see `Design`.
+        projected: see `SqueezeNextDesign`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SqueezeNext(nn.Module):
     The stem takes no padding: with a 7×7 convolution 227 pixels become 111, 55, 28, 14 and 7.
     """
 
-    def __init__(self, num_classes: int, design: Design, width: float, dropout: float) -> None:
+    def __init__(self, num_classes: int, design: SqueezeNextDesign, width: float, dropout: float) -> None:
         super().__init__()
         self.normalize = Normalize()
         channels = STEM

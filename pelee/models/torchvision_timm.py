@@ -11,8 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.initialization import check_share
-from pelee.models.layers import Normalize
+from pelee.models.layers import Normalize, check_share
 
 
 class LibraryNetwork(nn.Module):
