@@ -1,6 +1,6 @@
 """SqueezeNext: blocks of two squeezing convolutions and a 3×3 split into a column and a row.
 
-Source: Gholami et al., "SqueezeNext: Hardware-Aware Neural Network SqueezeNextDesign", 2018 (arXiv 1803.10615),
+Source: Gholami et al., "SqueezeNext: Hardware-Aware Neural Network Design", 2018 (arXiv 1803.10615),
 sections 2 and 3,
 and the authors' published definitions, whose counts these are: 1.0-SqNxt-23 717,280 parameters (paper: 0.72 M), 23v5
 930,016 (0.94 M), 2.0-SqNxt-23 2,361,728 (2.4 M), 23v5 3,222,912 (3.2 M).
