@@ -1,4 +1,4 @@
-"""The multibox loss against arithmetic done by hand, and against torchvision's SSD."""
+"""Multibox loss and its variants, against arithmetic done by hand and torchvision's SSD."""
 
 import math
 from collections.abc import Callable
@@ -9,51 +9,20 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.ssd import SSD
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, box_iou
 
-from detection.models.priors import VOC_SIZES, make_priors
-from detection.training.loss import MultiboxLosses, hard_negatives, multibox_loss
+from detection.models.box_coder import encode
+from detection.models.pelee import Pelee
+from detection.training.loss import MultiboxLosses, elementwise_box_iou, hard_negatives, init_heads, multibox_loss
+from detection.training.loss_settings import LossSettings
 from detection.training.matcher import ssd_match
 from detection.training.targets import Target, build_targets
+from tests.support.detection_targets import MAPS, NOTHING, ROW, on_prior, random_batch, target
 
 LN2, LN3 = math.log(2), math.log(3)
-
-# Five priors in a row, 0.2 wide and high, side by side: no two overlap.
-ROW = torch.tensor([[0.1 + 0.2 * i, 0.5, 0.2, 0.2] for i in range(5)])
-NOTHING = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-
-
-def target(boxes: list[list[float]], labels: list[int]) -> Target:
-    """Boxes given as cxcywh."""
-    return Target(box_convert(torch.tensor(boxes), "cxcywh", "xyxy"), torch.tensor(labels))
-
-
-def on_prior(index: int, label: int = 0) -> Target:
-    return target([ROW[index].tolist()], [label])
-
-
-# What every prior should predict
-
-
-def test_assign_by_hand() -> None:
-    """The second picture's object, of label 2, is the prior 3 moved by 0.01 to the right and half as high.
-
-    0.01 / (0.2 · 0.1) = 0.5; ln(1/2) / 0.2 = -3.465736.
-    """
-    classes, offsets = build_targets([NOTHING, target([[0.71, 0.5, 0.2, 0.1]], [2])], ROW)
-    assert classes.tolist() == [[0] * 5, [0, 0, 0, 3, 0]]
-    assert offsets[1, 3].tolist() == pytest.approx([0.5, 0, 0, -3.465736], abs=1e-4)
-    offsets[1, 3] = 0
-    assert not offsets.any()
-
-
-def test_assign_several_objects() -> None:
-    things = Target(torch.cat([on_prior(4).boxes, on_prior(0).boxes]), torch.tensor([6, 0]))
-    classes, _ = build_targets([things], ROW)
-    assert classes.tolist() == [[1, 0, 0, 0, 7]]
-
 
 # Hard negatives
 
@@ -68,7 +37,7 @@ def test_worst_three_for_one_positive() -> None:
     assert chosen([[0.3, 9.0, 0.1, 0.5, 0.2, 0.4]], [[0, 1, 0, 0, 0, 0]]) == [[1, 0, 0, 1, 0, 1]]
 
 
-def test_each_picture_has_its_own_share() -> None:
+def test_each_image_has_its_own_share() -> None:
     losses = [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]] * 3
     positive = [[1, 0, 0, 0, 0, 0, 0, 0], [0] * 8, [1, 1, 0, 0, 0, 0, 0, 0]]
     mask = chosen(losses, positive)
@@ -124,9 +93,9 @@ def test_label_chooses_the_logit_after_the_background() -> None:
 
 
 def test_several_objects_by_hand() -> None:
-    """Two pictures with one and two objects: sums over both, divided by three matched priors.
+    """Two images with one and two objects: sums over both, divided by three matched priors.
 
-    First picture: as in the test of one object, ln(4/3) + ln 4 + 2 ln 2; smooth L1 0.
+    First image: as in the test of one object, ln(4/3) + ln 4 + 2 ln 2; smooth L1 0.
     Second: objects on priors 0 and 2, ln 4 and ln 2; all three others count, though six may:
     ln 4 (prior 1) + ln 4 (prior 3) + ln 2. Offsets of prior 0 are off by (3, 0, 0, 0): 2.5.
     """
@@ -140,7 +109,7 @@ def test_several_objects_by_hand() -> None:
     assert losses.localization.item() == pytest.approx(2.5 / 3)
 
 
-def test_a_picture_without_objects_adds_nothing() -> None:
+def test_a_image_without_objects_adds_nothing() -> None:
     torch.manual_seed(0)
     logits, offsets = torch.randn(2, 5, 3), torch.randn(2, 5, 4)
     alone = multibox_loss(logits[:1], offsets[:1], [on_prior(1)], ROW)
@@ -179,19 +148,6 @@ def test_half_precision_is_computed_in_float32() -> None:
         assert losses == wanted
 
 
-def random_batch(seed: int, classes: int = 4) -> tuple[Tensor, Tensor, list[Target], Tensor]:
-    """Four pictures with 3, 0, 1 and 5 objects over the priors of 64×64."""
-    generator = torch.Generator().manual_seed(seed)
-    priors = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)
-    targets = []
-    for count in (3, 0, 1, 5):
-        corner = torch.rand(count, 2, generator=generator) * 0.6
-        boxes = torch.cat([corner, corner + 0.1 + 0.3 * torch.rand(count, 2, generator=generator)], 1)
-        targets.append(Target(boxes, torch.randint(0, classes, (count,), generator=generator)))
-    logits = 3 * torch.randn(4, len(priors), classes + 1, generator=generator)
-    return logits, torch.randn(4, len(priors), 4, generator=generator), targets, priors
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_against_torchvision(seed: int) -> None:
     logits, offsets, targets, priors = random_batch(seed)
@@ -221,7 +177,7 @@ def as_process(monkeypatch: pytest.MonkeyPatch, others: int, processes: int) -> 
 
 
 def test_processes_average_to_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DDP averages gradients over processes, so the mean of their losses must be the loss of one with all pictures."""
+    """DDP averages gradients over processes, so the mean of their losses must be the loss of one with all images."""
     logits, offsets, targets, priors = random_batch(0)
     whole = multibox_loss(logits, offsets, targets, priors)
     counts = [
@@ -229,9 +185,9 @@ def test_processes_average_to_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
         for boxes, _ in targets
     ]
     parts = []
-    for rank, pictures in enumerate((slice(0, 1), slice(1, 4))):
-        as_process(monkeypatch, sum(counts) - sum(counts[pictures]), 2)
-        parts.append(multibox_loss(logits[pictures], offsets[pictures], targets[pictures], priors))
+    for rank, images in enumerate((slice(0, 1), slice(1, 4))):
+        as_process(monkeypatch, sum(counts) - sum(counts[images]), 2)
+        parts.append(multibox_loss(logits[images], offsets[images], targets[images], priors))
         assert parts[rank].localization > 0
     check_mean(parts, whole)
 
@@ -251,3 +207,139 @@ def test_processes_with_fewer_matches_than_processes(monkeypatch: pytest.MonkeyP
 def check_mean(parts: list[MultiboxLosses], whole: MultiboxLosses) -> None:
     for of_parts, of_whole in zip(zip(*parts, strict=True), whole, strict=True):
         torch.testing.assert_close(torch.stack(of_parts).mean(), of_whole)
+
+
+# Losses beside SSD's
+
+VARIANTS = [
+    {"class_loss": "focal"},
+    {"class_loss": "quality"},
+    {"label_smoothing": 0.1},
+    {"box_loss": "giou"},
+    {"box_loss": "diou"},
+    {"box_loss": "ciou"},
+    {"assignment": "atss"},
+    {"class_loss": "quality", "box_loss": "ciou", "assignment": "atss", "label_smoothing": 0.1, "box_weight": 2.0},
+]
+
+
+def losses(
+    settings: dict[str, object], logits: list[list[list[float]]] | Tensor, targets: list[Target], offsets: Tensor
+) -> MultiboxLosses:
+    return multibox_loss(torch.as_tensor(logits), offsets, targets, ROW, LossSettings(**settings))  # type: ignore[arg-type]
+
+
+def test_label_smoothing_by_hand() -> None:
+    """As the test of one object, with the smoothed part: two outputs, so the mean of ln(4/3) and ln 4 or ln 2 twice.
+
+    Four priors count: the object's, with ln(4/3), and three with ln 4, ln 2, ln 2.
+    """
+    found = losses({"label_smoothing": 0.1}, [LOGITS], [on_prior(1)], torch.zeros(1, 5, 4))
+    mean = (math.log(4 / 3) + math.log(4)) / 2
+    plain = math.log(4 / 3) + math.log(4) + 2 * LN2
+    assert found.classification.item() == pytest.approx(0.9 * plain + 0.1 * (2 * mean + 2 * LN2))
+
+
+def test_label_smoothing_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 5, 4)
+    found = losses({"label_smoothing": 0.2, "negative_ratio": 4.0}, logits, [on_prior(1, 2)], torch.zeros(1, 5, 4))
+    wanted = F.cross_entropy(logits[0], torch.tensor([0, 3, 0, 0, 0]), label_smoothing=0.2, reduction="sum")
+    assert found.classification.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_focal_by_hand() -> None:
+    """All five priors count, each times (1 - p)²; p is 3/4 (background, 0), 3/4 (the object, 1), 1/2, 1/4, 1/2."""
+    found = losses({"class_loss": "focal"}, [LOGITS], [on_prior(1)], torch.zeros(1, 5, 4))
+    easy, unsure, wrong = math.log(4 / 3) / 16, LN2 / 4, math.log(4) * 9 / 16
+    assert found.classification.item() == pytest.approx(2 * easy + 2 * unsure + wrong)
+
+
+def test_focal_without_objects_is_that_of_the_background() -> None:
+    found = losses({"class_loss": "focal"}, torch.zeros(1, 5, 4), [NOTHING], torch.zeros(1, 5, 4))
+    assert found.classification.item() == pytest.approx(5 * math.log(4) * 9 / 16)
+    assert found.localization.item() == 0
+
+
+def test_quality_asks_for_the_iou_of_the_box_by_hand() -> None:
+    """The box said is the prior, half of the object (twice as high): IoU 1/2, so ln(4/3) / 2 + ln 4 / 2."""
+    twice = target([[0.3, 0.5, 0.2, 0.4]], [0])
+    found = losses({"class_loss": "quality"}, [LOGITS], [twice], torch.zeros(1, 5, 4))
+    negatives = math.log(4) + 2 * LN2
+    assert found.classification.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2 + negatives)
+    # where the box is right, it is the plain loss
+    offsets = torch.zeros(1, 5, 4)
+    offsets[0, 1] = encode(twice.boxes, ROW[1:2])[0]
+    right = losses({"class_loss": "quality"}, [LOGITS], [twice], offsets)
+    assert right.classification.item() == pytest.approx(math.log(4 / 3) + negatives, rel=1e-5)
+
+
+def test_quality_teaches_no_box() -> None:
+    """The IoU is a target; its gradient would make boxes worse where the class is unsure."""
+    offsets = torch.full((1, 5, 4), 0.5, requires_grad=True)
+    found = losses({"class_loss": "quality"}, [LOGITS], [on_prior(1)], offsets)
+    assert found.localization.requires_grad and not found.classification.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        # The prior and an object beside it, moved by half its width: IoU 1/3, hull 1.5 priors, all of it covered.
+        ("giou", 1 - 1 / 3),
+        # Squared distance of the centers 0.1², squared diagonal of the hull 0.3² + 0.2²; the same shape.
+        ("diou", 1 - 1 / 3 + 0.01 / 0.13),
+        ("ciou", 1 - 1 / 3 + 0.01 / 0.13),
+    ],
+)
+def test_iou_losses_by_hand(name: str, wanted: float) -> None:
+    beside = target([[0.4, 0.2, 0.2, 0.2]], [0])
+    priors = torch.tensor([[0.3, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    logits, offsets = torch.zeros(1, 2, 2), torch.zeros(1, 2, 4)
+    offsets[0, 1] = 9.0  # the background's
+    settings = LossSettings(box_loss=name, box_weight=2.0)  # type: ignore[arg-type]
+    found = multibox_loss(logits, offsets, [beside], priors, settings)
+    assert found.localization.item() == pytest.approx(2 * wanted, rel=1e-5)
+    perfect = encode(beside.boxes, priors[:1])[None].repeat(1, 2, 1)
+    assert multibox_loss(logits, perfect, [beside], priors, settings).localization.item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_variant_takes_any_number_of_objects_and_gives_finite_gradients(variant: dict[str, object]) -> None:
+    logits, offsets, targets, priors = random_batch(0)
+    settings = LossSettings(**variant)  # type: ignore[arg-type]
+    for chosen in ([0, 1, 2, 3], [1], [2]):
+        own_logits = logits[chosen].clone().requires_grad_()
+        own_offsets = offsets[chosen].clone().requires_grad_()
+        found = multibox_loss(own_logits, own_offsets, [targets[index] for index in chosen], priors, settings, MAPS)
+        (found.classification + found.localization).backward()
+        for tensor in (own_logits, own_offsets):
+            assert tensor.grad is not None and tensor.grad.isfinite().all()
+        assert found.classification.isfinite() and found.localization.isfinite()
+        if chosen == [1]:
+            assert found.localization == 0
+            assert (found.classification > 0) == (settings.class_loss == "focal")
+
+
+def test_the_defaults_are_the_multibox_loss() -> None:
+    logits, offsets, targets, priors = random_batch(1)
+    classes, wanted = build_targets(targets, priors)
+    found = multibox_loss(logits, offsets, targets, priors)
+    positive = classes > 0
+    assert found.localization == F.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum") / positive.sum()
+
+
+def test_paired_iou_is_the_diagonal_of_box_iou() -> None:
+    corner = torch.rand(50, 2, 2)
+    a, b = (torch.cat([part, part + torch.rand(50, 2)], 1) for part in corner.unbind(1))
+    torch.testing.assert_close(elementwise_box_iou(a, b), box_iou(a, b).diagonal())
+    assert elementwise_box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
+
+
+def test_new_heads_expect_background() -> None:
+    network = Pelee()
+    init_heads(network.heads, LossSettings(class_loss="focal"))
+    for head in network.heads:
+        features = torch.zeros(1, head.classify.in_channels, 2, 2)  # type: ignore[union-attr,arg-type]
+        scores = head(features)[0].softmax(-1)
+        assert scores[..., 0].min().item() == pytest.approx(0.99)
+        assert scores[..., 1:].max().item() == pytest.approx(0.01 / 20)

@@ -1,27 +1,29 @@
-"""Matching: by hand with ties and thresholds, as properties on random boxes, and against a plain re-telling."""
+"""Matchers: by hand with ties and thresholds, as properties on random boxes, and against a plain implementation."""
 
+import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
-from detection.models.priors import VOC_SIZES, make_priors
-from detection.training.matcher import ssd_match as match_batch
+from detection.models.priors import VOC_SIZES, PriorMap, generate_priors, ssd_maps
+from detection.training.matcher import ATSS_TOPK, atss_match, ssd_match
 
-PRIORS = make_priors((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64: 234
+MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64
+PRIORS = generate_priors(MAPS)  # 234
 
 
 def match(boxes: Tensor, priors: Tensor, iou_threshold: float = 0.5) -> Tensor:
-    """One picture's."""
-    return match_batch(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors, iou_threshold=iou_threshold)[0]
+    """One image's."""
+    return ssd_match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, priors, iou_threshold=iou_threshold)[0]
 
 
 def from_corners(rows: list[list[float]]) -> Tensor:
     return box_convert(torch.tensor(rows), "xyxy", "cxcywh")
 
 
-# Four quarters of the picture.
+# Four quarters of the image.
 QUARTERS = from_corners([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]])
 
 
@@ -35,7 +37,7 @@ def test_one_object() -> None:
 
 
 def test_a_poor_overlap_is_enough_for_the_best_prior() -> None:
-    """A tenth by a tenth of the picture, in the third quarter: IoU 0.01 / 0.25 = 0.04, and still matched."""
+    """A tenth by a tenth of the image, in the third quarter: IoU 0.01 / 0.25 = 0.04, and still matched."""
     assert match(torch.tensor([[0.1, 0.7, 0.2, 0.8]]), QUARTERS).tolist() == [-1, -1, 0, -1]
 
 
@@ -114,7 +116,7 @@ def test_properties(rows: list[list[float]]) -> None:
     assert (~by_rule).sum() <= len(boxes)
 
 
-def retold(boxes: Tensor, priors: Tensor) -> list[int]:
+def reference_matching(boxes: Tensor, priors: Tensor) -> list[int]:
     """The matching by going once through all pairs, the largest IoU first."""
     iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
     count = len(priors)
@@ -130,23 +132,111 @@ def retold(boxes: Tensor, priors: Tensor) -> list[int]:
     return [matched.get(prior, -1) for prior in range(count)]
 
 
-def test_against_a_retelling() -> None:
+def test_against_a_reference() -> None:
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         corner = torch.rand(6, 2, generator=generator) * 0.5
         boxes = torch.cat([corner, corner + 0.15 + 0.35 * torch.rand(6, 2, generator=generator)], 1)
-        assert match(boxes, PRIORS).tolist() == retold(boxes, PRIORS)
+        assert match(boxes, PRIORS).tolist() == reference_matching(boxes, PRIORS)
 
 
-def test_a_batch_is_matched_as_its_pictures_alone() -> None:
-    """Pictures without objects, with conflicts priors and without, and twice the same."""
+def test_a_batch_is_matched_as_its_images_alone() -> None:
+    """Images without objects, with and without objects that compete for a prior, and twice the same."""
     crowded = torch.tensor([[0.1, 0.1, 0.4, 0.4]]).repeat(5, 1)
     plain = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.1, 0.7, 0.2, 0.8]])
     parts = [plain, torch.zeros(0, 4), crowded, plain]
-    pictures = torch.tensor([0] * 2 + [2] * 5 + [3] * 2)
-    matched = match_batch(torch.cat(parts), pictures, 4, PRIORS)
+    images = torch.tensor([0] * 2 + [2] * 5 + [3] * 2)
+    matched = ssd_match(torch.cat(parts), images, 4, PRIORS)
     start = 0
     for row, boxes in zip(matched, parts, strict=True):
         alone = match(boxes, PRIORS)
         assert torch.equal(row, torch.where(alone >= 0, alone + start, -1))
         start += len(boxes)
+
+
+# ATSS
+
+UNLIKE = (PriorMap(4, MAPS[0].shapes[:3]), *MAPS[1:])  # with fewer priors in a cell of the first
+
+
+def match_atss(boxes: Tensor, maps: tuple[PriorMap, ...] = MAPS) -> Tensor:
+    """One image's."""
+    return atss_match(boxes, torch.zeros(len(boxes), dtype=torch.int64), 1, generate_priors(maps), maps)[0]
+
+
+def reference_atss(boxes: Tensor, maps: tuple[PriorMap, ...]) -> list[int]:
+    """Algorithm 1, an object at a time, and then each object's own prior."""
+    priors = generate_priors(maps)
+    iou = box_iou(boxes, box_convert(priors, "cxcywh", "xyxy"))
+    taken: dict[int, tuple[float, int]] = {}
+    for number, box in enumerate(boxes):
+        center = (box[:2] + box[2:]) / 2
+        candidates, start = [], 0
+        for cells, shapes in maps:
+            size = cells * cells * len(shapes)
+            distance = (priors[start : start + size, :2] - center).norm(dim=1)
+            candidates += (distance.argsort(stable=True)[: ATSS_TOPK * len(shapes)] + start).tolist()
+            start += size
+        overlaps = iou[number, candidates]
+        threshold = overlaps.mean() + overlaps.std()
+        for prior, overlap in zip(candidates, overlaps.tolist(), strict=True):
+            inside = (priors[prior, :2] > box[:2]).all() and (priors[prior, :2] < box[2:]).all()
+            if inside and overlap >= threshold and overlap > taken.get(prior, (0.0, 0))[0]:
+                taken[prior] = (overlap, number)
+    matched = [taken[prior][1] if prior in taken else -1 for prior in range(len(priors))]
+    for number in range(len(boxes)):
+        matched[int(iou[number].argmax())] = number
+    return matched
+
+
+def test_atss_without_objects() -> None:
+    assert match_atss(torch.zeros(0, 4)).tolist() == [-1] * len(PRIORS)
+
+
+@pytest.mark.parametrize("maps", [MAPS, UNLIKE], ids=["alike", "unlike"])
+def test_atss_against_a_reference(maps: tuple[PriorMap, ...]) -> None:
+    compared = 0
+    for seed in range(16):
+        generator = torch.Generator().manual_seed(seed)
+        corner = torch.rand(4, 2, generator=generator) * 0.5
+        boxes = torch.cat([corner, corner + 0.1 + 0.4 * torch.rand(4, 2, generator=generator)], 1)
+        own = box_iou(boxes, box_convert(generate_priors(maps), "cxcywh", "xyxy")).argmax(1).tolist()
+        if len(set(own)) == len(own):  # who yields to whom is `greedy_bipartite`'s, tested with `ssd_match`
+            assert match_atss(boxes, maps).tolist() == reference_atss(boxes, maps), seed
+            compared += 1
+    assert compared > 5
+
+
+def test_a_large_object_has_several_priors_and_all_have_their_center_in_it() -> None:
+    box = torch.tensor([[0.2, 0.2, 0.8, 0.8]])
+    matched = match_atss(box)
+    centers = PRIORS[matched >= 0, :2]
+    assert 2 <= len(centers) < len(PRIORS) / 4
+    assert ((centers > 0.2) & (centers < 0.8)).all()
+
+
+def test_a_tiny_object_between_the_cells_has_its_best_prior() -> None:
+    """No prior has its center between 0.55 and 0.56: those of 4, 2 and 1 cells are eighths, quarters and the half."""
+    elsewhere = torch.tensor([[0.55, 0.55, 0.56, 0.56]])
+    matched = match_atss(elsewhere)
+    iou = box_iou(elsewhere, box_convert(PRIORS, "cxcywh", "xyxy"))[0]
+    assert torch.nonzero(matched >= 0).flatten().tolist() == [int(iou.argmax())]
+
+
+@settings(max_examples=25)
+@given(random_boxes)
+def test_properties_of_atss(rows: list[list[float]]) -> None:
+    boxes = torch.tensor(rows)
+    matched = match_atss(boxes)
+    assert matched.min() >= -1 and matched.max() < len(boxes)
+    assert set(range(len(boxes))) <= set(matched.tolist())  # no object goes without
+
+
+def test_atss_matches_a_batch_as_its_images_alone() -> None:
+    first = torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.0, 1.0, 0.5]])
+    second = torch.tensor([[0.3, 0.2, 0.9, 0.7]])
+    together = atss_match(torch.cat([first, second]), torch.tensor([0, 0, 2]), 3, PRIORS, MAPS)
+    assert together[0].tolist() == match_atss(first).tolist()
+    assert (together[1] == -1).all()
+    alone = match_atss(second)
+    assert torch.equal(together[2], torch.where(alone >= 0, alone + 2, -1))
