@@ -11,36 +11,10 @@ import pytest
 import detection.evaluation.evaluate as module
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, SettingsError
-from data.images.image_io import write_image
 from detection.evaluation.evaluate import evaluate, merge_predictions
-from detection.evaluation.label_mapping import label_map, relabel
 from detection.evaluation.report import report
 from detection.inference.prediction import Prediction
-
-NAMES = ("dog", "[b]cat", "cow")
-
-
-def dataset(folder: Path, pictures: int = 7, size: tuple[int, int] | None = (64, 48)) -> Dataset:
-    """Pictures of 64 x 48 whose red is their number; one object each, dogs and cats in turn, and never a cow."""
-    records = []
-    for number in range(pictures):
-        image = np.zeros((48, 64, 3), np.uint8)
-        image[..., 0] = number
-        write_image(folder / f"{number}.png", image)
-        box = np.array([[number, 5, number + 20, 40]], np.float32)
-        flags, area = np.zeros(1, bool), np.array([700], np.float32)
-        label = np.array([number % 2])
-        records.append(Record(folder / f"{number}.png", str(number), box, label, flags, flags, area, size))
-    return Dataset("toy", "test", NAMES, records, ["a line about the data"])
-
-
-def detect_by_number(images: list[np.ndarray]) -> list[Prediction]:
-    """Finds every object, by the number in the picture: right only if pictures and records stay together."""
-    numbers = [int(image[0, 0, 0]) for image in images]
-    return [
-        Prediction(np.array([[n, 5, n + 20, 40]], np.float32), np.array([0.9], np.float32), np.array([n % 2]))
-        for n in numbers
-    ]
+from tests.support.toy_split import NAMES, dataset, detect_by_number
 
 
 def one(score: float) -> Prediction:
@@ -119,18 +93,6 @@ def test_pictures_of_another_size_than_annotated_are_told(tmp_path: Path) -> Non
     assert len(evaluate(detect_by_number, dataset(tmp_path, size=None)).warnings) == 1
 
 
-def test_the_report_has_a_line_a_class(tmp_path: Path) -> None:
-    text = report(evaluate(detect_by_number, dataset(tmp_path)))
-    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
-    assert rows["dog"] == ["4", "100.0", "100.0", "100.0"]
-    assert rows["[b]cat"] == ["3", "100.0", "100.0", "100.0"]
-    assert rows["cow"] == ["0", "-", "-", "-"]
-    assert rows["mean"] == ["7", "100.0", "100.0", "100.0"]
-    assert "mAP 100.0 (11-point), 100.0 (all-point)" in text
-    assert "left out of the means: cow" in text
-    assert max(len(line) for line in text.splitlines()) <= 100
-
-
 def test_json_holds_the_numbers_and_null_for_what_is_not_defined(tmp_path: Path) -> None:
     evaluation = evaluate(detect_by_number, dataset(tmp_path), confidence=0.25)
     content = json.loads(json.dumps(evaluation.to_json({"name": "m", "sha256": "0a"}, {"iou": 0.45}), allow_nan=False))
@@ -192,20 +154,3 @@ def test_merging_refuses_gaps_and_strangers() -> None:
     with pytest.raises(ValueError, match="record -1"):
         merge_predictions([[(-1, one(1))]], total=4)
     assert merge_predictions([], total=0) == []
-
-
-def test_labels_are_mapped_by_name() -> None:
-    mapping = label_map(["cat", "cow", "dog"], ["dog", "cat"])
-    assert mapping.tolist() == [1, -1, 0]
-    prediction = Prediction(
-        np.arange(12, dtype=np.float32).reshape(3, 4), np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 2, 0])
-    )
-    mapped = relabel(prediction, mapping)
-    assert mapped.labels.tolist() == [0, 1]
-    np.testing.assert_allclose(mapped.scores, [0.8, 0.7])
-    np.testing.assert_array_equal(mapped.boxes[:, 0], [4, 8])
-
-
-def test_a_class_that_the_model_lacks_is_named() -> None:
-    with pytest.raises(DatasetError, match="not 2 of the data set's: yak, zebu"):
-        label_map(["dog"], ["yak", "dog", "zebu"])

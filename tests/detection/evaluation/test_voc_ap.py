@@ -158,18 +158,6 @@ def test_a_degenerate_detection_is_a_false_positive_without_a_warning() -> None:
     assert result.map_allpoint == 0
 
 
-@pytest.mark.parametrize(
-    "measure", [evaluate_voc, evaluate_coco, lambda p, r, names: confusion_matrix(p, r, names, 0.5)]
-)
-def test_what_does_not_fit_together_is_refused(measure) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match="1 predictions for 2 records"):
-        measure([found()], [truth(), truth()], ["dog"])
-    with pytest.raises(ValueError, match=r"prediction 0 has labels 1\.\.1"):
-        measure([found((BOX, 0.9, 1))], [truth((BOX, 0))], ["dog"])
-    with pytest.raises(ValueError, match=r"record 0 has labels -1\.\.0"):
-        measure([found()], [truth((BOX, 0), (BOX, -1))], ["dog"])
-
-
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_voc_ap_equals_a_loop_over_the_rules(seed: int) -> None:

@@ -16,7 +16,6 @@ from detection.inference.nms import postprocess
 from detection.models.box_coder import decode
 from detection.models.heads import PredictionHead
 from detection.models.inference_model import DetectionGraph
-from detection.models.network import check_input_size
 from detection.models.pelee import Pelee, PeleeConfig, head_map_sizes
 from detection.models.priors import COCO_SIZES
 from detection.training.loss import multibox_loss
@@ -182,28 +181,6 @@ def test_fusion_computes_the_same(activation: Activation) -> None:
 
 
 # Errors
-
-
-@pytest.mark.parametrize("size", [0, 48, 63, 300, 305, -64])
-def test_sizes_that_do_not_fit(size: int) -> None:
-    match = f"input size {size} does not fit; expected a multiple of 16, at least 64"
-    with pytest.raises(SettingsError, match=match):
-        check_input_size(size, PeleeConfig.input_multiple)
-    with pytest.raises(SettingsError, match=match):
-        PeleeConfig(input_size=size)
-
-
-def test_priors_of_a_size_that_does_not_fit() -> None:
-    """300 gives 19×19 cells in the network, which 300 // 16 does not: no silent mismatch."""
-    with pytest.raises(SettingsError, match="input size 300 does not fit"):
-        small().priors(300)
-    with pytest.raises(SettingsError, match="input size 300 does not fit"):
-        DetectionGraph(small(), 300)
-
-
-@pytest.mark.parametrize("size", [64, 304, 512])
-def test_sizes_that_fit(size: int) -> None:
-    assert check_input_size(size, PeleeConfig.input_multiple) == size
 
 
 @pytest.mark.parametrize(
