@@ -30,7 +30,7 @@ def add_download(commands: Any) -> None:
 
 def run_download(arguments: argparse.Namespace) -> int:
     """Download the parts and print a line for each."""
-    from data.download.download import download
+    from data.download.fetch_dataset import download
 
     source = SOURCES[arguments.dataset]
     with _byte_bars() as progress:

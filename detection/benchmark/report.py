@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic_files import atomic_path
+from data.cpu_cores import usable_cores
 from data.errors import SettingsError
-from data.processor import usable_cores
 
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # the packages that determine speed

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic_files import atomic_path
-from data.processor import usable_cores
+from data.cpu_cores import usable_cores
 
 ENTRIES = 8  # kept, the latest used; some 7 MB each for int8, 22 for f32
 DIGEST = hashlib.sha256().digest_size

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.download.download import download
+from data.download.fetch_dataset import download
 from data.download.sources import DownloadPart, DownloadSource
 
 FILES = {"set/list.txt": b"1\n2\n", "set/image.jpg": bytes(range(256)) * 400}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.commands import data as cli
-from data.download import download as download_module
+from data.download import fetch_dataset as download_module
 from data.download.sources import SOURCES, DownloadSource
 from data.errors import DatasetError
 

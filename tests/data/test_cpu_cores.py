@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data.processor import usable_cores
+from data.cpu_cores import usable_cores
 
 
 def test_usable_cores_are_those_of_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
