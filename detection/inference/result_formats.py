@@ -1,7 +1,7 @@
-"""The shapes that a result takes outside: `supervision.Detections`, and a line of JSON."""
+"""Result formats: `supervision.Detections` and JSON Lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,9 @@ from detection.inference.prediction import Prediction
 if TYPE_CHECKING:
     from supervision import Detections
 
-    from detection.tracking.tracker import Tracked
-
 
 def to_detections(prediction: Prediction, class_names: Sequence[str]) -> "Detections":
-    """Return a prediction as `supervision.Detections`, its names in `data["class_name"]`; an empty one has all keys."""
+    """`supervision.Detections` of a prediction, class names in `data["class_name"]`; an empty one has all keys."""
     from supervision import Detections  # 0.7 s that only those who draw or track pay
 
     return Detections(
@@ -37,9 +35,9 @@ def to_dict(
     *,
     time: Fraction | float | None = None,
 ) -> dict[str, Any]:
-    """Return one picture's result as plain values: boxes rounded to 0.1 pixel, scores to 4 digits.
+    """Result of one image as plain values: boxes rounded to 0.1 pixel, scores to 4 digits.
 
-    `time` is in seconds from the start of a video; the result of a picture, None, has none.
+    `time` is in seconds from the start of a video; None for a still image, whose result has no "time".
     """
     result: dict[str, Any] = {"source": source, "frame": frame}
     if time is not None:
@@ -69,24 +67,23 @@ def to_json_line(
     class_names: Sequence[str],
     *,
     time: Fraction | float | None = None,
-    tracked: "Tracked | None" = None,
+    track_ids: np.ndarray | None = None,
+    counts: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return what `to_dict` does as a line of JSON without its newline, in ASCII: any file name survives any pipe.
+    """JSON line of one image's result: `to_dict` without a newline, in ASCII, so that any file name survives any pipe.
 
-    With tracks, their prediction takes the place of `prediction`, and the line has "track_id" and "counts".
+    Args:
+        source, frame, width, height, prediction, class_names, time: as for `to_dict`.
+        track_ids: (n,) integers, one per detection, 0 or less for a detection without a track; each detection then has
+            "track_id", null where there is none. None without tracking.
+        counts: counts of the source so far, written as "counts"; None without tracking.
     """
-    if tracked is None:
-        result = to_dict(source, frame, width, height, prediction, class_names, time=time)
-    else:
-        found = to_dict(source, frame, width, height, tracked.prediction, class_names, time=time)
-        result = with_tracks(found, tracked)
+    result = to_dict(source, frame, width, height, prediction, class_names, time=time)
+    if track_ids is not None:
+        result["detections"] = [
+            detection | {"track_id": number if number > 0 else None}
+            for detection, number in zip(result["detections"], track_ids.tolist(), strict=True)
+        ]
+    if counts is not None:
+        result["counts"] = counts
     return json.dumps(result, allow_nan=False)
-
-
-def with_tracks(result: dict[str, Any], tracked: "Tracked") -> dict[str, Any]:
-    """Return a result of `to_dict` with `track_id` in each detection and `counts` at its end."""
-    numbers = [number if number > 0 else None for number in tracked.ids.tolist()]
-    detections = [
-        detection | {"track_id": number} for detection, number in zip(result["detections"], numbers, strict=True)
-    ]
-    return result | {"detections": detections, "counts": tracked.counts}

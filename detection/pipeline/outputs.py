@@ -128,7 +128,8 @@ class Outputs:
                     look.prediction,
                     names,
                     time=look.time if summary.item.video else None,
-                    tracked=look.tracked,
+                    track_ids=None if look.tracked is None else look.tracked.ids,
+                    counts=None if look.tracked is None else look.tracked.counts,
                 )
             )
 

@@ -6,7 +6,7 @@ module feeds it and counts. How the command uses it, for each source:
     tracker = Tracker(detector.class_names, rate, counting, confidence=search.confidence)
     search = replace(search, confidence=weakest(search.confidence))  # weak boxes keep a track alive
     tracked = tracker.update(prediction, frame_time, (width, height))  # in order, a source's pictures only
-    result = with_tracks(to_dict(..., tracked.prediction, names), tracked)  # "track_id" in each detection, "counts"
+    line = to_json_line(..., tracked.prediction, names, track_ids=tracked.ids, counts=tracked.counts)
     draw_tracks(image, tracked, tracker)  # later and in another thread, if that suits
 
 A missing `trackers` is a `ModuleNotFoundError` from `Tracker()`, which `data.command_line.run` turns into a line that names

@@ -1,5 +1,6 @@
 """Tracking: numbers that stay with their objects, on boxes whose owners are known."""
 
+import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -11,12 +12,12 @@ import pytest
 from data.command_line import run
 from data.errors import SettingsError
 from detection.inference.prediction import Prediction
-from detection.inference.result_formats import to_dict
+from detection.inference.result_formats import to_json_line
 from detection.tracking.counting import Counting
 from tests.support.paths import ROOT
 
 pytest.importorskip("trackers", reason="trackers is not here; it is in the extra track")
-from detection.inference.result_formats import with_tracks
+
 from detection.tracking.drawing import draw_tracks
 from detection.tracking.tracker import Tracked, Tracker, weakest
 
@@ -231,7 +232,8 @@ def test_the_json_has_numbers_and_counts() -> None:
         tracked = tracker.update(predict([((10, 10, 60, 60), 0.9, CAR)]), index / RATE, SIZE)
     both = predict([((10, 10, 60, 60), 0.9, CAR), ((200, 200, 260, 260), 0.7, 0)])
     tracked = tracker.update(both, 3 / RATE, SIZE)
-    result = with_tracks(to_dict("a.mp4", 3, *SIZE, tracked.prediction, NAMES), tracked)
+    line = to_json_line("a.mp4", 3, *SIZE, tracked.prediction, NAMES, track_ids=tracked.ids, counts=tracked.counts)
+    result = json.loads(line)
     assert [(one["label"], one["track_id"]) for one in result["detections"]] == [("car", 1), ("cat", None)]
     assert result["counts"] == {"objects": {"car": 1}, "lines": [], "zones": []}
     assert list(result)[:4] == ["source", "frame", "width", "height"]
@@ -315,6 +317,7 @@ sys.addaudithook(hook)
 import numpy as np
 from detection.tracking.counting import Counting
 from detection.inference.prediction import Prediction
+from detection.inference.result_formats import to_json_line
 from detection.tracking.drawing import draw_tracks
 from detection.tracking.tracker import Tracker
 tracker = Tracker(("car",), 30, Counting.parse(["0,0,9,9"], ["0,0,9,0,9,9"]))
