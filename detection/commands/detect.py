@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int, run
-from pelee.commands.options import add_runtime_options
+from pelee.commands.options import add_inference_options, add_json_lines_option
 
 if TYPE_CHECKING:
     from detection.display.base import View
     from detection.pipeline.file_pipeline import Pipeline
-    from detection.pipeline.inputs import Item
+    from detection.pipeline.inputs import InputSource
 
 
 EPILOG = """\
@@ -68,12 +68,6 @@ def build_parser() -> argparse.ArgumentParser:
         "test:1280x720@30, a test pattern; or anything that INPUT may be; several times for several at once",
     )
     parser.add_argument(
-        "--weights",
-        default="pelee-voc",
-        metavar="MODEL",
-        help="a shipped model's name, or a folder or file (%(default)s)",
-    )
-    parser.add_argument(
         "--conf", type=fraction, metavar="SCORE", help="show what scores above it, 0 to 1 (the model's own default)"
     )
     parser.add_argument(
@@ -82,12 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.45,
         metavar="IOU",
         help="boxes of a class that overlap more are one (%(default)s)",
-    )
-    parser.add_argument(
-        "--size",
-        type=positive_int,
-        metavar="PIXELS",
-        help="side of the network's input, a multiple of 16 (the model's own); at another than its own torch runs it",
     )
     parser.add_argument("--classes", metavar="A,B", help="look only for these: names or ids, with commas between")
     parser.add_argument(
@@ -111,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="with --output: a picture of each video that often",
     )
-    out.add_argument("--json", metavar="FILE", help="write JSON Lines; - for stdout, the table then goes to stderr")
+    add_json_lines_option(out)
     out.add_argument("--show", action="store_true", help="show results in a window")
     out.add_argument(
         "--web",
@@ -140,7 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="X1,Y1,X2,Y2,X3,Y3,...",
         help="count what is in it; implies --track",
     )
-    add_runtime_options(parser)
+    add_inference_options(parser, "pelee-voc")
     return parser
 
 
@@ -163,7 +151,7 @@ def _detect(args: argparse.Namespace) -> int:
 
     from data.json_lines import json_lines
     from detection.detector import Detector
-    from detection.inference.options import Search
+    from detection.inference.options import DetectionOptions
     from detection.pipeline.file_pipeline import Pipeline, prepare_output
     from detection.pipeline.inputs import check_targets, collect
     from detection.pipeline.progress_bars import Bars
@@ -196,7 +184,7 @@ def _detect(args: argparse.Namespace) -> int:
                 runtime=args.runtime,
                 device=args.device,
                 precision=args.precision,
-                size=args.size,
+                size=args.input_size,
                 mode="latency" if _soon(items) else "throughput",
             )
         bars = Bars(shown=not (to_stdout and sys.stdout.isatty()))
@@ -213,7 +201,7 @@ def _detect(args: argparse.Namespace) -> int:
         classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
         pipeline = Pipeline(
             detector=detector,
-            search=Search(
+            search=DetectionOptions(
                 confidence=detector.card.default_confidence if args.conf is None else args.conf,
                 iou=args.iou,
                 max_detections=args.max_detections,
@@ -244,7 +232,7 @@ def _detect(args: argparse.Namespace) -> int:
     return _exit_code(pipeline, interrupted)
 
 
-def _soon(items: "Sequence[Item]") -> bool:
+def _soon(items: "Sequence[InputSource]") -> bool:
     """Whether each picture is to be ready soon, and not as many as possible: one of them, one live source, a pipe."""
     from detection.video.source_names import STDIN
 

@@ -14,7 +14,7 @@ from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
 from data.json_output import check_json_target, write_json
-from pelee.commands.options import add_runtime_options
+from pelee.commands.options import add_inference_options, add_report_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,24 +49,16 @@ def _parser() -> argparse.ArgumentParser:
         help="part of the data, for voc several with commas between, such as 2007-trainval,2012-trainval "
         f"(default: {default_splits(lambda entry: entry.val_split)})",
     )
-    parser.add_argument("--weights", help="a shipped model's name, a model's folder or file (default: pelee-DATASET)")
+    add_inference_options(parser, None, note="pelee-DATASET")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
-    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="write plots of the curves, the confusions and the errors, and pages of the best and worst pictures",
-    )
-    parser.add_argument(
-        "--size", type=int, metavar="PIXELS", help="side of the network's input, a multiple of 16 (default: the card's)"
+    add_report_options(
+        parser, "write plots of the curves, the confusions and the errors, and pages of the best and worst images"
     )
     parser.add_argument(
         "--set-confidence",
         action="store_true",
         help="write the confidence of the best F1 into the model's card as its default; not from a split to report on",
     )
-    add_runtime_options(parser)
     return parser
 
 
@@ -83,14 +75,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import label_map, relabel
     from detection.evaluation.report import report
-    from detection.inference.nms import CONFIDENCE, IOU, KEEP
+    from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 
     detector = Detector.load(
         arguments.weights,
         runtime=arguments.runtime,
         device=arguments.device,
         precision=arguments.precision,
-        size=arguments.size,
+        size=arguments.input_size,
     )
     dataset = open_dataset(
         arguments.dataset, arguments.root, arguments.split or find_format(arguments.dataset).val_split
@@ -98,7 +90,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     mapping = label_map(detector.class_names, dataset.class_names)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:
-        return [relabel(found, mapping) for found in detector.predict_batch(images, CONFIDENCE, IOU, KEEP)]
+        return [
+            relabel(found, mapping)
+            for found in detector.predict_batch(images, SCORE_THRESHOLD, NMS_THRESHOLD, DETECTIONS_PER_IMAGE)
+        ]
 
     evaluation = evaluate(
         detect,
@@ -111,7 +106,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     to_stdout = arguments.json == "-"
     name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
     print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
-    settings: dict[str, Any] = {"confidence": CONFIDENCE, "iou": IOU, "max_detections": KEEP, "batch": arguments.batch}
+    settings: dict[str, Any] = {
+        "confidence": SCORE_THRESHOLD,
+        "iou": NMS_THRESHOLD,
+        "max_detections": DETECTIONS_PER_IMAGE,
+        "batch": arguments.batch,
+    }
     settings |= {"runtime": detector.runtime.name, "size": detector.input_size}
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
     write_json(arguments.json, evaluation.to_json(model, settings))

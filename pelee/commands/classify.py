@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data.command_line import new_parser, positive_int, run
-from pelee.commands.options import add_runtime_options
+from pelee.commands.options import add_inference_options, add_json_lines_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,14 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="an image, a folder (with its subfolders), or a pattern such as 'photos/*.jpg'",
     )
     parser.add_argument("--top", type=positive_int, default=5, metavar="K", help="classes per image (%(default)s)")
-    parser.add_argument(
-        "--weights",
-        metavar="MODEL",
-        default="peleenet-tiny-imagenet",
-        help="a shipped model's name, or a folder or file (%(default)s)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write JSON Lines; - for stdout, the table then goes to stderr")
-    add_runtime_options(parser)
+    add_json_lines_option(parser)
+    add_inference_options(parser, "peleenet-tiny-imagenet", input_size=False)
     return parser
 
 

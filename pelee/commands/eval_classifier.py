@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.classification.layouts import LAYOUTS
 from data.command_line import first_few, new_parser, positive_int, run
-from pelee.commands.options import add_runtime_options
+from pelee.commands.options import add_inference_options, add_report_options
 
 EPILOG = """\
 examples:
@@ -30,15 +30,10 @@ def build_parser() -> argparse.ArgumentParser:
         description="Evaluate a classifier: top-1 and top-5 accuracy, the worst classes, the most confident mistakes.",
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "--weights", required=True, metavar="MODEL", help="a shipped model's name, a model's folder or file"
-    )
+    add_inference_options(parser, None)
     parser.add_argument("--dataset", choices=tuple(LAYOUTS), required=True, help="layout of the dataset")
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the dataset")
     parser.add_argument("--split", metavar="NAME", help="split of the dataset (val; test for cifar10 and cars)")
-    parser.add_argument(
-        "--input-size", "--size", type=positive_int, metavar="PX", help="side of the network's input (the model's own)"
-    )
     parser.add_argument(
         "--batch-size", type=positive_int, default=64, metavar="N", help="images per batch (%(default)s)"
     )
@@ -52,15 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="number of the worst classes in the table (%(default)s)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; - for stdout (tables go to stderr)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="write mistakes.png, a page of the most confident mistakes, and confusion_matrix.png or, above 40 "
-        "classes, confusions.png",
+    add_report_options(
+        parser,
+        "write mistakes.png, a page of the most confident mistakes, and confusion_matrix.png or, above 40 classes, "
+        "confusions.png",
     )
-    add_runtime_options(parser)
     return parser
 
 

@@ -87,7 +87,7 @@ def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Detector, "load", lambda name, **options: (given.append(options), KnowingDetector())[1])
     options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy"]
     assert main([*options, "--runtime", "torch", "--device", "cpu", "--precision", "f32"]) == 0
-    assert main([*options, "--size", "224"]) == 0
+    assert main([*options, "--input-size", "224"]) == 0
     assert given == [
         {"runtime": "torch", "device": "cpu", "precision": "f32", "size": None},
         {"runtime": "auto", "device": "auto", "precision": "auto", "size": 224},
