@@ -12,8 +12,8 @@ from data.errors import WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.inference.nms import CONFIDENCE, IOU, KEEP
-from detection.inference.options import Search, class_ids
+from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+from detection.inference.options import DetectionOptions, class_ids
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections
 from detection.inference.stage_timer import StageTimer
@@ -60,7 +60,8 @@ class Detector:
 
         Args:
             name_or_path: the model.
-            runtime, device, precision, compile: where and how the network runs, see `pelee.runtime.selection.open_session`.
+            runtime, device, precision, compile: where and how the network runs, see
+                `pelee.runtime.selection.open_session`.
             mode: "latency" for one picture at a time, "throughput" for many through `submit`.
             size: side of the network's input, a multiple of 16 of at least 64 pixels; None for the card's. Weights
                 run at any, an export at its own only.
@@ -130,8 +131,8 @@ class Detector:
             max_detections: at most so many per picture, the best ones.
 
         Returns:
-            `supervision.Detections`, best first: `xyxy` in pixels of the picture as `data.images.image_io.read_image` returns
-            it (upright), `confidence`, `class_id`, and names in `data["class_name"]`. A list for a list.
+            `supervision.Detections`, best first: `xyxy` in pixels of the upright image that
+            `data.images.image_io.read_image` returns, `confidence`, `class_id`, and names in `data["class_name"]`. A list for a list.
 
         Raises:
             ImageError: a picture that cannot be read, an array of another kind.
@@ -157,16 +158,16 @@ class Detector:
     def predict_batch(
         self,
         images: Sequence[np.ndarray],
-        confidence: float = CONFIDENCE,
-        iou: float = IOU,
-        max_detections: int = KEEP,
+        confidence: float = SCORE_THRESHOLD,
+        iou: float = NMS_THRESHOLD,
+        max_detections: int = DETECTIONS_PER_IMAGE,
         classes: Sequence[str | int] | None = None,
     ) -> list[Prediction]:
         """Detect in (H, W, 3) uint8 RGB pictures of any sizes, as one batch; the defaults are those of evaluation.
 
         Returns one `Prediction` a picture, boxes in its pixels, best first. Errors as in `__call__`.
         """
-        search = Search(confidence, iou, max_detections, self.class_ids(classes))
+        search = DetectionOptions(confidence, iou, max_detections, self.class_ids(classes))
         if not images:
             return []
         batch = self._batch(images)
@@ -174,7 +175,7 @@ class Detector:
             outputs = self.runtime(batch)
         return self.postprocess(outputs, _sizes(images), search)
 
-    def submit(self, images: Sequence[np.ndarray], search: Search) -> "Detecting":
+    def submit(self, images: Sequence[np.ndarray], search: DetectionOptions) -> "DetectionFuture":
         """Start what `predict_batch` does with at least one picture, and return at once, or when there is room.
 
         The network works on while the caller does other things; keep one more under way than `runtime.parallel`. The
@@ -184,7 +185,7 @@ class Detector:
         start = time.perf_counter()
         future = self.runtime.submit(batch)
         future.add_done_callback(lambda _: self.timer.add("network", time.perf_counter() - start, len(batch)))
-        return Detecting(self, future, _sizes(images), search)
+        return DetectionFuture(self, future, _sizes(images), search)
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Pictures -> (N, S, S, 3) uint8."""
@@ -195,7 +196,7 @@ class Detector:
             return np.stack([preprocess(np.ascontiguousarray(image), size) for image in images])
 
     def postprocess(
-        self, outputs: "ScoresAndBoxes", sizes: Sequence[tuple[int, int]], search: Search
+        self, outputs: "ScoresAndBoxes", sizes: Sequence[tuple[int, int]], search: DetectionOptions
     ) -> list[Prediction]:
         """Scores (N, P, C) and boxes (N, P, 4) -> a prediction for each picture of a size (width, height)."""
         with self.timer.stage("postprocess", len(sizes)):
@@ -209,7 +210,7 @@ class Detector:
         return class_ids(classes, self.class_names)
 
 
-class Detecting:
+class DetectionFuture:
     """What `Detector.submit` returns: a batch under way."""
 
     def __init__(
@@ -217,7 +218,7 @@ class Detecting:
         detector: Detector,
         future: "Future[ScoresAndBoxes]",
         sizes: Sequence[tuple[int, int]],
-        search: Search,
+        search: DetectionOptions,
     ) -> None:
         """Take what the result is made of."""
         self._detector, self._future, self._sizes, self._search = detector, future, sizes, search

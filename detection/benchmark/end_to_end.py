@@ -12,10 +12,10 @@ from typing import Any
 
 from detection.benchmark.latency import async_throughput, openvino_model, raw_throughput
 from detection.detector import Detector
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from detection.inference.stage_timer import StageTimer
 from detection.pipeline.file_pipeline import Pipeline
-from detection.pipeline.inputs import Item, collect
+from detection.pipeline.inputs import InputSource, collect
 from detection.video.video_file import VideoFile
 from pelee.runtime.backends import BACKENDS, session_backend
 from weights.store import ModelFile
@@ -149,7 +149,7 @@ def network_rate(model: ModelFile | None, detector: Detector, seconds: float) ->
     return raw_throughput(model, seconds) if model is not None else async_throughput(detector, seconds)
 
 
-def decode(item: Item) -> tuple[int, float]:
+def decode(item: InputSource) -> tuple[int, float]:
     """Number of frames of a video, and the seconds to decode them to RGB."""
     start = time.perf_counter()
     with VideoFile(item.source) as source:
@@ -157,10 +157,10 @@ def decode(item: Item) -> tuple[int, float]:
     return frames, time.perf_counter() - start
 
 
-def run_pipeline(detector: Detector, item: Item, output: Path | None) -> float:
+def run_pipeline(detector: Detector, item: InputSource, output: Path | None) -> float:
     """Seconds of a video through the pipeline, with JSON Lines to a file and annotated copies to `output`, if any."""
     with tempfile.TemporaryFile("w") as file:
-        search = Search(confidence=detector.card.default_confidence)
+        search = DetectionOptions(confidence=detector.card.default_confidence)
         progress = SilentProgress()
         pipeline = Pipeline(detector, search, output, lambda line: print(line, file=file), None, progress)
         pipeline.run([item])

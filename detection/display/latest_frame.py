@@ -12,7 +12,7 @@ QUALITY = 80  # of the JPEGs
 VIEWERS = 8  # at once
 
 
-class Newest:
+class LatestFrame:
     """The newest picture, for any number of threads: one puts, the others look."""
 
     def __init__(self) -> None:

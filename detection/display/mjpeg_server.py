@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.errors import SettingsError
-from detection.display.latest_frame import VIEWERS, Newest
+from detection.display.latest_frame import VIEWERS, LatestFrame
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -59,7 +59,7 @@ class WebView:
     def __init__(self, host: str = "127.0.0.1", port: int = 8080) -> None:
         """Take the page's address; port 0 for any that is free. Nothing listens until the context is entered."""
         self.host, self.port = host, port
-        self._newest = Newest()
+        self._newest = LatestFrame()
         self._server: _Server | None = None
 
     @property
@@ -116,7 +116,7 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     allow_reuse_address = True  # of connections that have just ended, not of another program's
 
-    def __init__(self, host: str, port: int, newest: Newest) -> None:
+    def __init__(self, host: str, port: int, newest: LatestFrame) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         self.newest = newest
         self.assets = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in CONTENT_TYPES}

@@ -2,7 +2,7 @@
 
 Both take scores (N, P, C) and boxes (N, P, 4) xyxy relative to the input, and give a picture's K best detections, best
 first: boxes (N, K, 4) float32 relative to the input, clipped to 0 to 1; scores (N, K) float32; classes (N, K) int64,
-0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `KEEP`.
+0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `DETECTIONS_PER_IMAGE`.
 """
 
 from typing import TYPE_CHECKING
@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from detection.inference.nms import CANDIDATES, CONFIDENCE, IOU, KEEP
+from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
 
 if TYPE_CHECKING:
     import onnx
 
 
 OUTPUTS = ("boxes", "scores", "classes")
-SETTINGS = {"confidence": CONFIDENCE, "iou": IOU, "candidates": CANDIDATES, "keep": KEEP}
+SETTINGS = {
+    "confidence": SCORE_THRESHOLD,
+    "iou": NMS_THRESHOLD,
+    "candidates": TOPK_CANDIDATES,
+    "keep": DETECTIONS_PER_IMAGE,
+}
 PREFIX = "suppression/"
 # N is the batch and stays free, P priors, C classes. k candidates of each class enter, K detections are kept.
 ONNX_TEXT = """
@@ -66,11 +71,12 @@ def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
     scores = next(output for output in model.graph.output if output.name == "scores")
     _, priors, classes = (dim.dim_value for dim in scores.type.tensor_type.shape.dim)
-    k = min(CANDIDATES, priors)
+    k = min(TOPK_CANDIDATES, priors)
     opset = next(item.version for item in model.opset_import if item.domain == "")
     text = ONNX_TEXT.format(
-        ir=model.ir_version, opset=opset, P=priors, C=classes, k=k, Ck=classes * k, K=min(KEEP, classes * k),
-        iou=IOU, confidence=CONFIDENCE,
+        ir=model.ir_version, opset=opset, P=priors, C=classes, k=k, Ck=classes * k,
+        K=min(DETECTIONS_PER_IMAGE, classes * k),
+        iou=NMS_THRESHOLD, confidence=SCORE_THRESHOLD,
     )  # fmt: skip
     tail = onnx.compose.add_prefix(onnx.parser.parse_model(text), PREFIX)
     for number, node in enumerate(tail.graph.node):
@@ -95,10 +101,10 @@ class ScriptedSuppression(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.confidence = CONFIDENCE
-        self.iou = IOU
-        self.candidates = CANDIDATES
-        self.keep = KEEP
+        self.confidence = SCORE_THRESHOLD
+        self.iou = NMS_THRESHOLD
+        self.candidates = TOPK_CANDIDATES
+        self.keep = DETECTIONS_PER_IMAGE
 
     def forward(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes = boxes.clamp(0.0, 1.0)

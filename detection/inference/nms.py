@@ -8,10 +8,10 @@ import numpy as np
 from detection.inference.prediction import Prediction
 
 # Section 3.3 of the paper and SSD's evaluation.
-CONFIDENCE = 0.01
-IOU = 0.45
-CANDIDATES = 400
-KEEP = 200
+SCORE_THRESHOLD = 0.01
+NMS_THRESHOLD = 0.45
+TOPK_CANDIDATES = 400
+DETECTIONS_PER_IMAGE = 200
 
 
 def postprocess(
@@ -20,10 +20,10 @@ def postprocess(
     *,
     width: int,
     height: int,
-    confidence: float = CONFIDENCE,
-    iou: float = IOU,
-    candidates: int = CANDIDATES,
-    keep: int = KEEP,
+    confidence: float = SCORE_THRESHOLD,
+    iou: float = NMS_THRESHOLD,
+    candidates: int = TOPK_CANDIDATES,
+    keep: int = DETECTIONS_PER_IMAGE,
     classes: Collection[int] | None = None,
 ) -> Prediction:
     """Threshold, suppress per class what overlaps a better box, and scale to the picture.
@@ -53,7 +53,7 @@ def postprocess(
             best = values >= np.partition(values, -first)[-first]
             chosen, chosen_values = above[best], values[best]
         priors, labels = np.divmod(chosen, scores.shape[1])
-        found = _suppress(_to_pixels(boxes[priors], width, height), chosen_values, labels, confidence, iou, candidates)
+        found = nms(_to_pixels(boxes[priors], width, height), chosen_values, labels, confidence, iou, candidates)
         if len(found.scores) >= keep or len(values) <= first:
             break
         # As many as it takes if a like share of the next stays, and a little more; not more than double, as fewer do.
@@ -68,7 +68,7 @@ def _to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return (boxes.clip(0, 1) * scale).astype(np.float32, copy=False)
 
 
-def _suppress(
+def nms(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, confidence: float, iou: float, candidates: int
 ) -> Prediction:
     """Of each class at most `candidates`, and of those that overlap the best; best first."""

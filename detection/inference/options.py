@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import SettingsError, did_you_mean
-from detection.inference.nms import CANDIDATES, CONFIDENCE, IOU, KEEP, postprocess
+from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES, postprocess
 from detection.inference.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class DetectionOptions:
     """What is looked for in a picture; the defaults are those of evaluation.
 
     Attributes:
@@ -21,9 +21,9 @@ class Search:
         classes: ids to look for; None for all. `Detector.class_ids` gives them for names.
     """
 
-    confidence: float = CONFIDENCE
-    iou: float = IOU
-    max_detections: int = KEEP
+    confidence: float = SCORE_THRESHOLD
+    iou: float = NMS_THRESHOLD
+    max_detections: int = DETECTIONS_PER_IMAGE
     classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class Search:
             height=height,
             confidence=self.confidence,
             iou=self.iou,
-            candidates=max(CANDIDATES, self.max_detections),
+            candidates=max(TOPK_CANDIDATES, self.max_detections),
             keep=self.max_detections,
             classes=self.classes,
         )

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from data.errors import ImageError
 from data.images.image_io import write_image
 from data.images.prefetch import prefetch
-from detection.detector import Detecting
-from detection.pipeline.frame_task import Look, Summary
-from detection.pipeline.inputs import Item
+from detection.detector import DetectionFuture
+from detection.pipeline.frame_task import FrameResult, Summary
+from detection.pipeline.inputs import InputSource
 from detection.pipeline.outputs import Outputs
 from detection.pipeline.stages import Done, Stages
 from detection.video.frames import VideoSource
@@ -43,7 +43,7 @@ SMOOTH = 0.03  # seconds: no longer wait in a window without a look at its keys
 class Pipeline(Outputs):
     """The way of pictures and videos; its settings are those of `Outputs`."""
 
-    def run(self, items: Sequence[Item]) -> None:
+    def run(self, items: Sequence[InputSource]) -> None:
         """Look at every item until the user quits; one that cannot be read is told and passed over.
 
         Pictures come first, then videos one after the other, then all live sources at once.
@@ -57,7 +57,7 @@ class Pipeline(Outputs):
         finally:
             self.seconds += time.perf_counter() - begin
 
-    def _run(self, items: Sequence[Item]) -> None:
+    def _run(self, items: Sequence[InputSource]) -> None:
         pictures = [item for item in items if not item.video]  # these share one bar, each video has its own
         if pictures:
             self.progress.start("pictures", len(pictures))
@@ -72,11 +72,11 @@ class Pipeline(Outputs):
                 except ImageError as error:  # it does not open
                     self.problem(str(error))
         if live:
-            from detection.pipeline.live_pipeline import LiveRun
+            from detection.pipeline.live_pipeline import LivePipeline
 
-            LiveRun(self, live).run()
+            LivePipeline(self, live).run()
 
-    def _pictures(self, items: Sequence[Item]) -> bool:
+    def _pictures(self, items: Sequence[InputSource]) -> bool:
         """Return whether to go on."""
         with Stages() as stages:
             for look in self._looks(stages, self._read(items)):
@@ -92,20 +92,20 @@ class Pipeline(Outputs):
                     return False
         return True
 
-    def _copy(self, look: Look, name: str | Path) -> None:
+    def _copy(self, look: FrameResult, name: str | Path) -> None:
         """Write a picture's annotated copy, before its line is told: who reads the line may open the copy."""
         if self.output is not None and look.image is not None:
             with self.detector.timer.stage("encode"):
                 write_image(self.output / name, look.image)
 
-    def _leaf(self, look: Look) -> bool:
+    def _leaf(self, look: FrameResult) -> bool:
         """Show a picture until a key asks for the next one; return whether to go on."""
         while self.show(look.image, wait=True):
             if not STAYING.intersection(self.press(look.image)):
                 return True
         return False
 
-    def _stdin(self, item: Item) -> bool:
+    def _stdin(self, item: InputSource) -> bool:
         """Pictures on stdin, each told before the next must come; return whether to go on."""
         self.progress.start("stdin", None)
         summary = Summary(item)
@@ -124,7 +124,7 @@ class Pipeline(Outputs):
                 self.press(look.image)
         return True
 
-    def _video(self, item: Item) -> bool:
+    def _video(self, item: InputSource) -> bool:
         """Return whether to go on; a video that fails on its way keeps what came before."""
         with VideoFile(item.source) as source:
             if not self.wanted and hasattr(source, "every"):
@@ -159,7 +159,7 @@ class Pipeline(Outputs):
                         begin = max(begin, time.monotonic() - float(look.time or 0))  # a pause, or a slow machine
         return True
 
-    def _play(self, look: Look, begin: float) -> bool:
+    def _play(self, look: FrameResult, begin: float) -> bool:
         """Show a frame until its time has passed, as a player does; return whether to go on."""
         assert look.image is not None
         while self.show(look.image):
@@ -172,8 +172,8 @@ class Pipeline(Outputs):
         return False
 
     def _looks(
-        self, stages: Stages, pictures: Generator[Look], tracker: "Tracker | None" = None, group: int = 1
-    ) -> Iterator[Look]:
+        self, stages: Stages, pictures: Generator[FrameResult], tracker: "Tracker | None" = None, group: int = 1
+    ) -> Iterator[FrameResult]:
         """Yield the pictures with what was found in them; with that drawn on them, where they are wanted.
 
         `group` of them go through the network together.
@@ -184,11 +184,11 @@ class Pipeline(Outputs):
             return found
         return stages.ahead(found, self._drawer(tracker), WAITING, "draw")
 
-    def _drawer(self, tracker: "Tracker | None") -> Callable[[Look], Done[Look]]:
+    def _drawer(self, tracker: "Tracker | None") -> Callable[[FrameResult], Done[FrameResult]]:
         """What draws in the order of the frames: on those that were not looked at, what the last one had."""
-        last: Look | None = None
+        last: FrameResult | None = None
 
-        def finish(look: Look) -> Done[Look]:
+        def finish(look: FrameResult) -> Done[FrameResult]:
             nonlocal last
             if look.prediction is not None:
                 self.track(look, tracker)
@@ -200,25 +200,25 @@ class Pipeline(Outputs):
 
         return finish
 
-    def _read(self, items: Sequence[Item]) -> Generator[Look]:
+    def _read(self, items: Sequence[InputSource]) -> Generator[FrameResult]:
         """Yield pictures, read ahead."""
         images = prefetch(items, lambda item: self.detector.read(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
-                yield Look(item, str(image)) if isinstance(image, ImageError) else Look(item, image=image)
+                yield FrameResult(item, str(image)) if isinstance(image, ImageError) else FrameResult(item, image=image)
 
-    def _piped(self, item: Item, pictures: PictureStream) -> Generator[Look]:
+    def _piped(self, item: InputSource, pictures: PictureStream) -> Generator[FrameResult]:
         """Yield what comes on stdin; a failure that ends it is the last."""
         try:
             for frame in pictures:
                 if isinstance(frame, ImageError):
-                    yield Look(item, str(frame))
+                    yield FrameResult(item, str(frame))
                 elif frame.index % self.every == 0:
-                    yield Look(item, index=frame.index, time=frame.time, image=frame.image)
+                    yield FrameResult(item, index=frame.index, time=frame.time, image=frame.image)
         except ImageError as error:
-            yield Look(item, str(error))
+            yield FrameResult(item, str(error))
 
-    def _frames(self, item: Item, source: VideoSource) -> Generator[Look]:
+    def _frames(self, item: InputSource, source: VideoSource) -> Generator[FrameResult]:
         """Yield a video's frames, timed; a failure on the way is the last."""
         frames = iter(source)
         while True:
@@ -226,13 +226,13 @@ class Pipeline(Outputs):
                 with self.detector.timer.stage("decode"):
                     frame = next(frames, None)
             except ImageError as error:
-                yield Look(item, str(error))
+                yield FrameResult(item, str(error))
                 return
             if frame is None:
                 return
-            yield Look(item, index=frame.index, time=frame.time, image=frame.image)
+            yield FrameResult(item, index=frame.index, time=frame.time, image=frame.image)
 
-    def _start(self, looks: list[Look]) -> "_Group":
+    def _start(self, looks: list[FrameResult]) -> "_Group":
         """Hand pictures to the network, but for those between the ones that are looked at."""
         wanted = []
         for look in looks:
@@ -252,19 +252,19 @@ class Pipeline(Outputs):
 class _Group:
     """Pictures that go through the network together, and those between them."""
 
-    looks: list[Look]
-    wanted: list[Look]
-    detecting: Detecting | None
+    looks: list[FrameResult]
+    wanted: list[FrameResult]
+    future: DetectionFuture | None
 
-    def result(self) -> list[Look]:
+    def result(self) -> list[FrameResult]:
         """Wait for the network."""
-        if self.detecting is not None:
-            for look, prediction in zip(self.wanted, self.detecting.result(), strict=True):
+        if self.future is not None:
+            for look, prediction in zip(self.wanted, self.future.result(), strict=True):
                 look.prediction = prediction
         return self.looks
 
 
-def _grouped(looks: Generator[Look], size: int) -> Generator[list[Look]]:
+def _grouped(looks: Generator[FrameResult], size: int) -> Generator[list[FrameResult]]:
     """Yield them in groups of `size`, the last of which may be smaller."""
     with closing(looks):
         while group := list(islice(looks, size)):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from detection.detector import Detecting
+from detection.detector import DetectionFuture
 from detection.inference.prediction import Prediction
-from detection.pipeline.inputs import Item
+from detection.pipeline.inputs import InputSource
 
 if TYPE_CHECKING:
     from detection.tracking.tracker import Tracked
-    from detection.video.stream_stats import Figures
+    from detection.video.stream_stats import StreamStats
 
 
 @dataclass(slots=True)
@@ -26,36 +26,36 @@ class Summary:
         figures: of a live source.
     """
 
-    item: Item
+    item: InputSource
     frames: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     tracks: dict[str, Any] | None = None
-    figures: "Figures | None" = None
+    figures: "StreamStats | None" = None
 
 
 @dataclass(slots=True)
-class Look:
+class FrameResult:
     """A picture on its way: what it is, the network's work on it, and what that found.
 
     problem: why it could not be read; there is no more to it then. time: seconds from the video's start. captured: when
     a live one was taken, `time.monotonic()`. tracked: what was found, with tracks.
     """
 
-    item: Item
+    item: InputSource
     problem: str | None = None
     index: int = 0
     time: Fraction | None = None
     image: np.ndarray | None = None
     width: int = 0
     height: int = 0
-    detecting: Detecting | None = None
+    future: DetectionFuture | None = None
     prediction: Prediction | None = None
     tracked: "Tracked | None" = None
     captured: float = 0.0
 
     def result(self) -> Self:
         """Wait for the network."""
-        if self.detecting is not None:
-            (self.prediction,) = self.detecting.result()
-            self.detecting = None
+        if self.future is not None:
+            (self.prediction,) = self.future.result()
+            self.future = None
         return self

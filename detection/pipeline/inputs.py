@@ -13,7 +13,7 @@ from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class InputSource:
     """One thing to look at.
 
     Attributes:
@@ -39,7 +39,7 @@ class Item:
         return self.video and is_live(self.source)
 
 
-def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[Item], list[str]]:
+def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[InputSource], list[str]]:
     """Return what to look at, each thing once, and a line for each input that names nothing.
 
     What stands in `videos` may also be live, and a file there is a video whatever its suffix.
@@ -47,7 +47,7 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
     Inside a folder its annotated copies of earlier runs (the output folder) are left out. A picture of a folder keeps
     its subfolder in `target`, and names that would meet there get a number.
     """
-    items: dict[str, Item] = {}
+    items: dict[str, InputSource] = {}
     problems: list[str] = []
     for given, as_video in [*((given, False) for given in inputs), *((given, True) for given in videos)]:
         try:
@@ -59,7 +59,7 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
     return _numbered(list(items.values())), problems
 
 
-def check_targets(items: Sequence[Item], output: Path) -> None:
+def check_targets(items: Sequence[InputSource], output: Path) -> None:
     """Raise `SettingsError` where `output` is no folder, or where a result would overwrite what it was made from."""
     if output.exists() and not output.is_dir():
         raise SettingsError(f"--output {output} is a file; name a folder")
@@ -69,14 +69,14 @@ def check_targets(items: Sequence[Item], output: Path) -> None:
             raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
 
 
-def _items(given: str, output: Path | None, as_video: bool) -> list[Item]:
+def _items(given: str, output: Path | None, as_video: bool) -> list[InputSource]:
     """Return what one argument names; `ImageError` where that is nothing."""
     if given == STDIN:
-        return [Item(given, True, given, Path("stdin-000000.jpg"))]
+        return [InputSource(given, True, given, Path("stdin-000000.jpg"))]
     if as_video and (is_live(given) or is_address(given)):
-        return [Item(given, True, display_name(given), _video_target(given))]
+        return [InputSource(given, True, display_name(given), _video_target(given))]
     if as_video and Path(given).is_file() and Path(given).suffix.lower() not in IMAGE_SUFFIXES:
-        return [Item(given, True, given, _video_target(given))]
+        return [InputSource(given, True, given, _video_target(given))]
     if not Path(given).exists():
         # glob as the shell does it: absolute patterns too, which pathlib's refuses
         matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
@@ -95,12 +95,12 @@ def _items(given: str, output: Path | None, as_video: bool) -> list[Item]:
     return _items_at(given, output)
 
 
-def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> list[Item]:
+def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> list[InputSource]:
     """Return what lies at a path that exists."""
     if not Path(path).is_dir():
         if Path(path).suffix.lower() in VIDEO_SUFFIXES:
-            return [Item(path, True, path, _video_target(path))]
-        return [Item(path, False, path, Path(Path(path).stem + ".jpg"))]
+            return [InputSource(path, True, path, _video_target(path))]
+        return [InputSource(path, False, path, Path(Path(path).stem + ".jpg"))]
     try:
         pictures = find_images([path])
     except ImageError:
@@ -111,7 +111,7 @@ def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> li
     if results == Path(path).resolve():
         results = None  # everything would be left out; `check_targets` has a word on it
     return [
-        Item(str(picture), False, path, picture.relative_to(path).with_suffix(".jpg"))
+        InputSource(str(picture), False, path, picture.relative_to(path).with_suffix(".jpg"))
         for picture in pictures
         if results is None or not picture.resolve().is_relative_to(results)
     ]
@@ -126,7 +126,7 @@ def _video_target(source: str) -> Path:
     return Path(Path(source).stem + ".mp4")
 
 
-def _numbered(items: list[Item]) -> list[Item]:
+def _numbered(items: list[InputSource]) -> list[InputSource]:
     """Make targets differ, without regard to case: name.jpg, name-2.jpg, name-3.jpg."""
     taken: set[str] = set()
     result = []

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detection.display.overlay import draw_numbers, marked, side_by_side
-from detection.pipeline.frame_task import Look, Summary
-from detection.pipeline.inputs import Item
+from detection.pipeline.frame_task import FrameResult, Summary
+from detection.pipeline.inputs import InputSource
 from detection.pipeline.outputs import Outputs
 from detection.pipeline.stages import Stages
 from detection.video.frames import FALLBACK_RATE
@@ -39,7 +39,7 @@ class _Stream:
     begin: when its first frame was taken; image: the last annotated one; shown: that, or as it is marked.
     """
 
-    item: Item
+    item: InputSource
     source: LiveSource
     summary: Summary
     begin: float | None = None
@@ -64,7 +64,7 @@ class _Tick:
 class _Arrival:
     """A source's newest frame."""
 
-    look: Look
+    look: FrameResult
     stream: _Stream
 
 
@@ -81,10 +81,10 @@ class _Pending:
         return self.arrived
 
 
-class LiveRun:
+class LivePipeline:
     """One run over live sources, until the user quits or the last of them has ended."""
 
-    def __init__(self, outputs: Outputs, items: Sequence[Item]) -> None:
+    def __init__(self, outputs: Outputs, items: Sequence[InputSource]) -> None:
         """Take what is done with the pictures, and the sources."""
         self._outputs = outputs
         self._items = items
@@ -140,7 +140,7 @@ class LiveRun:
                 with outputs.detector.timer.stage("decode"):
                     image = frame.picture()
                 moment = Fraction(max(0, round(1000 * (frame.captured - stream.begin))), 1000)
-                look = Look(stream.item, index=frame.number, time=moment, image=image, captured=frame.captured)
+                look = FrameResult(stream.item, index=frame.number, time=moment, image=image, captured=frame.captured)
                 yield _Arrival(look, stream)
             if ended:
                 return
@@ -154,10 +154,10 @@ class LiveRun:
             look = arrived.look
             assert look.image is not None
             look.height, look.width = look.image.shape[:2]
-            look.detecting = self._outputs.detector.submit([look.image], self._outputs.looking)
+            look.future = self._outputs.detector.submit([look.image], self._outputs.looking)
         return _Pending(arrived)
 
-    def _finish(self, look: Look, stream: _Stream) -> bool:
+    def _finish(self, look: FrameResult, stream: _Stream) -> bool:
         """Draw, tell, show and write a picture that the network has looked at; return whether to go on."""
         outputs, figures = self._outputs, stream.source.figures
         if stream.summary.frames == 0:
@@ -181,7 +181,7 @@ class LiveRun:
         stream.snapshot = outputs.snapshot(look, stream.snapshot)
         return go_on
 
-    def _first(self, look: Look, stream: _Stream) -> None:
+    def _first(self, look: FrameResult, stream: _Stream) -> None:
         """Make ready what needs the first frame's size."""
         outputs = self._outputs
         outputs.summaries.append(stream.summary)

@@ -13,9 +13,9 @@ from data.images.image_io import write_image
 from detection.detector import Detector
 from detection.display.base import View
 from detection.drawing import draw
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from detection.inference.result_formats import to_json_line
-from detection.pipeline.frame_task import Look, Summary
+from detection.pipeline.frame_task import FrameResult, Summary
 from detection.pipeline.progress import Progress
 from detection.video.video_writer import VideoWriter
 
@@ -50,7 +50,7 @@ class Outputs:
     """
 
     detector: Detector
-    search: Search
+    search: DetectionOptions
     output: Path | None
     write_line: Callable[[str], None] | None
     window: View | None
@@ -80,7 +80,7 @@ class Outputs:
         return Tracker(self.detector.class_names, rate / self.every, self.counting, confidence=confidence)
 
     @property
-    def looking(self) -> Search:
+    def looking(self) -> DetectionOptions:
         """What the network looks for: a tracker takes weaker boxes, too."""
         if self.counting is None:
             return self.search
@@ -88,7 +88,7 @@ class Outputs:
 
         return replace(self.search, confidence=weakest(self.search.confidence))
 
-    def track(self, look: Look, tracker: "Tracker | None") -> None:
+    def track(self, look: FrameResult, tracker: "Tracker | None") -> None:
         """Give what was found in a video's next frame its ids."""
         if tracker is not None and look.prediction is not None:
             with self.detector.timer.stage("track"):
@@ -96,7 +96,7 @@ class Outputs:
                 look.tracked = tracker.update(look.prediction, look.time or 0, (look.width, look.height))
                 look.prediction = look.tracked.prediction
 
-    def draw(self, look: Look, tracker: "Tracker | None" = None) -> None:
+    def draw(self, look: FrameResult, tracker: "Tracker | None" = None) -> None:
         """Draw on the picture itself."""
         if look.image is None or look.prediction is None:
             return
@@ -110,7 +110,7 @@ class Outputs:
             names = [self.detector.class_names[label] for label in labels]
             look.image = draw(look.image, boxes, scores, labels, names)
 
-    def tell(self, summary: Summary, look: Look) -> None:
+    def tell(self, summary: Summary, look: FrameResult) -> None:
         """Count what was found, and write its line."""
         assert look.prediction is not None
         names = self.detector.class_names
@@ -133,13 +133,13 @@ class Outputs:
                 )
             )
 
-    def encode(self, writer: VideoWriter | None, look: Look) -> None:
+    def encode(self, writer: VideoWriter | None, look: FrameResult) -> None:
         """Append a frame to its annotated video."""
         if writer is not None and look.image is not None:
             with self.detector.timer.stage("encode"):
                 writer.write(look.image, look.time)
 
-    def snapshot(self, look: Look, last: int) -> int:
+    def snapshot(self, look: FrameResult, last: int) -> int:
         """Write an annotated picture of the first frame in each `snapshot_every`; return the number of the last one."""
         if self.snapshot_every is None or self.output is None or look.image is None or look.time is None:
             return last

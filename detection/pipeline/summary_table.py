@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detection.inference.stage_timer import StageTimer
     from detection.pipeline.frame_task import Summary
-    from detection.video.stream_stats import Figures
+    from detection.video.stream_stats import StreamStats
 
 
 ROWS = 40  # more pictures than that are told by the argument that they came from
@@ -53,7 +53,7 @@ def print_report(
         console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
-def _live_line(name: str, figures: "Figures") -> str:
+def _live_line(name: str, figures: "StreamStats") -> str:
     """Return what a live source came to, in words."""
     return (
         f"{name}: {figures.captured.count} frames came, {figures.captured.overall():.1f}/s; looked at "

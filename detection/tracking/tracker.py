@@ -9,8 +9,8 @@ module feeds it and counts. How the command uses it, for each source:
     line = to_json_line(..., tracked.prediction, names, track_ids=tracked.ids, counts=tracked.counts)
     draw_tracks(image, tracked, tracker)  # later and in another thread, if that suits
 
-A missing `trackers` is a `ModuleNotFoundError` from `Tracker()`, which `data.command_line.run` turns into a line that names
-the extra.
+`Tracker()` raises `ModuleNotFoundError` without the package `trackers`; `data.command_line.run` then names
+the extra to install.
 """
 
 from collections import deque

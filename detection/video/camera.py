@@ -6,7 +6,7 @@ import time
 from fractions import Fraction
 
 from data.errors import ImageError
-from detection.video.frames import Shot
+from detection.video.frames import CapturedFrame
 from detection.video.source_names import display_name
 
 
@@ -35,7 +35,7 @@ class Camera:
         claimed = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = Fraction(claimed).limit_denominator(1001) if 1 <= claimed <= 240 else None
 
-    def read(self) -> Shot | None:
+    def read(self) -> CapturedFrame | None:
         """Wait for the next frame."""
         import cv2
 
@@ -44,7 +44,7 @@ class Camera:
         there, image = self._capture.retrieve() if there else (False, None)
         if not there or image is None or image.size == 0:
             raise ImageError(f"{self._name}: the camera gives no pictures; is another program using it?")
-        return Shot(captured, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return CapturedFrame(captured, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     def close(self) -> None:
         """Let the camera go."""

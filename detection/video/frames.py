@@ -44,7 +44,7 @@ class VideoSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class CapturedFrame:
     """One frame of a live source.
 
     captured: when it was taken, `time.monotonic()`, as far as that is known; picture: its (H, W, 3) uint8 RGB, which
@@ -66,7 +66,7 @@ class Capture(Protocol):
     def recording(self) -> bool:
         """Whether its end is an end, and no loss of the signal."""
 
-    def read(self) -> Shot | None:
+    def read(self) -> CapturedFrame | None:
         """Wait for the next frame; None at the end, `ImageError` where it fails."""
         ...
 

@@ -10,10 +10,10 @@ from fractions import Fraction
 import numpy as np
 
 from data.errors import PeleeError
-from detection.video.frames import Capture, Shot
+from detection.video.frames import Capture, CapturedFrame
 from detection.video.open_source import open_capture
 from detection.video.source_names import display_name
-from detection.video.stream_stats import Figures
+from detection.video.stream_stats import StreamStats
 
 START = 6.5  # seconds until a source that neither opens nor fails is given up; FFmpeg's own limit is a little less
 STALL = 3.0  # seconds without a frame that are no pause any more, for a source that gives more than one in them
@@ -37,7 +37,9 @@ class Grabber(threading.Thread):
     A read that hangs cannot be interrupted: the thread is then left behind, and ends by itself once it returns.
     """
 
-    def __init__(self, address: str, open_: Callable[[str], Capture], on_frame: Callable[["Grabber", Shot], None]):
+    def __init__(
+        self, address: str, open_: Callable[[str], Capture], on_frame: Callable[["Grabber", CapturedFrame], None]
+    ):
         """Take what opens the address, and what is told of each frame in this thread."""
         super().__init__(name=f"grab {display_name(address)}", daemon=True)
         self._address, self._open, self._on_frame = address, open_, on_frame
@@ -107,7 +109,7 @@ class LiveSource:
         """
         self.name = display_name(address)
         self.rate: Fraction | None = None
-        self.figures = Figures()
+        self.figures = StreamStats()
         self.ended = False
         self.failed: str | None = None
         self._address, self._retries, self._open = address, retries, open_
@@ -183,7 +185,7 @@ class LiveSource:
         grabber.start()
         return grabber
 
-    def _take(self, grabber: Grabber, shot: Shot) -> None:
+    def _take(self, grabber: Grabber, shot: CapturedFrame) -> None:
         """A frame has come, in the grabber's thread."""
         now = time.monotonic()
         self.rate = grabber.rate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import ImageError
-from detection.video.frames import Shot
+from detection.video.frames import CapturedFrame
 from detection.video.source_names import display_name, reason_of
 from detection.video.stream_clock import Clock
 
@@ -70,7 +70,7 @@ class Stream:
         self._frames = self._decode()
         self._closed = threading.Event()
 
-    def read(self) -> Shot | None:
+    def read(self) -> CapturedFrame | None:
         """Wait for the next frame."""
         frame = next(self._frames, None)
         if frame is None:
@@ -79,10 +79,10 @@ class Stream:
         now = time.monotonic()
         if self._paced and stamp is not None:
             self._closed.wait(self._clock.early(stamp, now))
-            return Shot(time.monotonic(), lambda: self._rgb(frame))
+            return CapturedFrame(time.monotonic(), lambda: self._rgb(frame))
         captured = self._clock.captured(stamp if self._stamped else None, now)
         self._catch_up(now - captured, now)
-        return Shot(captured, lambda: self._rgb(frame))
+        return CapturedFrame(captured, lambda: self._rgb(frame))
 
     def close(self) -> None:
         """Hang up."""

@@ -45,7 +45,7 @@ class Rate:
             return (self.count - 1) / span if span > 0 else 0.0
 
 
-class Figures:
+class StreamStats:
     """What one live source came to.
 
     Attributes:

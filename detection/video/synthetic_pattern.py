@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from data.errors import SettingsError
-from detection.video.frames import Shot
+from detection.video.frames import CapturedFrame
 from detection.video.source_names import PATTERN
 
 BITS = 32
@@ -48,7 +48,7 @@ class Pattern:
         self._next = 0
         self._closed = threading.Event()
 
-    def read(self) -> Shot | None:
+    def read(self) -> CapturedFrame | None:
         """Wait for the next picture's time; a picture whose time has passed is left out, as by a camera."""
         elapsed = time.monotonic() - self._begin
         self._next = max(self._next, int(elapsed * self.rate))
@@ -56,7 +56,7 @@ class Pattern:
             return None
         number = self._next
         self._next += 1
-        return Shot(time.monotonic(), lambda: self.picture(number))
+        return CapturedFrame(time.monotonic(), lambda: self.picture(number))
 
     def picture(self, number: int) -> np.ndarray:
         """Return picture `number`, (H, W, 3) uint8 RGB."""

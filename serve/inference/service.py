@@ -12,7 +12,7 @@ import numpy as np
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.drawing import draw
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_dict
 from pelee.classification.results import Classification
@@ -121,7 +121,9 @@ class Service:
         elif error.code == "deadline_exceeded":
             self.metrics.dropped.labels("deadline", model).inc()
 
-    async def detect(self, content: bytes, model: ServedModel, options: Search, annotated: bool = False) -> Answer:
+    async def detect(
+        self, content: bytes, model: ServedModel, options: DetectionOptions, annotated: bool = False
+    ) -> Answer:
         """Detect objects in an image file. Raises `ServiceError`."""
 
         def finish(outputs: tuple[np.ndarray, ...], upload: Upload) -> tuple[dict[str, Any], Prediction]:

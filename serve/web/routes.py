@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request, Response
 
 from data.errors import PeleeError, SettingsError
-from detection.inference.options import Search, class_ids
+from detection.inference.options import DetectionOptions, class_ids
 from serve.errors import STATUS, ServiceError
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Answer, Service
@@ -68,14 +68,14 @@ def pick_model(request: Request, name: str | None, task: str) -> ServedModel:
     return model
 
 
-def detection_options(model: ServedModel, query: schemas.DetectQuery | schemas.FrameSettings) -> Search:
+def detection_options(model: ServedModel, query: schemas.DetectQuery | schemas.FrameSettings) -> DetectionOptions:
     """Options of a request or of /ws settings. Raises `ServiceError` for a class that the model does not know."""
     try:
         ids = class_ids(query.class_list, model.class_names)
     except SettingsError as error:
         raise ServiceError("invalid_parameter", f"classes: {error}") from None
     confidence = model.card.default_confidence if query.conf is None else query.conf
-    return Search(confidence, query.iou, query.max_detections, ids)
+    return DetectionOptions(confidence, query.iou, query.max_detections, ids)
 
 
 async def _one_image(

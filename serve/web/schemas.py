@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detection.inference.nms import IOU, KEEP
+from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -114,7 +114,7 @@ class DetectQuery(BaseModel):
     model: str | None = Field(None, description=MODEL, max_length=200)
     conf: Share | None = Field(None, description="Minimum score; the model's own default if not given.", examples=[0.4])
     iou: Share = Field(
-        IOU,
+        NMS_THRESHOLD,
         description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays.",
         examples=[0.45],
     )
@@ -122,7 +122,11 @@ class DetectQuery(BaseModel):
         None, description="Only these classes: names or ids, comma-separated.", max_length=2000, examples=["dog,cat"]
     )
     max_detections: int = Field(
-        KEEP, description="Maximum number of detections an image, the best ones.", ge=1, le=KEEP, examples=[50]
+        DETECTIONS_PER_IMAGE,
+        description="Maximum number of detections an image, the best ones.",
+        ge=1,
+        le=DETECTIONS_PER_IMAGE,
+        examples=[50],
     )
 
     @property
@@ -139,7 +143,7 @@ class FrameSettings(BaseModel):
     type: Literal["settings"]
     model: Annotated[str, Field(max_length=200)] | None = None
     conf: Share | None = None
-    iou: Share = IOU
+    iou: Share = NMS_THRESHOLD
     classes: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)] | None = None
 
     @property
@@ -150,7 +154,7 @@ class FrameSettings(BaseModel):
     @property
     def max_detections(self) -> int:
         """Maximum number of detections a frame."""
-        return KEEP
+        return DETECTIONS_PER_IMAGE
 
 
 IMAGE_BODY: dict[str, Any] = {

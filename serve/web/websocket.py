@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Service
@@ -128,7 +128,7 @@ class FrameStream:
             "classes": settings.classes,
         }
 
-    def _options(self, settings: FrameSettings) -> tuple[ServedModel, Search]:
+    def _options(self, settings: FrameSettings) -> tuple[ServedModel, DetectionOptions]:
         model = self.service.models.get(settings.model, "detection")
         return model, detection_options(model, settings)
 

@@ -151,7 +151,7 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     """A camera of 30 frames a second, and a network of 10."""
     from detection.benchmark.end_to_end import SilentProgress
     from detection.detector import Detector
-    from detection.inference.options import Search
+    from detection.inference.options import DetectionOptions
     from detection.pipeline.file_pipeline import Pipeline
     from detection.pipeline.inputs import collect
 
@@ -161,7 +161,9 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     with TcpCamera(rate=RATE) as camera:
         view = Watching(camera, seconds)
         # Nothing scores above 1: no box is drawn over the camera's numbers.
-        pipeline = Pipeline(detector, Search(confidence=1.0), None, None, view, SilentProgress(), numbers=False)
+        pipeline = Pipeline(
+            detector, DetectionOptions(confidence=1.0), None, None, view, SilentProgress(), numbers=False
+        )
         pipeline.run(collect([], [camera.address], None)[0])
     ages = 1000 * np.array(view.ages[10:])  # from the first second on
     third = len(ages) // 3

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data.errors import ImageError, SettingsError, WeightsError
 from detection.detector import BATCH, Detector
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from detection.inference.stage_timer import StageTimer
 from tests.support.rectangle_session import (
     CLASS_NAMES,
@@ -236,7 +236,7 @@ def test_load_hands_on_where_and_how_to_run(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_submitted_gives_what_a_batch_gives() -> None:
     detector = make_detector()
     images = [picture(), picture(90, 80, (10, 10, 60, 60), WHITE)]
-    search = Search(confidence=0.1, classes=(1,))
+    search = DetectionOptions(confidence=0.1, classes=(1,))
     under_way = [detector.submit(images, search), detector.submit(images[:1], search)]
     found = [one.result() for one in under_way]
     expected = [detector.predict_batch(part, 0.1, classes=[1]) for part in (images, images[:1])]

@@ -15,7 +15,7 @@ from detection.export import verification
 from detection.export.export import export_detector
 from detection.export.verification import DetectorCheck
 from detection.inference.detection_session import DetectionSession, load_runtime
-from detection.inference.nms import KEEP
+from detection.inference.nms import DETECTIONS_PER_IMAGE
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
 from pelee.runtime.session import RuntimeOptions
@@ -139,7 +139,7 @@ def test_names_and_shapes_of_the_graph(exports: dict[str, ModelFile]) -> None:
         value.name: [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
         for value in (*graph.input, *graph.output)
     }
-    keep = min(KEEP, 3 * PRIORS)
+    keep = min(DETECTIONS_PER_IMAGE, 3 * PRIORS)
     assert shapes == {
         "images": ["N", SIZE, SIZE, 3],
         "boxes": ["N", keep, 4],

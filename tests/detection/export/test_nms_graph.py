@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 
 from detection.export.nms_graph import ScriptedSuppression, append_nms
-from detection.inference.nms import CONFIDENCE, KEEP, postprocess
+from detection.inference.nms import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, postprocess
 from pelee.runtime.openvino_session import import_openvino
 
 PRIORS, CLASSES = 600, 3
@@ -69,7 +69,10 @@ def crowd(seed: int, count: int, spread: float = 0.15) -> Arrays:
 def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) -> None:
     scores, boxes = crowd(count, count)
     kept_boxes, kept_scores, classes = suppress([scores, boxes])
-    assert kept_boxes.shape == (count, KEEP, 4) and kept_scores.shape == classes.shape == (count, KEEP)
+    assert kept_boxes.shape == (count, DETECTIONS_PER_IMAGE, 4) and kept_scores.shape == classes.shape == (
+        count,
+        DETECTIONS_PER_IMAGE,
+    )
     assert classes.dtype == np.int64
     for index in range(count):
         expected = postprocess(scores[index], boxes[index], width=1, height=1)
@@ -82,7 +85,7 @@ def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) 
 
 def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> None:
     """One picture with two objects, best first, and one with none, in a batch."""
-    scores = np.full((2, PRIORS, CLASSES), CONFIDENCE / 2, np.float32)
+    scores = np.full((2, PRIORS, CLASSES), SCORE_THRESHOLD / 2, np.float32)
     boxes = np.tile(np.array([0, 0, 0.5, 0.5], np.float32), (2, PRIORS, 1))
     scores[0, 5, 2], boxes[0, 5] = 0.6, [0.5, 0.5, 1.5, 0.75]  # clipped
     scores[0, 7, 0], boxes[0, 7] = 0.7, [0, 0, 0.2, 0.2]
@@ -93,7 +96,7 @@ def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> N
     np.testing.assert_allclose(kept_boxes[0, :2], [[0, 0, 0.2, 0.2], [0.5, 0.5, 1, 0.75]], atol=1e-6)
     assert not kept_scores[1].any() and not kept_boxes[1].any() and not kept_boxes[0, 2:].any()
     nothing = suppress([scores[1:], boxes[1:]])  # no detection in the whole batch
-    assert (nothing[2] == -1).all() and nothing[2].shape == (1, KEEP)
+    assert (nothing[2] == -1).all() and nothing[2].shape == (1, DETECTIONS_PER_IMAGE)
 
 
 def test_fewer_priors_than_detections_are_kept() -> None:

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from detection.detector import Detector
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from detection.inference.result_formats import to_json_line
 from detection.pipeline import file_pipeline as pipeline
 from detection.pipeline import outputs
 from detection.pipeline.file_pipeline import WAITING, Pipeline
-from detection.pipeline.inputs import Item, collect
+from detection.pipeline.inputs import InputSource, collect
 from detection.video.frames import Frame
 from detection.video.video_file import VideoFile
 from detection.video.video_writer import VideoWriter
@@ -89,7 +89,7 @@ class Quiet:
 def make(detector: Detector, write_line: Callable[[str], Any] | None, output: Path | None = None) -> Pipeline:
     return Pipeline(
         detector=detector,
-        search=Search(confidence=0.3),
+        search=DetectionOptions(confidence=0.3),
         output=output,
         write_line=write_line,
         window=None,
@@ -228,7 +228,7 @@ def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Film:
     return film
 
 
-ENDLESS = [Item("film.mp4", True, "film.mp4", Path("film.mp4"))]
+ENDLESS = [InputSource("film.mp4", True, "film.mp4", Path("film.mp4"))]
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -19,7 +19,7 @@ from detection.video.live_source import LiveSource
 from detection.video.open_source import open_capture
 from detection.video.source_names import is_pattern
 from detection.video.stream_clock import JUMP, Clock
-from detection.video.stream_stats import Figures, Rate
+from detection.video.stream_stats import Rate, StreamStats
 from detection.video.synthetic_pattern import Pattern, draw_number, read_number
 from tests.support.rectangle_session import RED, picture
 from tests.support.tcp_camera import TcpCamera, frame_at
@@ -208,7 +208,7 @@ def test_rates_are_those_of_late_and_in_all() -> None:
 
 
 def test_percentiles_of_ages_are_numpys_to_a_millisecond() -> None:
-    figures = Figures()
+    figures = StreamStats()
     assert figures.age(50) == 0
     ages = np.random.default_rng(1).gamma(3, 0.02, 3000)
     for age in ages:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.errors import ImageError
-from detection.video.frames import Shot
+from detection.video.frames import CapturedFrame
 from detection.video.live_source import LiveSource
 from tests.support.tcp_camera import TcpCamera
 
@@ -51,17 +51,17 @@ class Script:
             self.script, self.steps = script, steps
             self.rate, self.recording = script.rate, script.recording
 
-        def read(self) -> Shot | None:
+        def read(self) -> CapturedFrame | None:
             step = self.steps.pop(0) if self.steps else None
             if isinstance(step, Exception):
                 raise step
             if step == "hang":
                 self.script.go_on.wait(PATIENCE)
-                return Shot(time.monotonic(), lambda: np.full((4, 4, 3), 99, np.uint8))
+                return CapturedFrame(time.monotonic(), lambda: np.full((4, 4, 3), 99, np.uint8))
             if step is None:
                 return None
             number = step
-            return Shot(time.monotonic(), lambda: np.full((4, 4, 3), number, np.uint8))
+            return CapturedFrame(time.monotonic(), lambda: np.full((4, 4, 3), number, np.uint8))
 
         def close(self) -> None:
             self.script.closed += 1
@@ -107,7 +107,7 @@ def test_with_every_third_those_between_are_not_dropped(source) -> None:
     wait_for(lambda: live.newest(3), live)
     for number, taken, dropped in [(1, None, 0), (2, None, 0), (3, 3, 0), (5, None, 0), (9, 9, 1), (13, 13, 1)]:
         while live._newest.number < number:
-            live._take(live._grabber, Shot(0.0, lambda: np.zeros((1, 1, 3), np.uint8)))
+            live._take(live._grabber, CapturedFrame(0.0, lambda: np.zeros((1, 1, 3), np.uint8)))
         frame = live.newest(3)
         assert (frame and frame.number, live.figures.dropped) == (taken, dropped)
 

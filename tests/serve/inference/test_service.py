@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detection.inference.options import Search
+from detection.inference.options import DetectionOptions
 from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.service import Service
 from tests.support.fake_server import FakeNetwork, encoded, image, settings
@@ -38,16 +38,16 @@ def test_detect_and_classify() -> None:
     async def use(service: Service) -> None:
         assert service.ready
         detector, classifier = service.models.get("fake", "detection"), service.models.get("classes", "classification")
-        answer = await service.detect(encoded(image(80, 60)), detector, Search(0.3))
+        answer = await service.detect(encoded(image(80, 60)), detector, DetectionOptions(0.3))
         assert [found["label"] for found in answer.values["detections"]] == ["bright thing", "dark thing"]
         assert (answer.values["source"], answer.values["width"], answer.jpeg) == ("upload", 80, None)
         assert answer.timings.keys() == {"decode", "queue", "network", "postprocess", "total"}
-        drawn = await service.detect(encoded(), detector, Search(0.3), annotated=True)
+        drawn = await service.detect(encoded(), detector, DetectionOptions(0.3), annotated=True)
         assert drawn.jpeg is not None and drawn.jpeg.startswith(b"\xff\xd8")
         classified = await service.classify(encoded(), classifier, 2)
         assert [found["score"] for found in classified.values["classes"]] == pytest.approx([0.7, 0.2])
         with pytest.raises(ServiceError, match="convert"):
-            await service.detect(b"no image", detector, Search())
+            await service.detect(b"no image", detector, DetectionOptions())
 
     with_service(use, FakeNetwork())
 
@@ -57,7 +57,7 @@ def test_work_is_cancelled_at_the_deadline() -> None:
 
     async def use(service: Service) -> None:
         network.gate.clear()
-        work = service.detect(encoded(), service.models.get("fake", "detection"), Search())
+        work = service.detect(encoded(), service.models.get("fake", "detection"), DetectionOptions())
         with pytest.raises(ServiceError) as caught:
             await service.run_until_disconnect(work, never(), "fake")
         assert caught.value.code == "deadline_exceeded"
