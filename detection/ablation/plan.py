@@ -13,6 +13,7 @@ from data.atomic_files import atomic_path
 from data.errors import SettingsError
 from data.settings_flags import to_arguments
 from detection.ablation.experiment import Comparison, Run
+from detection.models.registry import ARCHITECTURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +75,13 @@ def plan(comparison: Comparison, options: PlanOptions) -> list[Run]:
 
 def backbones_by_model(given: Sequence[str]) -> dict[str, str]:
     """Return the values of `--backbone` by network: START is for Pelee, MODEL=START for the network of that name."""
-    from detection.models.pelee import PeleeConfig
-    from detection.models.registry import ARCHITECTURES
+    from detection.training.settings import TrainSettings
 
     backbones = {}
     for word in given:
         model, named, start = word.partition("=")
         if not named or model not in ARCHITECTURES:  # a path may have a = in it
-            model, start = PeleeConfig.architecture, word
+            model, start = TrainSettings.model, word
         backbones[model] = start
     return backbones
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from data.command_line import new_parser, run
+from pelee.commands.options import add_hidden_alias
 
 EPILOG = """\
 parameters are PyTorch's count; "all biases" counts a bias for every convolution and a batch norm's running
@@ -20,8 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="MODEL", help="only these")
     parser.add_argument(
-        "--classes", type=int, metavar="N", help="the classifiers with N classes, where it is not the published number"
+        "--num-classes", type=int, metavar="N", help="the classifiers with N classes, instead of the published number"
     )
+    add_hidden_alias(parser, "--classes", dest="num_classes", type=int)
     parser.add_argument("--json", action="store_true", help="one JSON object a model, a line each")
     return parser
 
@@ -41,17 +43,20 @@ def _main(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from data.errors import SettingsError
-    from detection.models.registry import DESIGNS, build
+    from detection.models.registry import build, published_designs
     from pelee.models.complexity import count
     from pelee.models.peleenet import PeleeNet
     from pelee.models.registry import MODELS, choose
     from weights.store import resolve, shipped
 
-    if options.classes is not None and options.classes < 1:
-        raise SettingsError(f"--classes is {options.classes}; expected at least 1")
-    known = {**MODELS, **DESIGNS} if options.classes is None else MODELS
-    if detectors := set(options.names) & (DESIGNS.keys() - known.keys()):
-        raise SettingsError(f"--classes is for classifiers, and {min(detectors)} is a detector; leave one of them out")
+    if options.num_classes is not None and options.num_classes < 1:
+        raise SettingsError(f"--num-classes is {options.num_classes}; expected at least 1")
+    designs = published_designs()
+    known = {**MODELS, **designs} if options.num_classes is None else MODELS
+    if detectors := set(options.names) & (designs.keys() - known.keys()):
+        raise SettingsError(
+            f"--num-classes is for classifiers, and {min(detectors)} is a detector; leave one of them out"
+        )
     cards = [resolve(name).card for name in shipped()]
     weights = {card.architecture if card.task == "classification" else card.name: card.name for card in cards}
     counts, groups = {}, {}
@@ -59,10 +64,10 @@ def _main(options: argparse.Namespace) -> int:
         with torch.device("meta"):  # shapes without numbers: nothing is drawn, stored or computed
             if name in MODELS:
                 entry = MODELS[name]
-                network = entry.build() if options.classes is None else entry.build(options.classes)
+                network = entry.build() if options.num_classes is None else entry.build(options.num_classes)
                 size = entry.input_size
             else:
-                network, size = build(DESIGNS[name]), DESIGNS[name].input_size
+                network, size = build(designs[name]), designs[name].input_size
         counts[name] = count(network, size)
         groups[name] = (name in MODELS, isinstance(network, PeleeNet))
     if options.json:

@@ -25,7 +25,7 @@ def to_config(model: ModelFile) -> DetectorConfig:
         raise WeightsError(f"{model.path.parent} holds a {card.architecture!r}; expected a detector, {known}")
     settings = as_tuples(card.architecture_settings)
     try:
-        config = ARCHITECTURES[card.architecture].config
+        config = ARCHITECTURES[card.architecture].config_class()
         return config.from_card(settings, num_classes=len(card.class_names), input_size=card.input_size)
     except (TypeError, KeyError) as error:
         raise WeightsError(f"{model.path.parent}: the card's architecture_settings do not fit: {error}") from None

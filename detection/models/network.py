@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from data.errors import SettingsError
 from detection.models.priors import PriorMap, generate_priors
+from detection.models.registry import ARCHITECTURES
 
-MIN_INPUT_SIZE = 64
 NUM_HEADS = 6
 
 
@@ -17,15 +17,13 @@ class DetectorConfig(Protocol):
     """Config of a network: a frozen dataclass of plain values, as stored in a model card.
 
     Attributes:
-        architecture: name in model cards and settings.
-        input_multiple: the input side must be a multiple of this.
+        architecture: name in model cards and settings, a key of `detection.models.registry.ARCHITECTURES`.
         num_classes: object classes, without the background.
         input_size: side of the square input in pixels.
         prior_sizes: smallest prior of each head as a fraction of the input, then the largest of the last head.
     """
 
     architecture: ClassVar[str]
-    input_multiple: ClassVar[int]
 
     @property
     def num_classes(self) -> int: ...
@@ -41,18 +39,15 @@ class DetectorConfig(Protocol):
         """Config from the architecture_settings of a card. Raises TypeError or KeyError for unknown or missing keys."""
         ...
 
-
-def check_input_size(size: int, multiple: int) -> int:
-    """Return `size` (pixels) if it is a valid multiple of `multiple`. Raises SettingsError otherwise."""
-    if size < MIN_INPUT_SIZE or size % multiple:
-        wanted = f"a multiple of {multiple}, " if multiple > 1 else ""
-        raise SettingsError(f"input size {size} does not fit; expected {wanted}at least {MIN_INPUT_SIZE}")
-    return size
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """Config from training settings: those that the architecture's descriptor names, by name."""
+        ...
 
 
 def check_config(config: DetectorConfig) -> None:
     """Raise SettingsError for an invalid input size, class count or number of prior sizes."""
-    check_input_size(config.input_size, config.input_multiple)
+    ARCHITECTURES[config.architecture].check_input_size(config.input_size)
     if config.num_classes < 1:
         raise SettingsError(f"num_classes is {config.num_classes}; a detector needs at least 1")
     if len(config.prior_sizes) != NUM_HEADS + 1:
@@ -100,7 +95,8 @@ class DetectorNetwork(nn.Module, ABC):
         At other input sizes, priors keep their size relative to the input, or with `in_pixels` their size in pixels
         (a convolution responds to the size of an object in pixels, independent of the input size).
         """
-        size = check_input_size(input_size or self.config.input_size, self.config.input_multiple)
+        architecture = ARCHITECTURES[self.config.architecture]
+        size = architecture.check_input_size(input_size or self.config.input_size)
         sizes = self.config.prior_sizes
         if in_pixels:
             sizes = tuple(share * self.config.input_size / size for share in sizes)

@@ -11,6 +11,7 @@ from data.errors import SettingsError
 from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
 from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
+from detection.models.registry import ARCHITECTURES
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import create_backbone
 
@@ -33,10 +34,9 @@ class PeleeConfig:
     """
 
     architecture: ClassVar[str] = "pelee"
-    input_multiple: ClassVar[int] = 16
 
     num_classes: int = 20
-    input_size: int = 304
+    input_size: int = ARCHITECTURES["pelee"].input_size
     prior_sizes: tuple[float, ...] = VOC_SIZES
     res_blocks: bool = True
     head_kernel: int = 1
@@ -57,6 +57,12 @@ class PeleeConfig:
         own = dict(settings)
         backbone = PeleeNetConfig(**own.pop("backbone"))
         return cls(num_classes=num_classes, input_size=input_size, backbone=backbone, **own)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """See `DetectorConfig.from_settings`."""
+        prior_sizes = {"voc": VOC_SIZES, "coco": COCO_SIZES}[settings["prior_sizes"]]
+        return cls(num_classes=num_classes, input_size=input_size, **{**settings, "prior_sizes": prior_sizes})
 
 
 def head_map_sizes(input_size: int, use_38x38: bool = False) -> tuple[int, ...]:

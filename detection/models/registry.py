@@ -1,28 +1,91 @@
-"""Registry of detector architectures, by the name used in settings, model cards and tables."""
+"""Registry of detector architectures, by the name used in settings, model cards and tables. Imports no torch.
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+To add an architecture, write a module with a config (`detection.models.network.DetectorConfig`) and a network
+(`DetectorNetwork`), and register it:
+`ARCHITECTURES["mine"] = Architecture("my_detector:MyConfig", "my_detector:MyDetector", input_size=320)`.
+"""
 
-from detection.models import pelee as model
-from detection.models import ssdlite
-from detection.models.network import DetectorConfig, DetectorNetwork
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from data.errors import SettingsError
+
+if TYPE_CHECKING:
+    from detection.models.network import DetectorConfig, DetectorNetwork
+
+MIN_INPUT_SIZE = 64
 
 
-class Architecture(NamedTuple):
-    """Descriptor of an architecture: its config class, and a builder of a network from a config."""
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Descriptor of a detector architecture.
 
-    config: type[DetectorConfig]
-    network: Callable[[Any], DetectorNetwork]
+    Attributes:
+        config: "module:name" of the config class.
+        network: "module:name" of the network class; it takes a config.
+        input_size: default side of the square input in pixels.
+        input_multiple: the input side must be a multiple of this.
+        settings: names of the training settings that `DetectorConfig.from_settings` reads; a setting that is in another
+            architecture's list only cannot be set.
+        designs: "module:name" of the published configs, a mapping by name; "" for none.
+    """
+
+    config: str
+    network: str
+    input_size: int
+    input_multiple: int = 1
+    settings: tuple[str, ...] = ()
+    designs: str = ""
+
+    def config_class(self) -> "type[DetectorConfig]":
+        """Import the config class."""
+        config: type[DetectorConfig] = _load(self.config)
+        return config
+
+    def check_input_size(self, size: int) -> int:
+        """Return `size` (pixels) if it is a valid input side. Raises SettingsError otherwise."""
+        if size < MIN_INPUT_SIZE or size % self.input_multiple:
+            wanted = f"a multiple of {self.input_multiple}, " if self.input_multiple > 1 else ""
+            raise SettingsError(f"input size {size} does not fit; expected {wanted}at least {MIN_INPUT_SIZE}")
+        return size
 
 
 ARCHITECTURES = {
-    config.architecture: Architecture(config, network)
-    for config, network in ((model.PeleeConfig, model.Pelee), (ssdlite.SSDLiteConfig, ssdlite.SSDLite))
+    "pelee": Architecture(
+        "detection.models.pelee:PeleeConfig",
+        "detection.models.pelee:Pelee",
+        input_size=304,
+        input_multiple=16,
+        settings=("prior_sizes", "res_blocks", "head_kernel", "use_38x38", "backbone_model"),
+        designs="detection.models.pelee:DESIGNS",
+    ),
+    "ssdlite-mobilenetv2": Architecture(
+        "detection.models.ssdlite:SSDLiteConfig",
+        "detection.models.ssdlite:SSDLite",
+        input_size=300,
+        settings=("prior_sizes",),
+        designs="detection.models.ssdlite:DESIGNS",
+    ),
 }
-#: Published configs by name.
-DESIGNS: dict[str, DetectorConfig] = {**model.DESIGNS, **ssdlite.DESIGNS}
 
 
-def build(config: DetectorConfig) -> DetectorNetwork:
+def published_designs() -> "dict[str, DetectorConfig]":
+    """Published configs of all architectures, by name."""
+    return {
+        name: config
+        for entry in ARCHITECTURES.values()
+        if entry.designs
+        for name, config in _load(entry.designs).items()
+    }
+
+
+def build(config: "DetectorConfig") -> "DetectorNetwork":
     """Build the network described by a config, with random weights."""
-    return ARCHITECTURES[config.architecture].network(config)
+    network: DetectorNetwork = _load(ARCHITECTURES[config.architecture].network)(config)
+    return network
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

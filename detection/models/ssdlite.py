@@ -18,6 +18,7 @@ from data.errors import SettingsError
 from detection.models.heads import Head
 from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import PRIORS_PER_CELL, PriorMap, cell_priors, ssd_maps
+from detection.models.registry import ARCHITECTURES
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 STRIDES = (16, 32, 64, 128, 256, 512)
@@ -42,10 +43,9 @@ class SSDLiteConfig:
     """
 
     architecture: ClassVar[str] = "ssdlite-mobilenetv2"
-    input_multiple: ClassVar[int] = 1
 
     num_classes: int = 20
-    input_size: int = 300
+    input_size: int = ARCHITECTURES["ssdlite-mobilenetv2"].input_size
     width: float = 1.0
     prior_sizes: tuple[float, ...] = PRIOR_SIZES
 
@@ -58,6 +58,11 @@ class SSDLiteConfig:
     def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
         """See `DetectorConfig.from_card`."""
         return cls(num_classes=num_classes, input_size=input_size, **settings)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """See `DetectorConfig.from_settings`; the published priors are the same for VOC and COCO."""
+        return cls(num_classes=num_classes, input_size=input_size)
 
 
 #: Published configs by name.

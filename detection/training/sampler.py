@@ -7,10 +7,10 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from data.datasets.records import Record
-from detection.models.network import MIN_INPUT_SIZE
+from detection.models.registry import MIN_INPUT_SIZE
 from detection.training.settings import TrainSettings
 
-SCALE_STEP = 32  # a multiple of every network's `input_multiple`
+SCALE_STEP = 32  # a multiple of every architecture's `input_multiple`
 
 
 class SampleRequest(NamedTuple):

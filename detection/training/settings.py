@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
-
 from data.datasets.registry import FORMATS
 from data.errors import SettingsError
+from detection.models.registry import ARCHITECTURES
 from detection.training.loss_settings import LossSettings
+from pelee.training.choices import Interval, KeyOf
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from detection.models.network import DetectorConfig
 
 RECIPES = files("detection.training") / "recipes"
-PELEE_ONLY = ("res_blocks", "head_kernel", "use_38x38", "backbone_model")
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(kw_only=True)
@@ -25,7 +24,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
     """Detector, data and augmentation.
 
     Attributes:
-        model: the network; `input_size` is by default that of its paper.
+        model: architecture, a key of `detection.models.registry.ARCHITECTURES`; it gives the default `input_size`.
         train_split, val_split: splits as `data.datasets.registry.open_dataset` names them; by default the format's.
         multi_scale: the size of each batch is drawn from the multiples of 32 px within this fraction of the input size.
         pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels instead of their fraction
@@ -49,7 +48,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
             large as that of the SSD loss.
     """
 
-    model: Literal["pelee", "ssdlite-mobilenetv2"] = "pelee"
+    model: Annotated[str, KeyOf(ARCHITECTURES)] = "pelee"
     train_split: str = "train"
     val_split: str = "val"
     multi_scale: Share = 0.0
@@ -65,43 +64,29 @@ class TrainSettings(OptimizationSettings, LossSettings):
     balanced: bool = False
     freeze: bool = False
     unfreeze_from: str | None = None
-    pretrained_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
+    pretrained_lr: Annotated[float, Interval(gt=0, le=1)] = 1.0
     backbone_lr: Share = 1.0
-    imitation: Annotated[float, Field(ge=0)] = 40.0
+    imitation: Annotated[float, Interval(ge=0)] = 40.0
 
     def network(self, num_classes: int) -> "DetectorConfig":
         """Return the config of the network for `num_classes` object classes."""
-        from detection.models.pelee import PeleeConfig
-        from detection.models.priors import COCO_SIZES, VOC_SIZES
-        from detection.models.ssdlite import SSDLiteConfig
-
-        if self.model == SSDLiteConfig.architecture:
-            return SSDLiteConfig(num_classes=num_classes, input_size=self.input_size)
-        return PeleeConfig(
-            num_classes=num_classes,
-            input_size=self.input_size,
-            prior_sizes={"voc": VOC_SIZES, "coco": COCO_SIZES}[self.prior_sizes],
-            res_blocks=self.res_blocks,
-            head_kernel=self.head_kernel,
-            use_38x38=self.use_38x38,
-            backbone_model=self.backbone_model,
-        )
+        architecture = ARCHITECTURES[self.model]
+        own = {name: getattr(self, name) for name in architecture.settings}
+        return architecture.config_class().from_settings(own, num_classes, self.input_size)
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
     """Return the settings of a run on a dataset of that format; see `pelee.training.recipes.resolve`."""
-    from detection.models.network import check_input_size
-    from detection.models.registry import ARCHITECTURES
-
     entry = FORMATS.get(dataset or "")
     defaults: dict[str, Any] = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
     model = resolve(TrainSettings, RECIPES, recipe, overrides, defaults).model
-    architecture = ARCHITECTURES[model].config
-    defaults["input_size"] = architecture().input_size
+    architecture = ARCHITECTURES[model]
+    defaults["input_size"] = architecture.input_size
     settings = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
     for size in (settings.input_size, *(size for size, _ in settings.size_phases)):
-        check_input_size(size, architecture.input_multiple)
-    for name in PELEE_ONLY:
-        if model != "pelee" and getattr(settings, name) != getattr(TrainSettings(), name):
+        architecture.check_input_size(size)
+    of_any = {name: None for entry in ARCHITECTURES.values() for name in entry.settings}
+    for name in of_any:
+        if name not in architecture.settings and getattr(settings, name) != getattr(TrainSettings(), name):
             raise SettingsError(f"setting {name} is {getattr(settings, name)}, a choice that {model} does not have")
     return settings

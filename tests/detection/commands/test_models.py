@@ -6,12 +6,12 @@ import re
 import pytest
 
 from detection.commands.models import main
-from detection.models.registry import DESIGNS
+from detection.models.registry import published_designs
 from pelee.models import registry
 
 
 def test_models_are_counted(capsys):
-    assert main(["--json", "peleenet", *DESIGNS]) == 0
+    assert main(["--json", "peleenet", *published_designs()]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert counted["peleenet"]["parameters"] == 2_802_248
     assert round(counted["peleenet"]["multiply_adds"] / 1e6) == 508
@@ -32,7 +32,7 @@ def test_all_models_in_groups_where_none_is_named(capsys, monkeypatch):
     body = re.split(r"─\s*\n", capsys.readouterr().out)[-1]
     groups = [[line.split()[0] for line in block.splitlines()] for block in re.split(r"\n\s*\n", body.strip())]
     assert groups[:2] == [["peleenet", "peleenet-m0"], ["cnn-795k", "alexnet-32"]]
-    assert set(DESIGNS) <= {name for group in groups[2:] for name in group}
+    assert set(published_designs()) <= {name for group in groups[2:] for name in group}
 
 
 def test_classifiers_with_other_classes_and_the_report_s_count(capsys):
@@ -43,15 +43,15 @@ def test_classifiers_with_other_classes_and_the_report_s_count(capsys):
     # all its convolutions have biases, none a batch norm; two classes fewer than the published 200
     assert counted["cnn-795k"]["report_parameters"] == counted["cnn-795k"]["parameters"] == 795_000 - 2 * 513
     assert counted["cnn-795k"]["output_shapes"] == [[1, 198]]
-    assert main(["--classes", "10", "peleenet-m0"]) == 0
+    assert main(["--num-classes", "10", "peleenet-m0"]) == 0
     assert "554,810" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--classes", "0"], "--classes is 0; expected at least 1"),
-        (["--classes", "10", "pelee-voc"], "--classes is for classifiers, and pelee-voc is a detector"),
+        (["--num-classes", "0"], "--num-classes is 0; expected at least 1"),
+        (["--num-classes", "10", "pelee-voc"], "--num-classes is for classifiers, and pelee-voc is a detector"),
     ],
 )
 def test_classes_that_do_not_fit(words, message, capsys):

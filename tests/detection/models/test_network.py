@@ -4,8 +4,8 @@ import pytest
 
 from data.errors import SettingsError
 from detection.models.inference_model import DetectionGraph
-from detection.models.network import check_input_size
 from detection.models.pelee import Pelee, PeleeConfig
+from detection.models.registry import ARCHITECTURES
 from tests.support.tiny_detector import CONFIG
 
 NETWORK = Pelee(CONFIG)
@@ -15,7 +15,7 @@ NETWORK = Pelee(CONFIG)
 def test_sizes_that_do_not_fit(size: int) -> None:
     match = f"input size {size} does not fit; expected a multiple of 16, at least 64"
     with pytest.raises(SettingsError, match=match):
-        check_input_size(size, PeleeConfig.input_multiple)
+        ARCHITECTURES["pelee"].check_input_size(size)
     with pytest.raises(SettingsError, match=match):
         PeleeConfig(input_size=size)
 
@@ -30,4 +30,4 @@ def test_priors_of_a_size_that_does_not_fit() -> None:
 
 @pytest.mark.parametrize("size", [64, 304, 512])
 def test_sizes_that_fit(size: int) -> None:
-    assert check_input_size(size, PeleeConfig.input_multiple) == size
+    assert ARCHITECTURES["pelee"].check_input_size(size) == size

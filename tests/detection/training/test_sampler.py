@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.models.network import check_input_size
-from detection.models.pelee import PeleeConfig
+from detection.models.registry import ARCHITECTURES
 from detection.training.sampler import ResumableBatchSampler, SampleRequest, repeat_factors
 from detection.training.settings import TrainSettings
 from tests.support.label_records import records
@@ -103,7 +102,7 @@ def test_multi_scale_draws_legal_sizes_within_its_share(size: int, share: float)
     sampler = ResumableBatchSampler(records([[0]]), 1, TrainSettings(input_size=size, multi_scale=share), lambda: 0)
     rng = np.random.default_rng(0)
     for drawn in {sampler.input_size_at(0.5, rng) for _ in range(40)}:
-        assert check_input_size(drawn, PeleeConfig.input_multiple) == drawn
+        assert ARCHITECTURES["pelee"].check_input_size(drawn) == drawn
         assert abs(drawn - size) <= share * size
         assert (drawn - size) % 32 == 0 or drawn == 64
 
