@@ -91,8 +91,9 @@ class Pelee(DetectorNetwork):
         super().__init__()
         self.config = config = config or PeleeConfig()
         is_peleenet = config.backbone_model == "peleenet"
-        self.backbone = PeleeNet(0, config.backbone) if is_peleenet else create_backbone(config.backbone_model)
-        channels_by_stride = dict(zip(self.backbone.strides, self.backbone.feature_channels, strict=True))
+        backbone = PeleeNet(0, config.backbone) if is_peleenet else create_backbone(config.backbone_model)
+        self.backbone: Backbone = backbone
+        channels_by_stride = dict(zip(backbone.strides, backbone.feature_channels, strict=True))
         if missing := {16, 32, *([8] if config.use_38x38 else [])} - channels_by_stride.keys():
             raise SettingsError(f"{config.backbone_model} has no feature map of stride {min(missing)}")
         self.feature_channels = (channels_by_stride[16], channels_by_stride[32])
@@ -126,8 +127,7 @@ class Pelee(DetectorNetwork):
         return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = self.backbone.features(images)
-        return maps
+        return self.backbone.features(images)
 
     def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         maps = features[-3:] if self.config.use_38x38 else features[-2:]  # strides (8,) 16 and 32

@@ -72,12 +72,10 @@ ARCHITECTURES = {
 
 def published_designs() -> "dict[str, DetectorConfig]":
     """Published configs of all architectures, by name."""
-    return {
-        name: config
-        for entry in ARCHITECTURES.values()
-        if entry.designs
-        for name, config in _load(entry.designs).items()
-    }
+    found: dict[str, DetectorConfig] = {}
+    for entry in ARCHITECTURES.values():
+        found |= _load(entry.designs) if entry.designs else {}
+    return found
 
 
 def build(config: "DetectorConfig") -> "DetectorNetwork":

@@ -50,6 +50,7 @@ class PoolingDetector(DetectorNetwork):
     """One convolution, average pooling to each stride, and a head on each map."""
 
     config: PoolingConfig
+    backbone: nn.Conv2d
 
     def __init__(self, config: PoolingConfig) -> None:
         super().__init__()
