@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from detection.inference.prediction import Prediction
 
 
-MODELS = {"voc": "pelee-voc", "coco": "pelee-coco"}
-"""For each data set the model that is taken where none is named."""
+#: Default of --weights, by dataset format.
+MODELS = {"voc": "pelee-voc"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     arguments.weights = arguments.weights or MODELS.get(arguments.dataset)
     if arguments.weights is None:
-        parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model goes with it")
+        parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model has its classes")
     return run(lambda: _evaluate(arguments))
 
 
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="part of the data, for voc several with commas between, such as 2007-trainval,2012-trainval "
         f"(default: {default_splits(lambda entry: entry.val_split)})",
     )
-    add_inference_options(parser, None, note="pelee-DATASET")
+    add_inference_options(parser, None, note="pelee-voc for --dataset voc")
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
     add_report_options(
         parser, "write plots of the curves, the confusions and the errors, and pages of the best and worst images"

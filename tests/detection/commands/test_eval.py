@@ -147,9 +147,12 @@ def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> N
     assert (card.default_confidence, card.sha256) == (0.45, model.card.sha256)
 
 
-def test_yolo_needs_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["yolo", "coco"])
+def test_datasets_without_a_shipped_model_need_weights(
+    name: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["--dataset", "yolo", "--root", str(root)])
+        main(["--dataset", name, "--root", str(root)])
     assert exit_.value.code == 2
     assert "--weights is needed" in capsys.readouterr().err
 
