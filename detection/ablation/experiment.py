@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import SettingsError
+from pelee.training.recipes import recipe_names
 
 if TYPE_CHECKING:
     from detection.training.settings import TrainSettings
@@ -66,8 +67,6 @@ def read_comparison(name_or_path: str) -> Comparison:
         SettingsError: it does not exist or is malformed.
     """
     import yaml
-
-    from pelee.training.recipes import recipe_names
 
     names = recipe_names(COMPARISONS)
     if name_or_path in names:

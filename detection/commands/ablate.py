@@ -14,8 +14,9 @@ from pathlib import Path
 from data.command_line import new_parser, run, word_list
 from data.commands.options import add_dataset_options
 from data.errors import SettingsError
-from detection.ablation.experiment import read_comparison
+from detection.ablation.experiment import COMPARISONS, read_comparison
 from detection.ablation.plan import PlanOptions, backbones_by_model, is_done, plan, train
+from pelee.training.recipes import recipe_names
 
 EPILOG = """\
 All other flags are handed to pelee-train: --devices, --max-steps 2000, ... (see pelee-train --help)
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument("comparison", help="a shipped study (design, ingredients, peer, recipes) or a YAML file")
+    parser.add_argument("comparison", help=f"a shipped study ({', '.join(recipe_names(COMPARISONS))}) or a YAML file")
     add_dataset_options(parser, default="voc")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder of compare.md, compare.json and a folder for each run"

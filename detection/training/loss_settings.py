@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any
 
-from pydantic import Field
-
-from pelee.training.choices import KeyOf
+from pelee.training.choices import Interval, KeyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +66,10 @@ class LossSettings:
 
     assignment: Annotated[str, KeyOf(MATCHERS)] = "iou"
     class_loss: Annotated[str, KeyOf(CLASSIFICATION_LOSSES)] = "softmax"
-    negative_ratio: Annotated[float, Field(gt=0)] = 3.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    negative_ratio: Annotated[float, Interval(gt=0)] = 3.0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     box_loss: Annotated[str, KeyOf(BOX_LOSSES)] = "smooth-l1"
-    box_weight: Annotated[float, Field(gt=0)] = 1.0
+    box_weight: Annotated[float, Interval(gt=0)] = 1.0
 
 
 SSD_LOSS = LossSettings()

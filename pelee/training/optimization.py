@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
-
 from data.errors import SettingsError
+from pelee.training.choices import Interval
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Schedule = Literal["cosine", "multi-step", "geometric", "triangular2", "plateau"]
 OptimizerName = Literal["sgd", "adamw", "adam"]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Interval(gt=0)]
 
 
 class Cycles(NamedTuple):
@@ -75,32 +74,32 @@ class OptimizationSettings:
             password in it, because it is written to the card: MLflow reads MLFLOW_TRACKING_USERNAME and ..._PASSWORD.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 1
-    max_steps: Annotated[int, Field(ge=1)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Interval(ge=1)] = 1
+    max_steps: Annotated[int, Interval(ge=1)] | None = None
+    batch_size: Annotated[int, Interval(ge=1)] = 32
     optimizer: OptimizerName = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    lr: Annotated[float, Interval(gt=0)] = 0.01
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Interval(ge=0)] = 5e-4
     schedule: Schedule = "cosine"
-    milestones: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (2 / 3, 5 / 6)
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    gamma_epochs: Annotated[int, Field(ge=1)] = 1
-    plateau_patience: Annotated[int, Field(ge=0)] = 3
+    milestones: tuple[Annotated[float, Interval(ge=0, le=1)], ...] = (2 / 3, 5 / 6)
+    gamma: Annotated[float, Interval(gt=0, le=1)] = 0.1
+    gamma_epochs: Annotated[int, Interval(ge=1)] = 1
+    plateau_patience: Annotated[int, Interval(ge=0)] = 3
     cycles: tuple[Cycles, ...] = ()
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_steps: Annotated[int, Interval(ge=0)] = 0
+    gradient_clip: Annotated[float, Interval(gt=0)] | None = None
+    ema_decay: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     input_size: int = 304
-    size_phases: tuple[tuple[int, Annotated[float, Field(ge=0, le=1)]], ...] = ()
+    size_phases: tuple[tuple[int, Annotated[float, Interval(ge=0, le=1)]], ...] = ()
     precision: Precision = "auto"
     compile: bool = False
     seed: int = 0
-    workers: Annotated[int, Field(ge=0)] = 0
-    validate_every: Annotated[int, Field(ge=1)] = 1
-    patience: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_every: Annotated[int, Field(ge=1)] = 500
+    workers: Annotated[int, Interval(ge=0)] = 0
+    validate_every: Annotated[int, Interval(ge=1)] = 1
+    patience: Annotated[int, Interval(ge=1)] | None = None
+    checkpoint_every: Annotated[int, Interval(ge=1)] = 500
     mlflow: str | None = None
 
     def check(self) -> None:

@@ -6,9 +6,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
 from data.errors import SettingsError, did_you_mean
 
 S = TypeVar("S")
@@ -21,6 +18,8 @@ def recipe_names(recipes: Traversable) -> list[str]:
 
 def read_recipe(name_or_path: str, recipes: Traversable, kind: type[Any]) -> dict[str, Any]:
     """Return the keys of a shipped recipe or of a YAML file; every key is a field of the dataclass `kind`."""
+    import yaml
+
     names = recipe_names(recipes)
     if name_or_path in names:
         text, where = (recipes / f"{name_or_path}.yaml").read_text(), f"recipe {name_or_path}"
@@ -56,6 +55,8 @@ def resolve(
         SettingsError: an unknown key, a value of a wrong type or out of range, or what the method `check` of `kind`
             raises for settings that are not valid together.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     check_keys(overrides, kind, "the command")
     keys = {**defaults, **(read_recipe(recipe, recipes, kind) if recipe else {}), **overrides}
     try:
@@ -71,6 +72,8 @@ def resolve(
 
 def to_plain(settings: Any) -> dict[str, Any]:
     """Return the settings as plain values, as in a recipe file and a card."""
+    from pydantic import TypeAdapter
+
     plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return plain
 

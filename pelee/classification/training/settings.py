@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
-
 from data.classification.layouts import LAYOUTS
 from data.errors import SettingsError
+from pelee.training.choices import DeprecatedName, Interval
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 
@@ -27,20 +26,19 @@ TransformName = Literal[
     "colour-jitter",
 ]
 RECIPES = files("pelee.classification.training") / "recipes"
-Share = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+NotNegative = Annotated[float, Interval(ge=0)]
+Finite = Annotated[float, Interval(finite=True)]
+Deviation = Annotated[float, Interval(gt=0, finite=True)]
+# Accepted in recipes and flags, and in older checkpoints and searches.
+RENAMED = DeprecatedName("usual", "model")
 
 
 def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a checkpoint or a search, with values that were renamed since it was written."""
-    return {**settings, **({"normalization": "model"} if settings.get("normalization") == "usual" else {})}
-
-
-def _current_name(value: Any) -> Any:
-    """The deprecated name "usual" of "model" is accepted in recipes and flags."""
-    return "model" if value == "usual" else value
+    if "normalization" not in settings:
+        return dict(settings)
+    return {**settings, "normalization": RENAMED.current(settings["normalization"])}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +84,16 @@ class ClassifierSettings(OptimizationSettings):
         teacher_size: side of the teacher's input in pixels.
     """
 
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    batch_size: Annotated[int, Interval(ge=1)] = 128
+    lr: Annotated[float, Interval(gt=0)] = 0.1
     nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Interval(ge=0)] = 1e-4
     input_size: int = 64
     model_settings: dict[str, Any] = field(default_factory=dict)
     train_split: str = "train"
     val_split: str = "val"
-    picture_size: Annotated[int, Field(ge=8)] = 256
-    crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.25
+    picture_size: Annotated[int, Interval(ge=8)] = 256
+    crop_scale: Annotated[float, Interval(gt=0, le=1)] = 0.25
     flip: Share = 0.5
     policy: Literal["none", "trivial", "rand"] = "none"
     erasing: Share = 0.0
@@ -106,17 +104,17 @@ class ClassifierSettings(OptimizationSettings):
     crop_to_box: bool = False
     box_margin: NotNegative = 0.0
     erase_background: bool = False
-    normalization: Annotated[Literal["model", "data"] | GivenNormalization, BeforeValidator(_current_name)] = "model"
+    normalization: Annotated[Literal["model", "data"] | GivenNormalization, RENAMED] = "model"
     grey: bool = False
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     freeze: bool = False
     unfreeze_from: str | None = None
-    pretrained_lr: Annotated[float, Field(gt=0, le=1)] = 1.0
+    pretrained_lr: Annotated[float, Interval(gt=0, le=1)] = 1.0
     auxiliary_weight: NotNegative = 0.4
     distillation: NotNegative = 1.0
-    temperature: Annotated[float, Field(gt=0)] = 2.0
+    temperature: Annotated[float, Interval(gt=0)] = 2.0
     teacher_model: str = "mobilenet_v2"
-    teacher_size: Annotated[int, Field(ge=32)] = 128
+    teacher_size: Annotated[int, Interval(ge=32)] = 128
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> ClassifierSettings:
