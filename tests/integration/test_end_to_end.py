@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SHAPES, TrainedRun
 from tests.support.paths import ROOT
+from tests.test_imports import PACKAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
 
@@ -54,8 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built of a copy of the tree and installed into a folder of its own."""
     base = tmp_path_factory.mktemp("wheel")
     tree, site = base / "tree", base / "site"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for package in {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}:
+    for package in PACKAGES:
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from data.errors import SettingsError
+from detection.display import latest_frame
 from detection.display import mjpeg_server as web
 from detection.display.mjpeg_server import STATIC, WebView
 from tests.support.interruptible import allow_sigint
@@ -156,8 +157,8 @@ def test_a_stream_shows_each_newer_picture(view: WebView) -> None:
 
 def test_a_picture_is_encoded_once_for_all_and_never_for_nobody(view: WebView, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
-    encode = web._encode
-    monkeypatch.setattr(web, "_encode", lambda image: encoded.append(int(image[0, 0, 0])) or encode(image))
+    encode = latest_frame._encode
+    monkeypatch.setattr(latest_frame, "_encode", lambda image: encoded.append(int(image[0, 0, 0])) or encode(image))
     for red in range(10, 60, 10):
         view.show(plain(red), wait=False)
     assert encoded == []
@@ -189,7 +190,7 @@ def test_who_reads_slowly_holds_nobody_up_and_misses_pictures(view: WebView) -> 
 
 
 def test_only_so_many_look_at_once(view: WebView, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "VIEWERS", 2)
+    monkeypatch.setattr(latest_frame, "VIEWERS", 2)
     with watching(view):
         with watching(view):
             until(lambda: state(view)["viewers"] == 2)

@@ -169,7 +169,7 @@ def test_the_corrected_reading_sees_colours_as_channels() -> None:
 
 @pytest.mark.parametrize(("make", "name"), SIZED)
 def test_a_network_of_one_size_says_so(make: partial[nn.Module], name: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{name} takes pictures of 32×32 pixels only, got 48×64; set the input"):
+    with pytest.raises(SettingsError, match=f"^{name} takes images of 32×32 pixels only, got 48×64; set the input"):
         make(10)(torch.zeros(1, 3, 64, 48))
 
 
