@@ -83,6 +83,43 @@ class Counting:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Event: an object crossed a line.
+
+    Attributes:
+        line: index of the line, in the order in which lines were given.
+        direction: "in" or "out", as `Tally` defines them.
+        track_id: of the object.
+        label: its class name.
+    """
+
+    line: int
+    direction: str
+    track_id: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneChange:
+    """Event: an object entered a zone or left it; a track that ends inside a zone leaves it.
+
+    Attributes:
+        zone: index of the zone, in the order in which zones were given.
+        entered: True for an entry, False for an exit.
+        track_id: of the object.
+        label: its class name.
+    """
+
+    zone: int
+    entered: bool
+    track_id: int
+    label: str
+
+
+Event = Crossing | ZoneChange
+
+
 @dataclass(slots=True)
 class Tally:
     """What one source has come to.
@@ -101,6 +138,7 @@ class Tally:
     _lines: list[Any] = field(init=False)
     _zones: list[Any] = field(init=False)
     _inside: list[Counter[str]] = field(init=False)
+    _members: list[dict[int, str]] = field(init=False)  # per zone: class name by track id
 
     def __post_init__(self) -> None:
         from supervision import LineZone, Point, PolygonZone, Position
@@ -116,9 +154,10 @@ class Tally:
             for shape in self.counting.zones
         ]
         self._inside = [Counter() for _ in self._zones]
+        self._members = [{} for _ in self._zones]
 
-    def update(self, seen: "Detections", absent: "Detections") -> None:
-        """Count one picture.
+    def update(self, seen: "Detections", absent: "Detections") -> tuple[Event, ...]:
+        """Count one frame; return its crossings, then its zone entries and exits.
 
         Args:
             seen: tracked objects, with `tracker_id` and `class_id`.
@@ -127,11 +166,35 @@ class Tally:
         """
         from supervision import Detections
 
-        for line in self._lines:
-            line.trigger(Detections.merge([seen, absent]) if len(absent) else seen)
+        events: list[Event] = []
+        known = Detections.merge([seen, absent]) if len(absent) else seen
+        for index, line in enumerate(self._lines):
+            for direction, crossed in zip(("in", "out"), line.trigger(known), strict=True):
+                objects = self._objects(known, crossed)
+                events += [Crossing(index, direction, track_id, label) for track_id, label in objects.items()]
         for index, zone in enumerate(self._zones):
-            assert seen.class_id is not None
-            self._inside[index] = Counter(self._names(seen.class_id[zone.trigger(seen)]))
+            now = self._objects(seen, zone.trigger(seen))
+            self._inside[index] = Counter(now.values())
+            events += self._zone_changes(index, now, absent)
+        return tuple(events)
+
+    def _objects(self, detections: "Detections", mask: np.ndarray) -> dict[int, str]:
+        """Class names by track id of the detections in a (n,) boolean mask."""
+        if not len(detections):
+            return {}
+        assert detections.tracker_id is not None and detections.class_id is not None
+        ids, labels = detections.tracker_id[mask].tolist(), detections.class_id[mask]
+        return dict(zip(ids, self._names(labels), strict=True))
+
+    def _zone_changes(self, zone: int, now: dict[int, str], absent: "Detections") -> list[Event]:
+        """Entries and exits of a zone; an object out of sight stays inside as long as its track lives."""
+        unseen = set() if absent.tracker_id is None else set(absent.tracker_id.tolist())
+        before = self._members[zone]
+        left = {number: label for number, label in before.items() if number not in now and number not in unseen}
+        events: list[Event] = [ZoneChange(zone, True, *one) for one in now.items() if one[0] not in before]
+        events += [ZoneChange(zone, False, *one) for one in left.items()]
+        self._members[zone] = {number: label for number, label in (before | now).items() if number not in left}
+        return events
 
     def add(self, class_ids: Sequence[int]) -> None:
         """Count objects that have not been seen before."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detection.inference.prediction import Prediction
-from detection.tracking.counting import Counting, Tally
+from detection.tracking.counting import Counting, Event, Tally
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -43,12 +43,14 @@ class Tracked:
         ids: (k,) int64, the number of each; from 1, never given twice; -1 for what is not, or not yet, a track.
         counts: as `Tally.to_dict` describes, ready for JSON.
         trails: for each of the k where it has been lately, (n, 2) pixels, oldest first; empty without a track.
+        events: line crossings, zone entries and exits at this frame.
     """
 
     prediction: Prediction
     ids: np.ndarray
     counts: dict[str, Any]
     trails: list[np.ndarray]
+    events: tuple[Event, ...] = ()
 
 
 class Tracker:
@@ -113,12 +115,12 @@ class Tracker:
         ids = self._number(prediction.boxes * scale, prediction, float(time))
         shown = (ids > 0) | (prediction.scores >= self.confidence)
         prediction, ids = Prediction(*(part[shown] for part in prediction)), ids[shown]
-        self._count(prediction.boxes * scale, prediction.labels, ids)
+        events = self._count(prediction.boxes * scale, prediction.labels, ids)
         trails = [
             (np.array([point[1:] for point in self._trails.get(number, ())]).reshape(-1, 2) / scale[:2])
             for number in ids.tolist()
         ]
-        return Tracked(prediction, ids, self._tally.to_dict(), trails)
+        return Tracked(prediction, ids, self._tally.to_dict(), trails, events)
 
     def places(self, size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the corners of lines and of zones in a picture of that (width, height), (n, 2) pixels each."""
@@ -149,8 +151,8 @@ class Tracker:
             ids[found.data["row"]] = np.where(found.tracker_id < 0, -1, found.tracker_id + 1)
         return ids
 
-    def _count(self, boxes: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> None:
-        """Count, and remember where everything was seen; what the tracker has given up is forgotten."""
+    def _count(self, boxes: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> tuple[Event, ...]:
+        """Count, remember the last place of each track, forget tracks that have ended; return the events."""
         assert self._tally is not None
         known = ids > 0
         seen = {
@@ -161,7 +163,7 @@ class Tracker:
         self._highest = max(self._highest, *seen, 0)
         alive = {track.tracker_id + 1 for track in self._tracker.tracks}
         absent = {number: last for number, last in self._last.items() if number in alive and number not in seen}
-        self._tally.update(_detections(seen), _detections(absent))
+        events = self._tally.update(_detections(seen), _detections(absent))
         self._last = seen | absent
         for number, ((x1, _, x2, y2), _) in seen.items():
             self._trails.setdefault(number, deque()).append((self._clock, (x1 + x2) / 2, y2))
@@ -169,6 +171,7 @@ class Tracker:
         for trail in self._trails.values():
             while trail and trail[0][0] < self._clock - TRAIL:
                 trail.popleft()
+        return events
 
 
 def weakest(confidence: float) -> float:

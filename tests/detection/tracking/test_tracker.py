@@ -13,7 +13,7 @@ from data.command_line import run
 from data.errors import SettingsError
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_json_line
-from detection.tracking.counting import Counting
+from detection.tracking.counting import Counting, Crossing, ZoneChange
 from tests.support.paths import ROOT
 
 pytest.importorskip("trackers", reason="trackers is not here; it is in the extra track")
@@ -226,6 +226,19 @@ def test_lines_count_who_passes_them_out_of_sight() -> None:
     }
 
 
+def test_crossings_and_zone_changes_are_events_that_add_up_to_the_counts() -> None:
+    counting = Counting.parse(["320,0,320,480"], ["400,0,500,0,500,480,400,480"])
+    tracker = Tracker(NAMES, RATE, counting)
+    events = []
+    for index in range(60):
+        x = 20 + 10 * index
+        tracked = tracker.update(predict([((x - 20, 200, x + 20, 260), 0.9, CAR)]), index / RATE, SIZE)
+        events += tracked.events
+    (line,) = tracked.counts["lines"]
+    (way,) = [way for way, counts in line.items() if counts]
+    assert events == [Crossing(0, way, 1, "car"), ZoneChange(0, True, 1, "car"), ZoneChange(0, False, 1, "car")]
+
+
 def test_the_json_has_numbers_and_counts() -> None:
     tracker = Tracker(NAMES, RATE)
     for index in range(3):
@@ -315,7 +328,7 @@ def hook(event, args):
         print(event, args)
 sys.addaudithook(hook)
 import numpy as np
-from detection.tracking.counting import Counting
+from detection.tracking.counting import Counting, Crossing, ZoneChange
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_json_line
 from detection.tracking.drawing import draw_tracks
