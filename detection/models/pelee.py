@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
 from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
 from detection.models.registry import ARCHITECTURES
+from pelee.models.backbone import Backbone
 from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.models.registry import create_backbone
 
@@ -91,8 +92,8 @@ class Pelee(DetectorNetwork):
         super().__init__()
         self.config = config = config or PeleeConfig()
         is_peleenet = config.backbone_model == "peleenet"
-        backbone = PeleeNet(0, config.backbone) if is_peleenet else create_backbone(config.backbone_model)
-        self.backbone: Backbone = backbone
+        self.backbone = PeleeNet(0, config.backbone) if is_peleenet else create_backbone(config.backbone_model)
+        backbone = cast(Backbone, self.backbone)
         channels_by_stride = dict(zip(backbone.strides, backbone.feature_channels, strict=True))
         if missing := {16, 32, *([8] if config.use_38x38 else [])} - channels_by_stride.keys():
             raise SettingsError(f"{config.backbone_model} has no feature map of stride {min(missing)}")
@@ -127,7 +128,7 @@ class Pelee(DetectorNetwork):
         return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone.features(images)
+        return cast(Backbone, self.backbone).features(images)
 
     def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         maps = features[-3:] if self.config.use_38x38 else features[-2:]  # strides (8,) 16 and 32

@@ -51,7 +51,7 @@ class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
     def __getitem__(self, sample: SampleRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(sample.seed)
         self.augment.size = self.join.size = sample.size
-        result = self.augmented(sample.index, rng)
+        result = self.augmented(sample.record, rng)
         if self.copy_paste and rng.random() < self.copy_paste:
             result = paste(result, self.augmented(int(rng.integers(len(self.records))), rng), rng)
         if self.mixup and rng.random() < self.mixup:

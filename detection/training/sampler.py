@@ -14,9 +14,9 @@ SCALE_STEP = 32  # a multiple of every architecture's `input_multiple`
 
 
 class SampleRequest(NamedTuple):
-    """Request of the sampler to the dataset: record index, input size of its batch, and random seed."""
+    """Request of the sampler to the dataset: index of a record, input size of its batch, and random seed."""
 
-    index: int
+    record: int
     size: int
     seed: tuple[int, int, int]
 

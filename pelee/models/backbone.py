@@ -1,6 +1,6 @@
 """Backbones below a detector head: the protocol, and networks of timm and torchvision with feature maps."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ def _timm_maps(name: str) -> Maps | None:
     if not timm.is_model(name):
         return None
     try:
-        info = timm.create_model(name, pretrained=False, features_only=True).feature_info
+        info: Any = timm.create_model(name, pretrained=False, features_only=True).feature_info
         strides = info.reduction()
         chosen = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES if stride in strides]
         network = timm.create_model(name, pretrained=False, features_only=True, out_indices=chosen)
@@ -83,7 +83,8 @@ def _timm_maps(name: str) -> Maps | None:
 def _torchvision_maps(name: str) -> Maps:
     """Trace the network in eval mode and cut it after its maps, without stochastic depth.
 
-    The last map of a stride may be the expansion of the block that halves it, as in SSDLite.
+    The map of a stride is the output of the last block of that stride, not the expansion inside the block that halves
+    it.
     """
     import torchvision
     from torch.fx import symbolic_trace
@@ -98,16 +99,20 @@ def _torchvision_maps(name: str) -> Maps:
         hint = did_you_mean(name, [*known, *timm.list_models()]) or "see timm.list_models()"
         raise SettingsError(f"no backbone {name!r} in timm or torchvision; {hint}")
     network = torchvision.models.get_model(name, weights=None).eval()
-    traced = symbolic_trace(network)
     try:
+        halving = _halving_modules(network)
+        traced = symbolic_trace(network)
         ShapeProp(traced).propagate(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
     except RuntimeError:
         raise SettingsError(f"{name} of torchvision takes no input of {PROBE_SIZE} pixels; take another") from None
     last: dict[int, tuple[torch.fx.Node, int]] = {}  # stride -> node and channels of its last map
     for node in traced.graph.nodes:
-        shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+        shape: tuple[int, ...] = getattr(node.meta.get("tensor_meta"), "shape", ())
+        inside = [module for module, _ in node.meta.get("nn_module_stack", {}).values()]
         for stride in STRIDES:
-            if len(shape) == 4 and shape[2] == shape[3] == -(-PROBE_SIZE // stride):
+            cells = -(-PROBE_SIZE // stride)
+            in_a_block = any(halving.get(module) == cells for module in inside)
+            if len(shape) == 4 and shape[2] == shape[3] == cells and not in_a_block:
                 last[stride] = (node, shape[1])
     strides = tuple(sorted(last))
     (output,) = traced.graph.find_nodes(op="output")
@@ -116,6 +121,27 @@ def _torchvision_maps(name: str) -> Maps:
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced, tuple(last[stride][1] for stride in strides), strides
+
+
+@torch.no_grad()
+def _halving_modules(network: nn.Module) -> dict[str, int]:
+    """Side in cells of the input of each module, by name, whose output is a map of another side."""
+    sides: dict[str, int] = {}
+
+    def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
+        both = (*inputs[:1], output)
+        if len(both) == 2 and all(isinstance(one, Tensor) and one.ndim == 4 for one in both):
+            if inputs[0].shape[-1] != output.shape[-1]:
+                sides[name] = inputs[0].shape[-1]
+
+    handles = [
+        module.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs, output))
+        for name, module in network.named_modules()
+    ]
+    network(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+    for handle in handles:
+        handle.remove()
+    return sides
 
 
 @torch.no_grad()

@@ -102,8 +102,9 @@ def fuse_conv_bn(module: nn.Module) -> nn.Module:
         if not isinstance(child, nn.Sequential) or type(child).forward is not nn.Sequential.forward:
             continue
         for place, (conv, norm) in enumerate(pairwise(list(child))):
-            plain = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is nn.BatchNorm2d.forward  # no activation
-            if isinstance(conv, nn.Conv2d) and plain and norm.running_mean is not None:
+            if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
+                continue
+            if type(norm).forward is nn.BatchNorm2d.forward:  # without an activation
                 child[place] = nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
                 child[place + 1] = nn.Identity()
     return module

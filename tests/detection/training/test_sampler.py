@@ -23,7 +23,7 @@ def batches(settings: TrainSettings, pictures: int = 20, step: int = 0, rank: in
 
 
 def order(found: Batches) -> list[int]:
-    return [sample.index for batch in found for sample in batch]
+    return [sample.record for batch in found for sample in batch]
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 3), st.integers(0, 5))
@@ -81,7 +81,7 @@ def test_no_two_pictures_share_their_random_numbers() -> None:
 
 def test_a_set_smaller_than_a_batch_is_one_batch() -> None:
     (only,) = batches(TrainSettings(batch_size=32), pictures=3)
-    assert sorted(sample.index for sample in only) == [0, 1, 2]
+    assert sorted(sample.record for sample in only) == [0, 1, 2]
 
 
 def test_the_input_grows_by_the_phases_of_the_schedule() -> None:

@@ -13,7 +13,7 @@ from pelee.models.registry import BACKBONES, create_backbone
     ("name", "channels"),
     [
         ("mobilenetv3_large_100", (40, 112, 960)),
-        ("regnet_y_400mf", (208, 440, 440)),
+        ("regnet_y_400mf", (104, 208, 440)),  # of torchvision
         ("peleenet", (128, 256, 512, 704)),
     ],
 )
