@@ -1,4 +1,4 @@
-"""MLflow as a logger of both trainers: what arrives there, and what is said where it cannot."""
+"""Loggers: metrics of earlier starts are kept; MLflow gets settings and scores."""
 
 import importlib.util
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import SettingsError
-from pelee.training.loggers import mlflow_logger
+from pelee.training.loggers import keep_metrics, mlflow_logger
 from tests.support.tiny_training import run_small, small_sets, small_settings
 
 
@@ -41,3 +41,16 @@ def test_where_no_mlflow_answers_is_one_line(uri: str, monkeypatch: pytest.Monke
     with pytest.raises(SettingsError, match=f"no MLflow at {uri}") as error:
         mlflow_logger(uri, "mine", {"lr": 0.1})
     assert "\n" not in str(error.value)
+
+
+def test_metrics_of_earlier_starts_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.csv"
+    keep_metrics(file)  # nothing there yet
+    for number in range(3):
+        file.write_text(str(number))
+        keep_metrics(file)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "metrics-1.csv": "0",
+        "metrics-2.csv": "1",
+        "metrics-3.csv": "2",
+    }

@@ -1,6 +1,7 @@
 """Every schedule's rates, worked out by hand, by torch's own, and through small runs; resumed ones, too."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import SettingsError
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.lightning_module import MONITOR, ClassifierModule
-from pelee.classification.training.settings import RECIPES, resolve_settings
+from pelee.classification.training.settings import resolve_settings
 from pelee.training.optimization import Cycles, OptimizationSettings, build_optimizer
-from pelee.training.recipes import recipe_names
-from pelee.training.schedules import lr_factor, triangular2
+from pelee.training.schedules import lr_factor, triangular2, with_schedule
 from tests.support.tiny_training import STEPS, Stop, run_small, small_sets, small_settings, watch
 
 Sets = tuple[ImageBatches, ImageBatches]
@@ -29,7 +28,75 @@ def rates(settings: OptimizationSettings, total: int) -> list[float]:
     return [settings.lr * lr_factor(step, total, settings) for step in range(total)]
 
 
-# The functions
+# Functions
+
+
+def factors(settings: OptimizationSettings, total: int) -> list[float]:
+    return [lr_factor(step, total, settings) for step in range(total)]
+
+
+def test_warmup_rises_by_equal_amounts_and_reaches_one_at_its_end() -> None:
+    settings = OptimizationSettings(warmup_steps=4)
+    assert factors(settings, 100)[:5] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
+
+
+def test_cosine_is_the_papers_formula() -> None:
+    # PeleeNet's training, section 2.3: 0.5 * lr * (cos(pi * t / 120) + 1), t = 0 to 120
+    found = factors(OptimizationSettings(schedule="cosine"), 120)
+    assert found == pytest.approx([0.5 * (math.cos(math.pi * t / 120) + 1) for t in range(120)])
+    assert (found[0], found[60]) == pytest.approx((1, 0.5))
+    assert found[40] == pytest.approx(0.75)  # cos(60 degrees) = 1/2
+    assert lr_factor(120, 120, OptimizationSettings()) == pytest.approx(0)
+
+
+def test_cosine_falls_over_what_the_warmup_leaves() -> None:
+    settings = OptimizationSettings(schedule="cosine", warmup_steps=20)
+    assert lr_factor(20, 220, settings) == pytest.approx(1)
+    assert lr_factor(120, 220, settings) == pytest.approx(0.5)  # the middle of 20 to 220
+    assert lr_factor(220, 220, settings) == pytest.approx(0)
+    assert lr_factor(500, 220, settings) == pytest.approx(0)  # it does not rise again
+
+
+def test_multi_step_is_the_papers_schedule_for_voc() -> None:
+    settings = OptimizationSettings(schedule="multi-step", lr=0.005, milestones=(2 / 3, 5 / 6), gamma=0.1)
+    rates = {step: 0.005 * lr_factor(step, 120_000, settings) for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999)}
+    assert rates == pytest.approx(
+        {0: 0.005, 79_999: 0.005, 80_000: 0.0005, 99_999: 0.0005, 100_000: 0.00005, 119_999: 0.00005}
+    )
+
+
+def test_multi_step_with_the_recipes_rounded_shares_drops_at_the_same_steps() -> None:
+    settings = OptimizationSettings(schedule="multi-step", milestones=(0.6666667, 0.8333333), warmup_steps=500)
+    drops = [
+        step
+        for step in range(501, 120_000)
+        if lr_factor(step, 120_000, settings) < lr_factor(step - 1, 120_000, settings)
+    ]
+    assert drops == [80_000, 100_000]
+
+
+def test_a_warmup_takes_at_most_a_tenth_of_the_run() -> None:
+    found = factors(OptimizationSettings(warmup_steps=300), 50)
+    assert found[:6] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert factors(OptimizationSettings(warmup_steps=300), 9)[0] == 1
+
+
+def test_the_schedule_scales_every_group_from_its_first_step_on() -> None:
+    a, b = nn.Linear(1, 1), nn.Linear(1, 1)
+    settings = OptimizationSettings(lr=0.1, schedule="multi-step", milestones=(0.5,), warmup_steps=1)
+    groups: list[dict[str, Any]] = [{"params": a.parameters(), "lr": 0.01}, {"params": b.parameters()}]
+    optimizer = build_optimizer(groups, settings)
+    schedule: Any = with_schedule(optimizer, 10, settings)["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    rates = []
+    for _ in range(10):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule["scheduler"].step()
+    # half of the rate in the one step of warm-up, then all of it, and a tenth from half of the ten steps on
+    expected = [0.05, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.01]
+    assert [rate for _, rate in rates] == pytest.approx(expected)
+    assert [rate for rate, _ in rates] == pytest.approx([rate / 10 for rate in expected])
 
 
 def test_geometric_drops_at_every_epoch_or_every_few() -> None:
@@ -73,55 +140,6 @@ def test_triangular2_is_torchs_cyclic_schedule() -> None:
 def test_plateau_leaves_the_warmup_only() -> None:
     found = rates(OptimizationSettings(schedule="plateau", lr=1.0, warmup_steps=3), 50)
     assert found == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 47)
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_decay_of_twice_lambda_is_keras_l2(optimizer: Any) -> None:
-    l2, weights = 0.05, []
-    for decay in (2 * l2, 0.0):
-        weight = nn.Parameter(torch.tensor([1.5, -0.5]))
-        settings = OptimizationSettings(optimizer=optimizer, lr=0.1, weight_decay=decay)
-        moves = build_optimizer([weight], settings)
-        assert type(moves).__name__.lower() == optimizer
-        for _ in range(5):
-            moves.zero_grad()
-            loss = (weight * torch.tensor([0.3, 0.7])).sum() + (0 if decay else l2 * weight.square().sum())
-            loss.backward()
-            moves.step()
-        weights.append(weight.detach())
-    assert torch.allclose(*weights, atol=1e-6)
-
-
-def test_sizes_go_any_way() -> None:
-    settings = resolve_settings("tiny-densenet", {}, "tiny-imagenet")
-    assert [settings.size_at(progress) for progress in (0, 0.24, 0.25, 0.49, 0.5, 0.74, 0.75, 0.99)] == [
-        *(32, 32, 64, 64, 16, 16, 64, 64)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"schedule": "triangular2"}, "triangular2 needs them"),
-        ({"cycles": [[1e-4, 1e-3, 2, 4]]}, "no other takes them; got 1 with schedule cosine"),
-        ({"cycles": [[1e-3, 1e-4, 2, 4]], "schedule": "triangular2"}, "min_lr 0.001 is above max_lr 0.0001"),
-        ({"cycles": [[1e-4, 1e-3, 2, 4]] * 2, "schedule": "triangular2"}, "ends must rise, got 4.0, 4.0"),
-        ({"cycles": [[1e-4, 1e-3, 2, 4]], "schedule": "triangular2", "warmup_steps": 5}, "rises by itself"),
-        ({"size_phases": [[32, 0.5], [16, 0.25]]}, "size_phases: the phases' ends must rise, got 0.5, 0.25"),
-        ({"momentum": 0, "nesterov": True}, "needs a momentum"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_one_line(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as error:
-        resolve_settings(None, settings, "cifar10")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", recipe_names(RECIPES))
-def test_every_recipe_loads_on_its_data(name: str) -> None:
-    usual = {"cars": "cars", "report": "cifar10", "cifar10": "cifar10", "inception-v3": "imagefolder"}
-    settings = resolve_settings(name, {}, usual.get(name, "tiny-imagenet"))
-    assert settings.epochs >= 8
 
 
 # Runs

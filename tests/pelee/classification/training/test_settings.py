@@ -38,3 +38,10 @@ def test_normalization_is_a_name_or_numbers() -> None:
 def test_with_current_names_replaces_renamed_values() -> None:
     assert with_current_names({"normalization": "usual", "lr": 1.0}) == {"normalization": "model", "lr": 1.0}
     assert with_current_names({"normalization": GIVEN}) == {"normalization": GIVEN}
+
+
+@pytest.mark.parametrize("name", recipe_names(RECIPES))
+def test_every_recipe_loads_on_its_data(name: str) -> None:
+    usual = {"cars": "cars", "report": "cifar10", "cifar10": "cifar10", "inception-v3": "imagefolder"}
+    settings = resolve_settings(name, {}, usual.get(name, "tiny-imagenet"))
+    assert settings.epochs >= 8

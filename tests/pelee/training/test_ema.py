@@ -1,0 +1,25 @@
+"""Moving average of the weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from pelee.training.ema import average
+
+
+def test_the_moving_average_follows_a_short_run_and_then_keeps_its_decay() -> None:
+    update = average(0.9)
+    old, new = torch.tensor([0.0]), torch.tensor([1.0])
+    # after 1 update: (1 + 1) / (10 + 1) of the old; after 71: 72 / 81 = 0.889; after 81: 82 / 91 = 0.901, so 0.9
+    assert float(update(old, new, torch.tensor(1))) == pytest.approx(9 / 11)
+    assert float(update(old, new, torch.tensor(71))) == pytest.approx(1 / 9)
+    assert float(update(old, new, 81)) == pytest.approx(0.1)
+
+
+def test_a_hundred_steps_are_not_lost_in_the_average() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    averaged = torch.optim.swa_utils.AveragedModel(module, avg_fn=average(0.998))
+    for step in range(100):
+        module.weight.data.fill_(step / 99)
+        averaged.update_parameters(module)
+    assert float(averaged.module.weight) > 0.8  # with 0.998 from the start it would be below 0.1
