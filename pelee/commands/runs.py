@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `pelee-runs`; returns its exit code."""
+    """Run `pelee-runs` and return its exit code."""
     options = build_parser().parse_args(argv)
     return run(lambda: _main(options))
 
@@ -82,7 +82,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def as_json(name: str, run: "TrainingRun") -> dict[str, Any]:
-    """A run as the values of a `--json` line: all except its loss curve."""
+    """Return the values of a `--json` line: all of a run except its loss curve."""
     import dataclasses
 
     values = dataclasses.asdict(run)
@@ -133,7 +133,7 @@ def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
 
 
 def _short_value(value: Any) -> str:
-    """A setting's value, shortened to 60 characters."""
+    """Return a setting's value, shortened to 60 characters."""
     import json
 
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
@@ -141,7 +141,7 @@ def _short_value(value: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+    """Format seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -70,13 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def multiply_adds(text: str) -> float:
-    """Argparse type: `300M`, `1.2G` or a plain number."""
+    """Parse `300M`, `1.2G` or a plain number, as the `type` of an argument."""
     factor = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
     return positive_float(text[:-1]) * factor if factor else positive_float(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `pelee-search`; returns its exit code."""
+    """Run `pelee-search` and return its exit code."""
     return run(lambda: _main(sys.argv[1:] if argv is None else argv))
 
 

@@ -1,4 +1,4 @@
-"""Training command: what `pelee-train` and `pelee-train-classifier` share."""
+"""Training command: options and steps common to `pelee-train` and `pelee-train-classifier`."""
 
 import argparse
 import shlex
@@ -45,7 +45,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """A training whose data and network are ready.
+    """Training with open datasets and a built network.
 
     Attributes:
         model: the network's name.

@@ -1,4 +1,4 @@
-"""What Lightning's training loop lacks here: checkpoints that are whole, and a plateau schedule that can be resumed."""
+"""Callbacks and plugins for Lightning: atomic checkpoints, checkpoints by step, a resumable plateau schedule."""
 
 import io
 from pathlib import Path
@@ -15,23 +15,24 @@ from data.atomic_files import atomic_path
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or as they were before.
+    """Atomic checkpoints: a kill while one is written leaves the previous one.
 
-    Lightning's own are written to the system's folder for temporary files and moved; from another file system that
-    is a copy, and a kill in the midst of it leaves half a checkpoint in the place of the last good one.
+    Lightning writes its checkpoints to the system's folder for temporary files and moves them. From another file
+    system that is a copy, and a kill during the copy leaves half a checkpoint in the place of the last good one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = io.BytesIO()  # torch.save tells a full disk as a RuntimeError; a plain write as what it is
+        content = io.BytesIO()  # of a full disk torch.save makes a RuntimeError, write_bytes an OSError
         torch.save(checkpoint, content)
         with atomic_path(path) as aside:
             aside.write_bytes(content.getbuffer())
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """A checkpoint every so many steps, but not at an epoch's last one.
+    """Checkpoint every N steps, except at the last step of an epoch.
 
-    From there a run would go on without the validation that ends the epoch; the checkpoint that follows it is kept.
+    A run resumed from there would miss the validation at the end of the epoch; the checkpoint after the validation
+    takes its place.
     """
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
@@ -40,21 +41,21 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 class Plateau(Callback):
-    """torch's ReduceLROnPlateau, stepped with the monitored score, higher is better, as soon as it is known.
+    """Plateau schedule: torch's ReduceLROnPlateau, stepped with the monitored score at the end of each validation.
 
-    Lightning's own support steps it after the checkpoint that ends the epoch, so that a run resumed from there has
-    missed a step.
+    Lightning steps its own after the checkpoint at the end of the epoch, so that a run resumed from there has missed
+    a step.
 
     Args:
-        monitor: the logged value.
-        factor: what every group's rate is multiplied by.
-        patience: validations without a better score that are passed over; the next such one lowers the rate.
+        monitor: name of the logged score; higher is better.
+        factor: factor of the learning rate of every group.
+        patience: validations without a better score that are tolerated; the next one lowers the rate.
     """
 
     def __init__(self, monitor: str, factor: float, patience: int) -> None:
         self.monitor, self.factor, self.patience = monitor, factor, patience
         self.schedule: ReduceLROnPlateau | None = None
-        self.restored: dict[str, Any] = {}  # a checkpoint's, which is read before there is an optimiser
+        self.restored: dict[str, Any] = {}  # state of a checkpoint, which is read before the optimizer exists
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         (optimizer,) = trainer.optimizers
@@ -62,7 +63,8 @@ class Plateau(Callback):
         self.schedule.load_state_dict(self.restored)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and self.schedule is not None:  # else `fit` measures what came out
+        # not in the validations after training, which `fit` makes
+        if trainer.state.fn == TrainerFn.FITTING and self.schedule is not None:
             self.schedule.step(float(trainer.callback_metrics[self.monitor]))
 
     def state_dict(self) -> dict[str, Any]:

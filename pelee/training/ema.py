@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """A moving average that follows short runs, too: its decay rises with the updates n as (1 + n) / (10 + n).
+    """Return the update of a moving average whose decay rises with the updates n as (1 + n) / (10 + n) up to `decay`.
 
-    With the full decay from the start, a fine-tuning of a hundred steps would give back little but its first weights.
+    With the full decay from the start, the average after a fine-tuning of 100 steps would be near the first weights.
     """
 
     def update(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:

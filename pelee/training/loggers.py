@@ -1,4 +1,4 @@
-"""Where a training writes its numbers: a CSV file and TensorBoard's beside the checkpoints, and MLflow if asked."""
+"""Loggers of a training run: CSV and TensorBoard files beside the checkpoints, and MLflow on request."""
 
 import importlib.util
 import os
@@ -14,10 +14,10 @@ from data.errors import SettingsError
 
 
 def build_loggers(output: Path, settings: Mapping[str, Any], mlflow: str | None) -> list[Logger]:
-    """Loggers of a run: `output/logs` holds the metrics; `settings` go to MLflow as the run's parameters.
+    """Return the loggers of a run: metrics go to `output/logs`, `settings` to MLflow as the run's parameters.
 
     Raises:
-        SettingsError: MLflow is asked for and not installed, or does not answer at the URI `mlflow`.
+        SettingsError: `mlflow` is given, but MLflow is not installed or does not answer at that URI.
     """
     keep_metrics(output / "logs" / "metrics.csv")
     loggers: list[Logger] = [kind(output, name="", version="logs") for kind in (CSVLogger, TensorBoardLogger)]
@@ -26,7 +26,7 @@ def build_loggers(output: Path, settings: Mapping[str, Any], mlflow: str | None)
 
 @rank_zero_only
 def keep_metrics(file: Path) -> None:
-    """Put the metrics of an earlier start aside, as metrics-1.csv and so on: Lightning deletes what it finds."""
+    """Rename the metrics of an earlier start to metrics-1.csv and so on, because Lightning deletes an existing file."""
     if file.is_file():
         number = 1
         while (kept := file.with_stem(f"{file.stem}-{number}")).exists():
@@ -35,18 +35,18 @@ def keep_metrics(file: Path) -> None:
 
 
 def mlflow_logger(uri: str, name: str, settings: Mapping[str, Any]) -> MLFlowLogger:
-    """A new run called `name` in the experiment "pelee": every start of a training is one, as it is a CSV file.
+    """Return the logger of a new MLflow run `name` in the experiment "pelee"; each start of a training is a run.
 
     Raises:
         SettingsError: MLflow is not installed, or does not answer at that URI.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is reported home unasked
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a mistyped address would be tried for minutes
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # no usage reports
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # by default a wrong address is retried for minutes
     if importlib.util.find_spec("mlflow") is None:
         raise SettingsError(missing_part("mlflow"))
     try:
         logger = MLFlowLogger("pelee", run_name=name, tracking_uri=uri)
         logger.log_hyperparams(dict(settings))
-    except Exception as error:  # its stores raise whatever they are made of
+    except Exception as error:  # the exceptions depend on the kind of store
         raise SettingsError(f"no MLflow at {uri}: {' '.join(str(error).split())}") from None
     return logger

@@ -61,7 +61,7 @@ class OptimizationSettings:
         input_size: side of the network's input in pixels.
         size_phases: pairs (size, fraction): that input size up to that fraction of the schedule, then `input_size`.
             Smaller inputs first cost less and learn nearly as much; any order of sizes is valid.
-        precision: "auto" is bf16 where the device computes it natively, else fp32 (`pelee.training.precision`). A run
+        precision: "auto" is bf16 if the device computes it natively, else fp32 (`pelee.training.precision`). A run
             can be resumed in another precision, on a machine of another kind.
         compile: `torch.compile` the network: takes one to two minutes for every input size; on two CPU cores a step is
             a tenth faster.

@@ -1,4 +1,4 @@
-"""Precision of a training: bf16 where the device computes it natively, else fp32."""
+"""Training precision: bf16 if the device computes it natively, else fp32."""
 
 import dataclasses
 from pathlib import Path
@@ -8,21 +8,22 @@ from pelee.training.optimization import OptimizationSettings, Precision
 
 S = TypeVar("S", bound=OptimizationSettings)
 
-# Flags of a processor that multiplies bf16: x86 AVX-512 BF16 and AMX, and Arm's "bf16" (Linux's names for them).
+# CPU flags of native bf16 multiplication, as Linux names them: x86 AVX-512 BF16 and AMX, and Arm's "bf16".
 NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 CPU_INFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(settings: S, accelerator: str = "auto") -> tuple[S, str]:
-    """Replace precision "auto" by the one that the device computes natively.
+    """Replace precision "auto" by bf16 or fp32, whichever the device computes natively.
 
-    A CPU that emulates bf16 trains in it at less than half of the speed of fp32.
+    On a CPU that emulates bf16, training in it is less than half as fast as in fp32.
 
     Args:
-        accelerator: Lightning's name, "auto", "cpu" or "gpu".
+        settings: settings of the run.
+        accelerator: Lightning's name: "auto", "cpu" or "gpu".
 
     Returns:
-        The settings, and the reason in a few words; "as set" where the precision was not "auto".
+        The settings, and the reason in a few words; "as set" if the precision was not "auto".
     """
     if settings.precision != "auto":
         return settings, "as set"
@@ -33,7 +34,7 @@ def resolve_precision(settings: S, accelerator: str = "auto") -> tuple[S, str]:
 
 
 def _native_bf16(accelerator: str) -> tuple[bool, str]:
-    """Whether the device that a training would run on computes bf16 natively, and the device's name."""
+    """Return whether the device of a training computes bf16 natively, and the name of the device."""
     import torch
 
     if accelerator != "cpu" and torch.cuda.is_available():
@@ -44,7 +45,7 @@ def _native_bf16(accelerator: str) -> tuple[bool, str]:
 
 
 def cpu_flags() -> set[str]:
-    """The processor's features as Linux names them; empty on other systems, which have no such file."""
+    """Return the CPU's feature flags as Linux names them; empty on other systems."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

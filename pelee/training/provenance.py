@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def current_commit() -> str:
-    """The commit that the code is at, with a mark where it was changed since; "unknown" outside a checkout."""
+    """Return the commit of the code, with "-dirty" if files were changed since; "unknown" outside a checkout."""
     file = Path(__file__)
 
     def git(*words: str) -> str:
@@ -13,7 +13,7 @@ def current_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     try:
-        # An installed package may lie in the checkout of something else, whose commit would say nothing of it.
+        # An installed package may lie in the checkout of another project, whose commit would be wrong.
         ours = git("ls-files", file.name)
         return (ours and git("describe", "--always", "--dirty", "--abbrev=12")) or "unknown"
     except FileNotFoundError:  # no git

@@ -49,11 +49,11 @@ def check_keys(keys: Mapping[str, Any], kind: type[Any], where: str) -> None:
 def resolve(
     kind: type[S], recipes: Traversable, recipe: str | None, overrides: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> S:
-    """Return the settings of a run: fields' defaults, then `defaults`, then the recipe, then overrides; the last holds.
+    """Return the settings of a run: `overrides` over the recipe over `defaults` over the fields' defaults.
 
     Raises:
-        SettingsError: an unknown key, a value of a wrong type or out of range, or what the method `check` of `kind`
-            raises for settings that are not valid together.
+        SettingsError: an unknown key, a value of a wrong type or out of range, or settings that are not valid
+            together (the method `check` of `kind`).
     """
     from pydantic import TypeAdapter, ValidationError
 

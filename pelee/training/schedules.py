@@ -11,9 +11,9 @@ from pelee.training.optimization import Cycles, OptimizationSettings
 
 
 def lr_factor(step: int, total_steps: int, settings: OptimizationSettings) -> float:
-    """What `settings.lr` is multiplied by at step number `step` (0-based) of `total_steps`.
+    """Return the factor of `settings.lr` at step number `step` (0-based) of `total_steps`.
 
-    A function of the step alone, so that a resumed run needs no memory; of "plateau", which goes by the scores, it is
+    It depends on the step only, so that a resumed run needs no state. For "plateau", which depends on the scores, it is
     the warm-up only.
     """
     warmup = min(settings.warmup_steps, total_steps // 10)
@@ -32,29 +32,29 @@ def lr_factor(step: int, total_steps: int, settings: OptimizationSettings) -> fl
 
 
 def triangular2(epoch: float, phases: Sequence[Cycles]) -> float:
-    """The cyclical learning rate at a moment in epochs, its amplitude halved after each cycle.
+    """Return the cyclical learning rate at a time in epochs; the amplitude is halved after each cycle.
 
-    Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.1; a phase begins a first cycle.
+    Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.1. Each phase starts anew.
     """
     begin = 0.0
     for phase in phases:
         if epoch < phase.until or phase is phases[-1]:
             break
         begin = phase.until
-    done, place = divmod((epoch - begin) / phase.step_size, 2)  # whole cycles; 0 to 2 in the present one
+    done, place = divmod((epoch - begin) / phase.step_size, 2)  # complete cycles; position in the current one, 0 to 2
     return phase.min_lr + (phase.max_lr - phase.min_lr) * (1 - abs(place - 1)) / 2**done
 
 
 def with_schedule(
     optimizer: torch.optim.Optimizer, total_steps: int, settings: OptimizationSettings
 ) -> OptimizerLRSchedulerConfig:
-    """An optimiser with its learning-rate schedule, as Lightning takes them: stepped once an optimiser step.
+    """Return an optimizer with its schedule in Lightning's form, stepped once per optimizer step.
 
-    "plateau" lowers the rates themselves (a callback of `build_trainer` does), so its warm-up must multiply what is
-    there, where the others set it.
+    For "plateau" a callback (`pelee.training.callbacks.Plateau`) changes the rates themselves, so its warm-up
+    multiplies the current rate, whereas the other schedules set the rate.
     """
     if settings.schedule == "plateau":
-        first = lr_factor(0, total_steps, settings)  # 1 / (steps of warm-up + 1)
+        first = lr_factor(0, total_steps, settings)  # 1 / (warm-up steps + 1)
         schedule: LRScheduler = LinearLR(optimizer, start_factor=first, total_iters=round(1 / first) - 1)
     else:
         schedule = LambdaLR(optimizer, lambda step: lr_factor(step, total_steps, settings))

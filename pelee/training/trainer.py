@@ -1,4 +1,4 @@
-"""What the trainers of the classifier and of the detector share: optimiser, schedule, Lightning trainer."""
+"""Lightning trainer of classifiers and detectors: checkpoints, loggers, early stopping, best weights."""
 
 import logging
 import warnings
@@ -34,13 +34,18 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> pl.Trainer:
-    """A Lightning trainer that logs to `output`, keeps `best.ckpt` and `last.ckpt` there, and resumes from the last.
+    """Return a Lightning trainer that writes its logs, `best.ckpt` and `last.ckpt` to `output`.
 
-    `last.ckpt` is written every `checkpoint_every` steps and at every epoch's end.
+    `last.ckpt`, from which a run is resumed, is written every `checkpoint_every` steps and at the end of each epoch.
 
     Args:
-        monitor: the logged value, higher is better, that the best checkpoint and early stopping go by.
-        devices: processes; more than one trains with DDP.
+        settings: optimization settings.
+        output: folder of the run.
+        monitor: logged score, higher is better, for the best checkpoint and early stopping.
+        devices: number of processes; more than one train with DDP.
+        accelerator: Lightning's name: "auto", "cpu" or "gpu".
+        callbacks: further callbacks, which run after the checkpoints.
+        progress: show a progress bar.
     """
     settings, _ = resolve_precision(settings, accelerator)
     used: list[Callback] = [
@@ -72,17 +77,17 @@ def build_trainer(
         used.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
     if progress:
         used.append(TQDMProgressBar(refresh_rate=10))
-    # What it says by itself repeats the settings, advertises, or advises against what is meant here.
+    # Lightning's own messages repeat the settings, advertise, or advise against what is intended here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # The loaders cannot be resumed; their samplers are, which Lightning does not know.
+    # Lightning warns that the loaders cannot be resumed; it does not know that their samplers are.
     for advice in (
-        "module.s. in eval mode",  # what is frozen
+        "module.s. in eval mode",  # frozen modules
         "dataloader is not resumable",
         "exists and is not empty",
         "smaller than the logging interval",
         "does not have many workers",
-        "could not find the monitored key",  # a run that ends before its first validation: `fit` measures then
-        "isinstance.treespec, LeafSpec",  # Lightning's own use of torch
+        "could not find the monitored key",  # a run that ends before its first validation, which `fit` then makes
+        "isinstance.treespec, LeafSpec",  # a deprecated call in Lightning
     ):
         warnings.filterwarnings("ignore", f".*{advice}")
     return pl.Trainer(
@@ -99,7 +104,7 @@ def build_trainer(
         callbacks=used,
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=progress,
-        enable_model_summary=False,  # pelee-models counts
+        enable_model_summary=False,  # pelee-models prints one
         num_sanity_val_steps=0,
         log_every_n_steps=20,
         use_distributed_sampler=False,
@@ -107,33 +112,33 @@ def build_trainer(
 
 
 def check_output(output: Path, resume: bool) -> None:
-    """Raise SettingsError where there is nothing to resume, or where a run would write over an earlier one."""
+    """Raise SettingsError if there is no run to resume, or if a new run would overwrite an earlier one."""
     begun = (output / "last.ckpt").is_file()
     if resume and not begun:
         raise SettingsError(f"nothing to resume: {output / 'last.ckpt'} does not exist")
     if begun and not resume:
-        raise SettingsError(f"{output} holds an earlier run; go on with it by --resume, or name another --output")
+        raise SettingsError(f"{output} holds an earlier run; continue it with --resume, or choose another --output")
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool) -> float:
-    """Train, or go on from `output/last.ckpt`; the module ends with the weights that did best on the held-out split.
+    """Train, or resume from `output/last.ckpt`; the module then has the weights with the best validation score.
 
-    The last weights are measured, too, where the run does not end with a validation (`module.validated_step` says
-    when that was). The last measurement of all is that of the weights that the module ends with.
+    The last weights are validated, too, if the run does not end with a validation (`module.validated_step` is the step
+    of the latest one). The latest validation is always that of the weights with which the module ends.
 
     Returns:
-        The monitored value of these weights, as the module logs it.
+        The monitored score of these weights, as the module logs it.
 
     Raises:
         KeyboardInterrupt: ctrl-C.
     """
     last = output / "last.ckpt"
-    tune_allocator()  # for who trains from Python; the commands have called it, before torch was there
+    tune_allocator()  # for training from Python; the commands call it before torch is imported
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
-    except SystemExit:  # what Lightning makes of ctrl-C
+    except SystemExit:  # Lightning raises it for ctrl-C
         raise KeyboardInterrupt from None
-    # The weights in the checkpoints are averages; it would put the run's last one in their place to measure them.
+    # Checkpoints hold averaged weights; for a validation the callback would replace them by the last average.
     trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
     best = trainer.checkpoint_callbacks[0]
     assert isinstance(best, ModelCheckpoint) and best.monitor is not None
@@ -144,18 +149,18 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         if final[best.monitor] > score:
             return float(final[best.monitor])
     if take_weights(module, Path(best.best_model_path))["global_step"] != module.validated_step:
-        trainer.loggers = []  # they have it, of the step where it was measured first
+        trainer.loggers = []  # the score is logged already, at the step of its first validation
         trainer.validate(module, verbose=False)
     return score
 
 
 def take_weights(module: nn.Module, path: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights, their moving average where there is one, into a module; returns all of it."""
+    """Load the weights of a checkpoint, or their moving average if it has one, into a module; return the checkpoint."""
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     return checkpoint
 
 
 def to_tensors(module: nn.Module) -> dict[str, np.ndarray]:
-    """A module's state as arrays on the CPU."""
+    """Return a module's state as arrays on the CPU."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}

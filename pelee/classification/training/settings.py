@@ -1,4 +1,4 @@
-"""The settings of a classifier's training: one typed place, filled from a YAML recipe and overridden by flags."""
+"""Settings of a classifier training run, filled from a YAML recipe and overridden by flags. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ RENAMED = DeprecatedName("usual", "model")
 
 
 def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a checkpoint or a search, with values that were renamed since it was written."""
+    """Return the settings of a checkpoint or a search, with renamed values replaced by their current names."""
     if "normalization" not in settings:
         return dict(settings)
     return {**settings, "normalization": RENAMED.current(settings["normalization"])}
@@ -51,35 +51,35 @@ class GivenNormalization:
 
 @dataclass(kw_only=True)
 class ClassifierSettings(OptimizationSettings):
-    """Everything that decides what a run of `pelee-train-classifier` gives, but where its data lie.
+    """Classifier, data and augmentation.
 
     Attributes:
-        model_settings: what the network's builder is called with, over its defaults (a card's
-            `architecture_settings`).
-        train_split, val_split: folders of the data set.
-        picture_size: side in pixels at which pictures are read, and held in memory where they fit.
-        crop_scale: smallest share of a picture's area that a random crop keeps; 1 leaves pictures whole.
-        flip: probability of a mirrored picture.
+        model_settings: arguments of the network's builder, over its defaults (`architecture_settings` of a card).
+        train_split, val_split: splits of the dataset: its folders; by default the layout's.
+        picture_size: side in pixels to which images are resized when read; they are kept in memory if they fit.
+        crop_scale: smallest fraction of an image's area that a random crop keeps; 1 for no crop.
+        flip: probability of a horizontal flip.
         policy: "trivial" (TrivialAugment, Müller and Hutter 2021) or "rand" (RandAugment, Cubuk et al. 2020), as
-            torchvision has them, or "none".
-        erasing: probability that a rectangle of a picture is erased (Zhong et al. 2017).
-        mixup, cutmix: parameter of the beta distribution that pairs of pictures are mixed by; 0 for none. With both,
-            a batch takes one of them at random.
-        label_smoothing: share of the target that is spread over all classes.
-        transforms: names of `pelee.classification.training.transforms`, in this order; each says its range there.
-        transform_share: probability that a picture is changed by them; it then passes all of them.
-        crop_to_box, box_margin, erase_background: what is looked at of pictures with a box, see `data.classification.object_crop.ObjectCrop`.
-        normalization: "model" for the network's own (that of the weights it starts from, else the paper's), "data" for
-            mean and standard deviation of the training pictures as they are read, or these as numbers.
-        grey: the network takes every picture's grey.
-        freeze: what is taken from `--weights` stays as it is, batch norms with their running statistics; what is new
-            (the head of other classes) trains.
-        unfreeze_from: freeze what is taken as far as the module of this name only: it and all that a picture meets
-            after it train.
-        pretrained_lr: the learning rate of what is taken and trains, as a share of `lr`.
-        auxiliary_weight: of the auxiliary classifiers' loss, where the network has some (0.4 is torchvision's).
-        distillation: weight of the teacher's part of the loss, where there is a teacher.
-        temperature: that soften its and the student's predictions are divided by (Hinton et al. 2015).
+            in torchvision, or "none".
+        erasing: probability that a rectangle of an image is erased (Zhong et al. 2017).
+        mixup, cutmix: parameter of the beta distribution from which the mixing ratio of two images is drawn; 0 for
+            none. With both, each batch uses one of them at random.
+        label_smoothing: fraction of the target that is spread evenly over all classes.
+        transforms: names of transforms of `pelee.classification.training.transforms`, in this order; their ranges are
+            given there.
+        transform_share: probability that an image is transformed; all transforms then apply.
+        crop_to_box, box_margin, erase_background: crop of images with a box, see
+            `data.classification.object_crop.ObjectCrop`.
+        normalization: "model" for the network's own (that of the pretrained weights, else the paper's), "data" for mean
+            and standard deviation of the training images, or these as numbers.
+        grey: the network converts every image to grayscale.
+        freeze: keep the pretrained tensors (of --weights) unchanged, batch norm statistics included; new tensors (the
+            head of other classes) train.
+        unfreeze_from: freeze pretrained tensors only up to this module; it and all modules after it train.
+        pretrained_lr: learning rate of pretrained tensors that train, as a fraction of `lr`.
+        auxiliary_weight: weight of the loss of auxiliary classifiers, for networks with some (0.4 as in torchvision).
+        distillation: weight of the teacher's part of the loss; unused without a teacher.
+        temperature: divisor of the teacher's and the student's logits, which softens them (Hinton et al. 2015).
         teacher_model: torchvision's name of the teacher's architecture.
         teacher_size: side of the teacher's input in pixels.
     """

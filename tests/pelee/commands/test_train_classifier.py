@@ -76,7 +76,7 @@ def test_resume_with_other_settings_is_refused(folders: Path, trained: Path, cap
 def test_earlier_run_is_not_overwritten(folders: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (trained / "last.ckpt").stat().st_mtime_ns
     assert train_quickly(folders, trained) == 2
-    assert "holds an earlier run; go on with it by --resume" in capsys.readouterr().err
+    assert "holds an earlier run; continue it with --resume" in capsys.readouterr().err
     assert (trained / "last.ckpt").stat().st_mtime_ns == before
 
 
