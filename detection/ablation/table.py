@@ -1,4 +1,4 @@
-"""The table of a comparison: what each run's detector finds, what it costs, and the command that made it."""
+"""Table of an ablation study: accuracy, cost and command of each run."""
 
 import json
 import shlex
@@ -20,15 +20,15 @@ from weights.card import Card
 from weights.store import ModelFile, resolve
 
 ROUNDS, CALLS = 5, 10
-COLUMNS = ("variant", "settings", "mAP", "Δ", "parameters", "multiply-adds", "ms a picture", "trained, pictures/s")
+COLUMNS = ("variant", "settings", "mAP", "Δ", "parameters", "multiply-adds", "ms per image", "trained, images/s")
 
 
 def write_table(runs: Sequence[Run], folder: Path, times: bool) -> str:
     """Write compare.md and compare.json of finished runs, the first being the base; returns the Markdown.
 
     Args:
-        times: measure how long each network takes for a picture: on PyTorch, one picture at a time, in turns, so that
-            what else the machine does meets all alike. Networks of one design are timed once.
+        times: measure the latency of each network on PyTorch, batch 1, in interleaved rounds, so that other load
+            affects all networks equally. Networks of one design are timed once.
     """
     models = [resolve(one.model) for one in runs]
     milliseconds = time_designs(models) if times else [None] * len(models)
@@ -60,22 +60,22 @@ def write_table(runs: Sequence[Run], folder: Path, times: bool) -> str:
 
 
 def best(card: Card) -> dict[str, Any]:
-    """The score that training put into a card."""
+    """Score that training wrote into a card."""
     return card.scores[0]
 
 
 def rate(one: Run, card: Card) -> float | None:
-    """Pictures a second of the whole run, its start and its validations included; None for one that was resumed."""
+    """Images per second of a whole run, start-up and validations included; None for a resumed run."""
     if not one.seconds_file.is_file():
         return None
-    pictures = int(card.training["data"].partition(": ")[2].split()[0])
-    steps = one.settings.total_steps(pictures)
-    done: float = steps * min(one.settings.batch_size, pictures) / json.loads(one.seconds_file.read_text())["seconds"]
+    images = int(card.training["data"].partition(": ")[2].split()[0])
+    steps = one.settings.total_steps(images)
+    done: float = steps * min(one.settings.batch_size, images) / json.loads(one.seconds_file.read_text())["seconds"]
     return round(done, 1)
 
 
 def time_designs(models: Sequence[ModelFile]) -> list[float]:
-    """Milliseconds a picture of each model, the network alone; the median of `ROUNDS` · `CALLS` calls."""
+    """Milliseconds per image of each model, network only: the median of `ROUNDS` · `CALLS` calls."""
     cards = [model.card for model in models]
     designs = [json.dumps([c.architecture, c.architecture_settings, c.input_size, len(c.class_names)]) for c in cards]
     chosen = {design: model for design, model in zip(designs, models, strict=True)}
@@ -86,18 +86,18 @@ def time_designs(models: Sequence[ModelFile]) -> list[float]:
     spent: dict[str, list[float]] = {design: [] for design in chosen}
     for _ in range(ROUNDS):
         for design, runtime in runtimes.items():
-            picture = np.zeros((1, runtime.input_size, runtime.input_size, 3), np.uint8)
-            runtime(picture)  # what another network left in the caches
+            image = np.zeros((1, runtime.input_size, runtime.input_size, 3), np.uint8)
+            runtime(image)  # warms the caches after another network
             for _ in range(CALLS):
                 started = time.perf_counter()
-                runtime(picture)
+                runtime(image)
                 spent[design].append(time.perf_counter() - started)
     return [round(1000 * statistics.median(spent[design]), 2) for design in designs]
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table, the command of each below it."""
-    lines = [f"mAP (VOC, 11-point, IoU 0.5) on {rows[0]['split']}, {rows[0]['pictures']:,} pictures.", ""]
+    """Markdown table of the rows, followed by their commands."""
+    lines = [f"mAP (VOC, 11-point, IoU 0.5) on {rows[0]['split']}, {rows[0]['pictures']:,} images.", ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
     for row in rows:
         changed = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in row["changed"].items())

@@ -1,4 +1,4 @@
-"""`pelee-bench`: benchmark of detection: runtimes side by side, start-up, memory, video and training."""
+"""`pelee-bench`: benchmark of runtimes, start-up, memory, video and training."""
 
 import argparse
 import sys

@@ -49,7 +49,7 @@ def convert(caffemodel: Path, output: Path) -> int:
     except FileNotFoundError:
         raise WeightsError(f"{caffemodel}: no such file, expected the Caffe MobileNet-SSD's .caffemodel") from None
     except (IndexError, ValueError) as error:
-        raise WeightsError(f"{caffemodel}: is no .caffemodel ({error})") from None
+        raise WeightsError(f"{caffemodel}: is not a .caffemodel ({error})") from None
     tensors = {}
     for name, tensor in MobileNetTeacher().state_dict().items():
         layer, _, kind = name.rpartition(".")

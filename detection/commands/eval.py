@@ -1,4 +1,4 @@
-"""pelee-eval: how good a model is on a split of a data set."""
+"""`pelee-eval`: measure the accuracy of a detector on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODELS = {"voc": "pelee-voc"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, measure, write; returns the exit code."""
+    """Run `pelee-eval`; returns its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     arguments.weights = arguments.weights or MODELS.get(arguments.dataset)
@@ -46,27 +46,27 @@ def _parser() -> argparse.ArgumentParser:
     add_dataset_options(parser)
     parser.add_argument(
         "--split",
-        help="part of the data, for voc several with commas between, such as 2007-trainval,2012-trainval "
+        help="split of the dataset; for voc also several, such as 2007-trainval,2012-trainval "
         f"(default: {default_splits(lambda entry: entry.val_split)})",
     )
     add_inference_options(parser, None, note="pelee-voc for --dataset voc")
-    parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures at a time (default: 16)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per call (default: 16)")
     add_report_options(
-        parser, "write plots of the curves, the confusions and the errors, and pages of the best and worst images"
+        parser, "write plots of the curves, confusion matrix and errors, and pages of the best and worst images"
     )
     parser.add_argument(
         "--set-confidence",
         action="store_true",
-        help="write the confidence of the best F1 into the model's card as its default; not from a split to report on",
+        help="write the score threshold of the best F1 into the model's card; not from a split to report on",
     )
     return parser
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    # before the minutes of work, not after them
+    # fail before the evaluation, not after it
     for library in ("pycocotools", "matplotlib") if arguments.output else ("pycocotools",):
         if importlib.util.find_spec(library) is None:
-            raise SettingsError(f"{library} is not installed, and measuring needs it: pip install 'pelee[train]'")
+            raise SettingsError(f"{library} is not installed; pelee-eval needs it: pip install 'pelee[train]'")
     check_json_target(arguments.json)
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)

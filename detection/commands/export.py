@@ -1,4 +1,4 @@
-"""pelee-export: a detector or a classifier in the formats of other runtimes, verified before it is handed over."""
+"""`pelee-export`: export a detector or a classifier to the format of another runtime, and verify it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 EPILOG = """\
-The export is a folder with the model, its card and export.json, the report of the check. Its detections, or a
-classifier's probabilities, are compared with those of the source in PyTorch, f32; with --split, mAP or top-1 and top-5
-are, too. An export that is another model is not kept.
+The export is a folder with the model, its card and export.json with the report of the verification. Detections, or a
+classifier's probabilities, are compared with those of the source in PyTorch, f32; with --split, also mAP, or top-1 and
+top-5. An export that differs from its source is not kept.
 
 examples:
   pelee-export --weights pelee-voc --format onnx
-  pelee-export --weights runs/mine --format openvino --int8 --calibration my-pictures/ --pictures my-pictures/
+  pelee-export --weights runs/mine --format openvino --int8 --calibration my-images/ --pictures my-images/
   pelee-export --weights pelee-voc --format openvino --int8 --no-nms --dataset voc --root VOCdevkit \\
       --calibration-split 2007-trainval,2012-trainval --split 2007-test
   pelee-export --weights peleenet-tiny-imagenet --format openvino --int8 --dataset tiny-imagenet \\
       --root tiny-imagenet --calibration-split train --split val
 
-exit codes: 0 done, 2 an error or a failed check, told in one line; 130 interrupted
+exit codes: 0 done, 2 an error or a failed verification, in one line; 130 interrupted
 """
 
 
@@ -44,27 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's definition."""
+    """Argument parser of the command."""
     parser = new_parser(
         prog="pelee-export",
-        description="Write a model for another runtime: uint8 pictures (N, S, S, 3) in; out come boxes, scores and "
+        description="Write a model for another runtime. Input: uint8 images (N, S, S, 3); output: boxes, scores and "
         "classes of a detector, probabilities (N, C) of a classifier.",
         epilog=EPILOG,
     )
     parser.add_argument("--weights", default="pelee-voc", metavar="MODEL", help="a shipped name, a folder or a file")
     parser.add_argument("--format", choices=tuple(FORMATS), required=True)
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (default: NAME-FORMAT[-int8])")
-    parser.add_argument("--no-nms", action="store_true", help="detectors: end with scores and boxes of all priors")
-    parser.add_argument("--int8", action="store_true", help="quantise, calibrated on pictures of the training's kind")
-    parser.add_argument("--calibration", type=Path, metavar="DIR", help="pictures for --int8 (300 of them are taken)")
-    parser.add_argument("--calibration-split", metavar="SPLIT", help="the same from a split of --dataset")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="to verify on (default: the split's, the samples)")
+    parser.add_argument("--no-nms", action="store_true", help="detectors: output all priors, without NMS")
+    parser.add_argument("--int8", action="store_true", help="quantize, calibrated on images like those of the training")
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="images for --int8 (300 of them are used)")
+    parser.add_argument("--calibration-split", metavar="SPLIT", help="images for --int8 from a split of --dataset")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="to verify on (default: those of --split, or samples)"
+    )
     parser.add_argument(
         "--dataset",
         metavar="KIND",
         help=f"format of the data under --root: {', '.join(dataset_formats())}; classifiers: {', '.join(LAYOUTS)}",
     )
-    parser.add_argument("--root", type=Path, help="the data set's folder")
+    parser.add_argument("--root", type=Path, help="folder of the dataset")
     parser.add_argument("--split", help="measure mAP, or top-1 and top-5, before and after on this split")
     return parser
 
@@ -80,14 +82,14 @@ def _main(options: argparse.Namespace) -> int:
     from pelee.export.calibration import COMPARED_PICTURES, choose
 
     dataset, files = _open(options, options.split, source.card)
-    pictures = choose(_pictures(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
+    images = choose(_images(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
     calibration = _calibration(options, source.card)
     kind = f"{options.format}{'-int8' if options.int8 else ''}"
     folder = options.output or Path(f"{source.card.name}-{kind}")
     if is_classifier:
         from pelee.classification import export as classifiers
 
-        check = classifiers.ClassifierCheck(pictures, dataset)
+        check = classifiers.ClassifierCheck(images, dataset)
         made = classifiers.export_classifier(source, folder, options.format, check, calibration=calibration)
         report = classifiers.report
     else:
@@ -98,7 +100,7 @@ def _main(options: argparse.Namespace) -> int:
             source,
             folder,
             options.format,
-            verification.DetectorCheck(pictures, dataset),
+            verification.DetectorCheck(images, dataset),
             nms=not options.no_nms,
             calibration=calibration,
         )
@@ -113,7 +115,7 @@ def _main(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     chosen = [name for name in ("calibration", "calibration_split") if getattr(options, name) is not None]
     if options.int8 and len(chosen) != 1:
-        raise SettingsError("--int8 needs pictures of the training's kind: --calibration DIR or --calibration-split")
+        raise SettingsError("--int8 needs images like those of the training: --calibration DIR or --calibration-split")
     if chosen and not options.int8:
         raise SettingsError(f"--{chosen[0].replace('_', '-')} is for --int8 only")
     split = options.split or options.calibration_split
@@ -122,23 +124,23 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[Any, list[Path]]:
-    """A split of --dataset, read as the model's task reads it, and its pictures; (None, []) for no split."""
+    """Dataset of a split, as read for the model's task, and its image files; (None, []) for no split."""
     if split is None:
         return None, []
     if card.task == "classification":
         from pelee.classification.evaluation.evaluate import open_as_trained
 
-        pictures = open_as_trained(card, options.dataset, options.root, split)
-        return pictures, pictures.files
+        images = open_as_trained(card, options.dataset, options.root, split)
+        return images, images.files
     dataset = open_dataset(options.dataset, options.root, split)
     return dataset, [record.image for record in dataset.records]
 
 
-def _pictures(options: argparse.Namespace) -> list[Path]:
+def _images(options: argparse.Namespace) -> list[Path]:
     from data.images.image_io import find_images
 
     if options.pictures is None and not SAMPLES.is_dir():
-        raise SettingsError("no pictures to verify the export on; name some with --pictures DIR")
+        raise SettingsError("no images to verify the export on; give some with --pictures DIR")
     return find_images([options.pictures or SAMPLES])
 
 

@@ -1,4 +1,4 @@
-"""`pelee-models`: every model, counted."""
+"""`pelee-models`: table of all models with parameters and multiply-adds."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ statistics, too, as Keras and some reports do.
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's definition."""
+    """Argument parser of the command."""
     parser = new_parser(
         prog="pelee-models",
         description="Print each model's parameters, multiply-adds, input and output shapes, and which have weights.",
@@ -61,7 +61,7 @@ def _main(options: argparse.Namespace) -> int:
     weights = {card.architecture if card.task == "classification" else card.name: card.name for card in cards}
     counts, groups = {}, {}
     for name in choose(options.names, known):
-        with torch.device("meta"):  # shapes without numbers: nothing is drawn, stored or computed
+        with torch.device("meta"):  # shapes only: no memory and no computation
             if name in MODELS:
                 entry = MODELS[name]
                 network = entry.build() if options.num_classes is None else entry.build(options.num_classes)
@@ -79,7 +79,7 @@ def _main(options: argparse.Namespace) -> int:
     for title in ("parameters", "all biases", "multiply-adds"):
         table.add_column(title, justify="right")
     table.add_column("input")
-    table.add_column("outputs")  # what wraps, of a detector, where the terminal is narrow
+    table.add_column("outputs")  # wraps in a narrow terminal
     table.add_column("weights", no_wrap=True)
     previous = None
     for name, counted in counts.items():

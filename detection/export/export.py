@@ -1,4 +1,4 @@
-"""The detector in other formats, and the proof that each is the same detector."""
+"""Export of a detector to other formats, verified against its source."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ def export_detector(
 
     Args:
         source: the weights; they run in PyTorch, in f32, as the reference.
-        folder: where to.
+        folder: output folder.
         form: one of `pelee.runtime.backends.FORMATS`.
-        check: what it is verified on.
-        nms: end the graph in suppression at evaluation's thresholds, see `detection.export.nms_graph`; without, the
-            graph gives scores and boxes as `detection.inference.detection_session.DetectionSession` describes them.
-        calibration: for int8.
+        check: data of the verification.
+        nms: append NMS at the thresholds of the evaluation (`detection.export.nms_graph`); without it, the
+            graph returns scores and boxes as `detection.inference.detection_session.DetectionSession` describes them.
+        calibration: images for int8 quantization.
     """
-    check_source(source, "detection", check.pictures)
+    check_source(source, "detection", check.images)
     check_request(Path(folder), form, calibration is not None)
     graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"))
     if nms:

@@ -1,8 +1,8 @@
 """NMS as part of an exported graph, as in `detection.inference.nms`, in ONNX operators and in TorchScript.
 
-Both take scores (N, P, C) and boxes (N, P, 4) xyxy relative to the input, and give a picture's K best detections, best
-first: boxes (N, K, 4) float32 relative to the input, clipped to 0 to 1; scores (N, K) float32; classes (N, K) int64,
-0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `DETECTIONS_PER_IMAGE`.
+Both take scores (N, P, C) and boxes (N, P, 4) xyxy relative to the input, and return the K best detections of an image,
+best first: boxes (N, K, 4) float32 relative to the input, clipped to 0 to 1; scores (N, K) float32; classes (N, K)
+int64, 0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `DETECTIONS_PER_IMAGE`.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ suppression (float[N, {P}, {C}] scores, float[N, {P}, 4] boxes)
  int64[1] two = {{2}}, int64[1] begin = {{0}}, int64[1] end = {{4}}, int64[1] last = {{2}}, int64[1] k = {{{k}}},
  int64[1] K = {{{K}}}, int64 per_class = {{{k}}}, int64 nothing = {{-1}}, int64[1] minus_one = {{-1}},
  int64[3] flat_shape = {{0, {Ck}, 1}}, int64[3] box_shape = {{-1, {k}, 4}}, int64[3] score_shape = {{-1, 1, {k}}},
- int64[2] picture_shape = {{-1, {Ck}}}>
+ int64[2] image_shape = {{-1, {Ck}}}>
 {{
   clipped = Clip (boxes, zero, one)
   low = Slice (clipped, begin, two, last)
@@ -52,8 +52,8 @@ suppression (float[N, {P}, {C}] scores, float[N, {P}, 4] boxes)
   picked = GatherND (class_scores, selected)
   no_scores = Mul (class_scores, zero)
   alive = ScatterND (no_scores, selected, picked)
-  pictures = Reshape (alive, picture_shape)
-  kept_scores, place = TopK (pictures, K)
+  by_image = Reshape (alive, image_shape)
+  kept_scores, place = TopK (by_image, K)
   found = Greater (kept_scores, zero)
   label = Div (place, per_class)
   kept_classes = Where (found, label, nothing)
@@ -80,9 +80,9 @@ def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
     )  # fmt: skip
     tail = onnx.compose.add_prefix(onnx.parser.parse_model(text), PREFIX)
     for number, node in enumerate(tail.graph.node):
-        node.name = f"{PREFIX}{node.op_type}_{number}"  # the parser gives none
+        node.name = f"{PREFIX}{node.op_type}_{number}"  # the parser sets no names
     renamed = {f"{PREFIX}kept_{name}": name for name in OUTPUTS}
-    # "scores" and "boxes" are what the network's own outputs are called: theirs get out of the way.
+    # The network's own outputs have the names "scores" and "boxes", too, and are renamed.
     network = onnx.compose.add_prefix(model, "network/", rename_nodes=False, rename_inputs=False)
     whole = onnx.compose.merge_models(
         network, tail, [(f"network/{name}", f"{PREFIX}{name}") for name in ("scores", "boxes")]
@@ -97,7 +97,7 @@ def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 class ScriptedSuppression(nn.Module):
-    """The same for `torch.jit.script`, without torchvision: one step suppresses in all classes and pictures."""
+    """The same for `torch.jit.script`, without torchvision: one step suppresses in all classes and images."""
 
     def __init__(self) -> None:
         super().__init__()

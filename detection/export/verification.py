@@ -21,15 +21,17 @@ from weights.store import ModelFile
 
 CONFIDENCE = 0.3  # detections from this score on must agree
 AGREE_IOU = 0.95
-PAIR_IOU = 0.5  # what overlaps by less is another detection
-FEWEST = 10  # with fewer detections above CONFIDENCE, the best ones below it are compared, too
+PAIR_IOU = 0.5  # pairs with a smaller IoU are different detections
+FEWEST = 10  # with fewer detections above CONFIDENCE, the best ones below it are also compared
 
 
 class DetectorLimits(NamedTuple):
-    """What a check lets pass.
+    """Limits of a verification.
 
-    agreement: least share of the detections that have their like at `AGREE_IOU`; found: at `PAIR_IOU`;
-    map_loss: largest loss of VOC's mAP, in points of 100.
+    Attributes:
+        agreement: least fraction of the detections that have a counterpart at `AGREE_IOU`.
+        found: least fraction that have one at `PAIR_IOU`.
+        map_loss: largest loss of VOC mAP, in percentage points.
     """
 
     agreement: float
@@ -42,18 +44,18 @@ LIMITS = {"f32": DetectorLimits(0.99, 0.99, 0.1), "int8": DetectorLimits(0.0, 0.
 
 @dataclass(frozen=True)
 class DetectorCheck:
-    """What an export is measured on: pictures, and a split of a data set where mAP is wanted."""
+    """Data of a verification: images, and a split of a dataset to measure mAP on, if any."""
 
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     dataset: Dataset | None = None
 
 
 def verify(source: ModelFile, made: ModelFile, check: DetectorCheck, limits: DetectorLimits) -> dict[str, Any]:
-    """Compare an export with its source and return the report; `WeightsError` where it is outside the limits."""
+    """Compare an export with its source and return the report. Raises WeightsError outside the limits."""
     reference = Detector(load_runtime(source, RuntimeOptions("torch", "cpu", "f32")), source.card)
     candidate = Detector(load_runtime(made, RuntimeOptions(device="cpu")), made.card)
     report: dict[str, Any] = {"runtime": candidate.runtime.name, "reference": reference.runtime.name}
-    report |= compare(reference, candidate, check.pictures)
+    report |= compare(reference, candidate, check.images)
     problems = [
         f"{what} {report[key]:.3f}, expected at least {least}"
         for key, what, least in (
@@ -72,12 +74,12 @@ def verify(source: ModelFile, made: ModelFile, check: DetectorCheck, limits: Det
 
 
 def compare(reference: Detector, candidate: Detector, paths: Sequence[Path]) -> dict[str, Any]:
-    """Detect with both in pictures warped to the input, and count what agrees.
+    """Compare the detections of both in images warped to the input.
 
     Returns:
-        pictures, confidence (the least score of what was compared), detections (of both), agreement and found (shares
-        of them with a like of the same class in the other's, at `AGREE_IOU` and at `PAIR_IOU`), and over the pairs at
-        `PAIR_IOU` largest_box_difference and mean_box_difference (pixels of the input, a box's farthest side),
+        pictures (number of images), confidence (least compared score), detections (of both), agreement and found
+        (fractions of them with a counterpart of the same class at `AGREE_IOU` and at `PAIR_IOU`), and over the pairs at
+        `PAIR_IOU` largest_box_difference and mean_box_difference (pixels of the input, largest over a box's sides),
         largest_score_difference and mean_score_difference.
     """
     pairs = [
@@ -86,7 +88,7 @@ def compare(reference: Detector, candidate: Detector, paths: Sequence[Path]) -> 
     ]
     scores = np.sort(np.concatenate([first.scores for first, _ in pairs]))[::-1]
     if len(scores) == 0:
-        raise WeightsError(f"the model finds nothing in {len(pairs)} pictures to compare; name others with --pictures")
+        raise WeightsError(f"the model finds nothing in {len(pairs)} images to compare; give others with --pictures")
     confidence = min(CONFIDENCE, float(scores[:FEWEST][-1]))
     overlaps: list[float] = []
     boxes: list[float] = []
@@ -113,9 +115,9 @@ def compare(reference: Detector, candidate: Detector, paths: Sequence[Path]) -> 
 
 
 def _likes(ours: Prediction, theirs: Prediction, confidence: float) -> Iterator[tuple[float, float, float]]:
-    """For each of our detections the one of theirs that overlaps it most, whatever its score.
+    """Counterparts: for each detection of `ours`, that of `theirs` with the largest IoU, at any score.
 
-    Yields IoU (0 where there is none), largest difference of a side, difference of the scores.
+    Yields IoU (0 for none), largest difference of a box side, and difference of the scores.
     """
     for box, score, label in zip(ours.boxes, ours.scores, ours.labels, strict=True):
         same = theirs.labels == label
@@ -135,7 +137,7 @@ def _likes(ours: Prediction, theirs: Prediction, confidence: float) -> Iterator[
 
 
 def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[str, Any]:
-    """VOC's mAP (11-point, in points of 100) of both on a split."""
+    """VOC mAP (11-point, in percent) of both on a split."""
     maps = []
     for detector in (reference, candidate):
         mapping = label_map(detector.class_names, dataset.class_names)
@@ -147,7 +149,7 @@ def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[
 
         maps.append(100 * evaluate(detect, dataset).voc.map_11point)
     return {
-        "split": f"{dataset.name} {dataset.split}: {len(dataset.records)} pictures",
+        "split": f"{dataset.name} {dataset.split}: {len(dataset.records)} images",
         "map_reference": _rounded(maps[0]),
         "map": _rounded(maps[1]),
         "map_loss": _rounded(maps[0] - maps[1]),
@@ -155,10 +157,10 @@ def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[
 
 
 def report(verification: dict[str, Any]) -> str:
-    """What a check found, for people."""
+    """Text report of a verification."""
     v = verification
     lines = [
-        f"{v['runtime']} against {v['reference']}, {v['pictures']} pictures, {v['detections']} detections "
+        f"{v['runtime']} against {v['reference']}, {v['pictures']} images, {v['detections']} detections "
         f"of both from {v['confidence']:.2f} on:",
         f"  agree at IoU 0.95  {100 * v['agreement']:.2f} %   found at IoU 0.5  {100 * v['found']:.2f} %",
         f"  largest difference: box {v['largest_box_difference']:.3f} px of the input (mean "

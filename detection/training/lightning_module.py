@@ -1,4 +1,4 @@
-"""Training the detector on PyTorch Lightning."""
+"""LightningModule of a detector: multibox loss, distillation, and validation by VOC mAP."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Self
@@ -32,10 +32,10 @@ MONITOR = "val/mAP"
 
 
 class DetectorModule(pl.LightningModule):
-    """One detector in training: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the held-out split.
+    """Training of a detector: multibox loss, and mAP (VOC, 11-point, IoU 0.5) on the validation split.
 
     Args:
-        teacher: its maps are imitated, too (see `detection.training.distillation`).
+        teacher: adds a distillation loss on its feature maps (`detection.training.distillation`).
         taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
             `pretrained_lr` apply.
     """
@@ -57,11 +57,11 @@ class DetectorModule(pl.LightningModule):
         self.imitation = None
         if teacher is not None:
             self.imitation = FeatureDistillationLoss(network.feature_channels, teacher.channels)
-            self.teachers = (teacher.to(memory_format=torch.channels_last),)  # in a tuple, it is no part of this module
+            self.teachers = (teacher.to(memory_format=torch.channels_last),)  # a tuple: not a submodule
         self.found: list[tuple[int, Prediction]] = []
-        self.validated_step: int | None = None  # when the held-out split was last measured
-        self.result: VocResult | None = None  # what came of it; in the end, of the weights that `train` gives back
-        self.best_score = 0.0  # their mAP, 0 to 1
+        self.validated_step: int | None = None  # global step of the last validation
+        self.result: VocResult | None = None  # of the last validation; after training, of the returned weights
+        self.best_score = 0.0  # mAP of the returned weights, 0 to 1
         self.partition = partition_parameters(
             network, taken, settings.freeze, settings.unfreeze_from, settings.input_size
         )
@@ -118,8 +118,8 @@ class DetectorModule(pl.LightningModule):
         size = len(batch.targets)
         if self.imitation is not None:
             with torch.no_grad():
-                shown = self.teachers[0](batch.images)
-            imitation = self.imitation(maps[-2:], shown)
+                teacher_maps = self.teachers[0](batch.images)
+            imitation = self.imitation(maps[-2:], teacher_maps)
             self.log("train/imitation", imitation, batch_size=size)
             loss = loss + self.settings.imitation * imitation
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
@@ -131,7 +131,7 @@ class DetectorModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.found = []
         graph = DetectionGraph(self.network, self.settings.input_size).to(self.device)
-        self.detect = graph.__call__  # a module kept here would be a part of this one, and of its checkpoints
+        self.detect = graph.__call__  # a bound method: a module here would be a submodule and in the checkpoints
 
     def validation_step(self, batch: Sequence[tuple[int, Any, int, int]], batch_idx: int) -> None:
         images = torch.stack([torch.from_numpy(image) for _, image, _, _ in batch]).to(self.device)
@@ -159,19 +159,19 @@ class DetectorModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
         if checkpoint["class_names"] != list(self.train_set.class_names):
-            raise SettingsError("the run was begun with other classes than the data set has; begin another")
+            raise SettingsError("the run was begun with other classes than the dataset has; start a new run")
         if (self.imitation is not None) != any(name.startswith("imitation.") for name in checkpoint["state_dict"]):
             begun = "without a teacher" if self.imitation is not None else "with a --teacher"
-            raise SettingsError(f"the run was begun {begun}; resume it so")
+            raise SettingsError(f"the run was begun {begun}; resume it the same way")
 
-    # Optimisation
+    # Optimization
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         settings, named = self.settings, self.network.named_parameters()
-        # At a rate of 1 pretrained parameters need no group of their own.
+        # With pretrained_lr 1, pretrained parameters need no separate group.
         slow = [one for name, one in named if settings.pretrained_lr != 1 and name in self.partition.pretrained]
         backbone = self.network.backbone.parameters()
         groups = parameter_groups(self, slow, settings.lr, settings.pretrained_lr, backbone, settings.backbone_lr)
         optimizer = build_optimizer(groups, self.settings)
-        # Not the trainer's own estimate: that starts the loader's workers before a resumed run knows its step.
+        # Not trainer.estimated_stepping_batches: it starts the loader's workers before a resumed run knows its step.
         return with_schedule(optimizer, self.settings.total_steps(len(self.train_set.records)), self.settings)

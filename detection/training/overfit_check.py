@@ -1,9 +1,8 @@
-"""The check that matching, loss and decoding fit together: a few pictures, learnt by heart from random weights.
+"""Overfit check: matching, loss and decoding fit together if a network overfits a few images from random weights.
 
-    python -m detection.training.overfit_check --root VOCdevkit
+    python -m detection.commands.overfit --root VOCdevkit
 
-It trains without augmentation and measures on the very pictures that it trained on, so its mAP says nothing about
-how well the network detects: only that what it is taught can be read back from it.
+Training uses no augmentation and the mAP is that of the training images, so it is no measure of accuracy.
 """
 
 import sys
@@ -28,7 +27,7 @@ BATCH = 16
 
 
 def load(records: Sequence[Record], size: int) -> tuple[torch.Tensor, list[Target], list[tuple[int, int]]]:
-    """Pictures (N, size, size, 3) uint8, their targets, and each picture's (width, height)."""
+    """Images (N, size, size, 3) uint8, their targets, and the (width, height) of each image."""
     images, targets, shapes = [], [], []
     for record in records:
         image = read_image(record.image)

@@ -1,4 +1,4 @@
-"""Training of a detector: checks before it, the run, its result."""
+"""Training of a detector: checks, the run and its result."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,25 +18,27 @@ from pelee.training.trainer import build_trainer, check_output, fit
 
 
 def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:
-    """Raise what would else go wrong in the midst of a training, or after it: see `train`."""
+    """Raise the errors of `train` that would otherwise occur during training or after it."""
     for dataset in (train_set, val_set):
         if not any((~record.difficult & ~record.crowd).any() for record in dataset.records):
             raise DatasetError(
-                f"split {dataset.split} of {dataset.name} has {len(dataset.records)} pictures and not one object in "
-                "them (difficult ones and crowds not counted); there is nothing to work with"
+                f"split {dataset.split} of {dataset.name} has {len(dataset.records)} images and no objects "
+                "(difficult ones and crowds not counted); expected at least one object"
             )
     if train_set.class_names != val_set.class_names:
-        raise DatasetError(f"split {val_set.split} has other classes than {train_set.split}; they must be the same")
+        raise DatasetError(f"split {val_set.split} has other classes than {train_set.split}; expected the same")
     if devices < 1 or settings.batch_size % devices:
-        raise SettingsError(f"a batch of {settings.batch_size} cannot be shared by {devices} processes alike")
-    pictures = min(settings.batch_size, len(train_set.records))
-    if pictures // devices < 2:
         raise SettingsError(
-            f"a batch of {pictures} over {devices} processes leaves one with fewer than 2 pictures, and batch norm "
-            "needs 2; take a larger batch, more pictures or fewer devices"
+            f"a batch of {settings.batch_size} is not divisible by {devices} processes; take a multiple of it"
+        )
+    images = min(settings.batch_size, len(train_set.records))
+    if images // devices < 2:
+        raise SettingsError(
+            f"a batch of {images} over {devices} processes leaves one with fewer than 2 images, and batch norm "
+            "needs 2; take a larger batch, more images or fewer devices"
         )
     if len(val_set.records) < devices:
-        raise SettingsError(f"split {val_set.split} has fewer pictures than the {devices} processes that share it")
+        raise SettingsError(f"split {val_set.split} has fewer images than the {devices} processes that share it")
 
 
 def train(
@@ -56,21 +58,21 @@ def train(
 ) -> DetectorModule:
     """Train a network; checkpoints and logs go to `output`.
 
-    The module that comes back holds the weights that did best on the held-out split, as their moving average where
-    there is one. The last ones are measured, too, where the run does not end with a validation.
+    The returned module has the weights with the best score on the validation split, as their moving average if one is
+    kept. The last weights are validated, too, if the run does not end with a validation.
 
     Args:
-        teacher: a detector whose maps the backbone is to imitate, too.
+        teacher: detector for feature distillation; None for none.
         taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
             `pretrained_lr` apply.
-        resume: go on from `output/last.ckpt` as if the run had never stopped.
-        devices: processes, each with its share of every batch.
+        resume: continue from `output/last.ckpt` as if the run had not been interrupted.
+        devices: number of processes, which share every batch equally.
 
     Raises:
         DatasetError: a split without objects or with other classes than the training split.
-        SettingsError: a batch that the processes cannot share, nothing to resume, an earlier run in `output`,
-            or a run of other settings.
-        ImageError: a picture that cannot be read.
+        SettingsError: a batch that the processes cannot share, no run to resume, an earlier run in `output`,
+            or a run with other settings.
+        ImageError: an unreadable image.
         KeyboardInterrupt: ctrl-C.
     """
     check_fit(train_set, val_set, settings, devices)
@@ -92,7 +94,7 @@ def train(
     try:
         module.best_score = fit(trainer, module, output, resume)
     except PeleeError as error:
-        # A loader's worker sends its error as a whole traceback, the last line of which is "module.Error: message".
+        # A loader's worker sends its error as a traceback that ends in "module.Error: message".
         _, traceback, last = str(error).rstrip().rpartition("\n")
         raise (type(error)(last.partition(": ")[2]) if traceback else error) from None
     return module

@@ -17,7 +17,7 @@ def test_the_table_by_hand() -> None:
     }  # fmt: skip
     other = row | {"variant": "x", "changed": {"lr": 0.1, "size_phases": []}, "map": 49.0, "delta": -1.04, "ms": None}
     lines = markdown([row, other]).splitlines()
-    assert lines[0] == "mAP (VOC, 11-point, IoU 0.5) on val, 1,000 pictures."
+    assert lines[0] == "mAP (VOC, 11-point, IoU 0.5) on val, 1,000 images."
     assert lines[4] == "| base | as the recipe | 50.0 |  | 1,234,567 | 1,205 M | 10.0 | 25 |"
     assert lines[5] == "| x | `lr: 0.1`, `size_phases: []` | 49.0 | -1.0 | 1,234,567 | 1,205 M |  | 25 |"
     assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 9
@@ -25,7 +25,7 @@ def test_the_table_by_hand() -> None:
 
 
 def test_the_rate_of_a_run_by_hand(trained_run: TrainedRun, tmp_path: Path) -> None:
-    """Ten steps of four pictures, of the eight that its card tells, in 2 seconds."""
+    """Ten steps of four images, of the eight in its card, in 2 seconds."""
     settings = resolve_settings("quick", {"batch_size": 4, "epochs": 6, "max_steps": 10})
     run = Run("x", {}, settings, [], tmp_path)
     card = Card.load(trained_run.output / "model")

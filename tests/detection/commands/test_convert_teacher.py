@@ -42,8 +42,8 @@ def test_converted_file_holds_the_weights_by_module(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "no such file"),
-        (b"PK\x03\x04 no model", "is no .caffemodel"),
-        (field(100, field(1, b"conv0"))[:-2], "is no .caffemodel"),
+        (b"PK\x03\x04 no model", "is not a .caffemodel"),
+        (field(100, field(1, b"conv0"))[:-2], "is not a .caffemodel"),
         (b"", "has no layer conv0"),
         (caffe_layer("conv0", np.ones((32, 3, 3, 3)), np.ones(31)), "has no layer conv0"),
     ],

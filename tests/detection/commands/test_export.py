@@ -91,7 +91,7 @@ def test_command_measures_map(tmp_path: Path, trained_run, voc_root: Path, capsy
         "--no-nms",
     ]
     assert main([*arguments, "--dataset", "voc", "--root", str(voc_root), "--split", "val"]) == 0
-    assert "on voc val: 4 pictures" in capsys.readouterr().out
+    assert "on voc val: 4 images" in capsys.readouterr().out
     export = json.loads((tmp_path / "out" / EXPORT_NAME).read_text())
     verification = export["verification"]
     assert export["nms"] is False
@@ -115,7 +115,7 @@ def test_a_loss_of_map_fails_the_check(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "onnx", "--int8"], "--int8 needs pictures of the training's kind"),
+        (["--format", "onnx", "--int8"], "--int8 needs images like those of the training"),
         (["--format", "onnx", "--calibration", "."], "--calibration is for --int8 only"),
         (["--format", "onnx", "--split", "val"], "go with --dataset and --root"),
         (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),

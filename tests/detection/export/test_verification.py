@@ -49,5 +49,5 @@ def test_weak_detections_are_compared_where_there_are_no_strong_ones(photos: Pat
     weak = Fixed(boxes, [0.2 - number / 100 for number in range(12)], [0] * 12)
     report = compare(weak, weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]
     assert report["confidence"] == pytest.approx(0.11) and report["detections"] == 20 and report["agreement"] == 1
-    with pytest.raises(WeightsError, match="finds nothing in 1 pictures to compare"):
+    with pytest.raises(WeightsError, match="finds nothing in 1 images to compare"):
         compare(Fixed([], [], []), weak, sorted(photos.iterdir())[:1])  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ def small_network() -> Pelee:
     return Pelee(PeleeConfig(num_classes=3, input_size=64, backbone=ddp_process.BACKBONE))
 
 
-def test_what_cannot_be_trained_on_is_refused(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
+def test_errors_before_training(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     def refused(match: str, kind: type[Exception], own: TrainSettings, *sets: Dataset, **options: Any) -> None:
         first, second = sets
         with pytest.raises(kind, match=match) as raised:
@@ -43,15 +43,15 @@ def test_what_cannot_be_trained_on_is_refused(train_set: Dataset, val_set: Datas
     bare = dataclasses.replace(train_set, records=train_set.records[7:])  # one image without objects
     hard = [dataclasses.replace(record, difficult=np.ones_like(record.difficult)) for record in val_set.records]
     others = dataclasses.replace(val_set, class_names=("disc", "ring", "star"))
-    refused("split trainval of voc has 0 pictures", DatasetError, settings(), empty, val_set)
-    refused("split trainval of voc has 1 pictures and not one object", DatasetError, settings(), bare, val_set)
+    refused("split trainval of voc has 0 images", DatasetError, settings(), empty, val_set)
+    refused("split trainval of voc has 1 images and no objects", DatasetError, settings(), bare, val_set)
     refused("difficult ones", DatasetError, settings(), train_set, dataclasses.replace(val_set, records=hard))
     refused("split val has other classes than trainval", DatasetError, settings(), train_set, others)
     refused("batch of 6 .* by 4 processes", SettingsError, settings(batch_size=6), train_set, val_set, devices=4)
     refused("batch norm needs 2", SettingsError, settings(batch_size=1), train_set, val_set)
     refused("batch norm needs 2", SettingsError, settings(batch_size=2), train_set, val_set, devices=2)
     one = dataclasses.replace(val_set, records=val_set.records[:1])
-    refused("fewer pictures than the 2", SettingsError, settings(batch_size=4), train_set, one, devices=2)
+    refused("fewer images than the 2", SettingsError, settings(batch_size=4), train_set, one, devices=2)
     refused("nothing to resume: .*last.ckpt does not exist", SettingsError, settings(), train_set, val_set, resume=True)
 
 
