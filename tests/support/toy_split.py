@@ -11,10 +11,10 @@ from detection.inference.prediction import Prediction
 NAMES = ("dog", "[b]cat", "cow")
 
 
-def dataset(folder: Path, pictures: int = 7, size: tuple[int, int] | None = (64, 48)) -> Dataset:
-    """Pictures of 64 x 48 whose red is their number; one object each, dogs and cats in turn, and never a cow."""
+def dataset(folder: Path, images: int = 7, size: tuple[int, int] | None = (64, 48)) -> Dataset:
+    """Images of 64 x 48 whose red is their number; one object each, dogs and cats in turn, and never a cow."""
     records = []
-    for number in range(pictures):
+    for number in range(images):
         image = np.zeros((48, 64, 3), np.uint8)
         image[..., 0] = number
         write_image(folder / f"{number}.png", image)
@@ -26,7 +26,7 @@ def dataset(folder: Path, pictures: int = 7, size: tuple[int, int] | None = (64,
 
 
 def detect_by_number(images: list[np.ndarray]) -> list[Prediction]:
-    """Finds every object, by the number in the picture: right only if pictures and records stay together."""
+    """Finds every object, by the number in the image: right only if images and records stay together."""
     numbers = [int(image[0, 0, 0]) for image in images]
     return [
         Prediction(np.array([[n, 5, n + 20, 40]], np.float32), np.array([0.9], np.float32), np.array([n % 2]))

@@ -28,7 +28,7 @@ def test_eager_alone_is_one_contender(trained_run: TrainedRun) -> None:
 
 
 @pytest.mark.parametrize("size", [(90, 70), (320, 320)])
-def test_torchvision_takes_a_picture_of_any_size_and_finds_nothing(size: tuple[int, int]) -> None:
+def test_torchvision_takes_an_image_of_any_size_and_finds_nothing(size: tuple[int, int]) -> None:
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""pelee-eval from the command line, on a YOLO data set, with a detector that knows the answers."""
+"""pelee-eval from the command line, on a YOLO dataset, with a detector that knows the answers."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from detection.inference.prediction import Prediction
 from tests.support.tiny_detector import save_small
 from weights.card import Card as WeightsCard
 
-BOX = (16.0, 12.0, 48.0, 36.0)  # what "0.5 0.5 0.5 0.5" is in a picture of 64 x 48
+BOX = (16.0, 12.0, 48.0, 36.0)  # what "0.5 0.5 0.5 0.5" is in an image of 64 x 48
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Card:
 
 
 class KnowingDetector:
-    """Has more classes than the data set, in another order, and says "dog" for the box in every picture."""
+    """Has more classes than the dataset, in another order, and says "dog" for the box in every image."""
 
     class_names = ("cow", "cat", "dog")
     card = Card()
@@ -45,7 +45,7 @@ class KnowingDetector:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A YOLO data set of two pictures with a dog in the first and a cat in the second."""
+    """A YOLO dataset of two images with a dog in the first and a cat in the second."""
     for number in range(2):
         write_image(tmp_path / "data" / "images" / "val" / f"{number}.png", np.zeros((48, 64, 3), np.uint8))
         labels = tmp_path / "data" / "labels" / "val" / f"{number}.txt"
@@ -61,7 +61,7 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
     options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--batch", "1"]
     assert main([*options, "--json", str(target), "--output", str(plots)]) == 0
     content = json.loads(target.read_text())
-    # dog: found, then a false positive of lower score in the other picture -> 1; cat: called dog -> 0; cow: no class
+    # dog: found, then a false positive of lower score in the other image -> 1; cat: called dog -> 0; cow: no class
     assert [row["ap_allpoint"] for row in content["classes"]] == [1, 0]
     assert content["voc"]["map_11point"] == 0.5
     assert content["model"] == {"name": "toy", "sha256": "ab" * 32}
@@ -131,7 +131,7 @@ def test_a_missing_library_names_the_extra_that_brings_it(
 
 
 def test_warnings_are_few_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # seven boxes that stick out of the picture: five lines and one for the rest
+    # seven boxes that stick out of the image: five lines and one for the rest
     (root / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n" + "0 0.9 0.5 0.6 0.5\n" * 7)
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 0
     lines = capsys.readouterr().err.splitlines()
@@ -140,7 +140,7 @@ def test_warnings_are_few_lines(root: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> None:
-    # dog: right, and wrong in the other picture, 2 · 1 / (2 + 1); cat: nothing; best at every confidence to 0.9
+    # dog: right, and wrong in the other image, 2 · 1 / (2 + 1); cat: nothing; best at every confidence to 0.9
     model = save_small(tmp_path / "m")
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--set-confidence"]) == 0
     card = WeightsCard.load(tmp_path / "m")

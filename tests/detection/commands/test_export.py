@@ -188,7 +188,7 @@ def test_an_export_that_does_not_fit_ends_a_command(
     assert not output.exists() or not list(output.iterdir())
 
 
-def test_calibration_takes_the_same_pictures_every_time(photos: Path, val_set: Dataset) -> None:
+def test_calibration_takes_the_same_images_every_time(photos: Path, val_set: Dataset) -> None:
     first, second = (calibrate_on(photos, SIZE, count=3) for _ in range(2))
     assert [a.tolist() for a in first.pictures] == [b.tolist() for b in second.pictures] and len(first.pictures) == 3
     assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in first.pictures)

@@ -1,4 +1,4 @@
-"""Measuring a whole split: every picture once, in order, and the tables that come out."""
+"""Measuring a whole split: every image once, in order, and the tables that come out."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ def one(score: float) -> Prediction:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 16])
-def test_every_picture_is_measured_once_and_in_order(tmp_path: Path, batch: int) -> None:
+def test_every_image_is_measured_once_and_in_order(tmp_path: Path, batch: int) -> None:
     sizes = []
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:
@@ -39,8 +39,8 @@ def test_every_picture_is_measured_once_and_in_order(tmp_path: Path, batch: int)
     assert evaluation.warnings == ("a line about the data",)
 
 
-def test_pictures_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = dataset(tmp_path, pictures=12)
+def test_images_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tmp_path, images=12)
     lock, read, seen, excess = threading.Lock(), 0, 0, 0
     original = module.read_image
 
@@ -64,7 +64,7 @@ def test_pictures_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.Mon
     assert excess <= 4  # the batch in work and one more
 
 
-def test_a_damaged_picture_ends_it_and_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_ends_it_and_is_named(tmp_path: Path) -> None:
     data = dataset(tmp_path)
     (tmp_path / "4.png").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match=r"4\.png.*needs all images"):
@@ -73,7 +73,7 @@ def test_a_damaged_picture_ends_it_and_is_named(tmp_path: Path) -> None:
 
 
 def test_a_split_without_objects_and_a_batch_of_none_are_refused(tmp_path: Path) -> None:
-    data = dataset(tmp_path, pictures=1)
+    data = dataset(tmp_path, images=1)
     with pytest.raises(SettingsError, match="batch of 0"):
         evaluate(detect_by_number, data, batch=0)
     empty = np.zeros(0)
@@ -82,12 +82,12 @@ def test_a_split_without_objects_and_a_batch_of_none_are_refused(tmp_path: Path)
         evaluate(detect_by_number, Dataset("toy", "test", NAMES, [record]))
 
 
-def test_a_detector_that_loses_pictures_is_a_bug(tmp_path: Path) -> None:
+def test_a_detector_that_loses_images_is_a_bug(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 predictions for 2 images"):
         evaluate(lambda images: detect_by_number(images[:1]), dataset(tmp_path), batch=2)
 
 
-def test_pictures_of_another_size_than_annotated_are_told(tmp_path: Path) -> None:
+def test_images_of_another_size_than_annotated_are_told(tmp_path: Path) -> None:
     evaluation = evaluate(detect_by_number, dataset(tmp_path, size=(48, 64)))
     assert evaluation.warnings[-1] == "7 images differ in size from their annotation; the first is 0.png"
     assert len(evaluate(detect_by_number, dataset(tmp_path, size=None)).warnings) == 1

@@ -1,4 +1,4 @@
-"""Label mapping between the classes of a model and of a data set."""
+"""Label mapping between the classes of a model and of a dataset."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The plots are pictures of their own data: written whole, at one class and at eighty."""
+"""The plots are images of their own data: written whole, at one class and at eighty."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:
 
 
 @pytest.mark.parametrize("classes", [1, 3, 20])
-def test_precision_recall_is_a_picture_with_ink(classes: int, tmp_path: Path) -> None:
+def test_precision_recall_is_an_image_with_ink(classes: int, tmp_path: Path) -> None:
     path = tmp_path / "plots" / "pr.png"
     plot_precision_recall(result(classes), path)
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)

@@ -1,4 +1,4 @@
-"""The page of the best and worst pictures: their order by hand, and what is drawn on them."""
+"""The page of the best and worst images: their order by hand, and what is drawn on them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def of_pictures() -> Diagnosis:
     return diagnose(*pictures(), NAMES)
 
 
-def test_the_order_of_pictures_by_hand() -> None:
+def test_the_order_of_images_by_hand() -> None:
     scores = score_images(of_pictures(), 8, confidence=0.5)
     assert [(score.number, round(score.f1, 3)) for score in scores] == [
         (1, 1), (2, 1), (3, round(2 / 3, 3)), (0, 0), (5, 0), (6, 0)
@@ -60,7 +60,7 @@ def test_a_higher_confidence_hides_errors_and_finds_less() -> None:
 
 @pytest.fixture
 def on_disk(tmp_path: Path) -> list[Record]:
-    """The records with grey pictures of 100 × 80; the first one's is gone."""
+    """The records with grey images of 100 × 80; the first one's is gone."""
     records = []
     for number, record in enumerate(pictures()[1]):
         path = tmp_path / "in" / f"{number}.png"
@@ -76,11 +76,11 @@ def test_pages_show_kinds_in_their_colours(tmp_path: Path, on_disk: list[Record]
     for name in ("best", "worst"):
         pixels = np.asarray(Image.open(tmp_path / "out" / f"{name}_pictures.png").convert("RGB"))
         body = pixels[90:]  # below the title and the legend
-        for kind in (-1, 1, 4, 5):  # right, class, background, missed: all six pictures fit on either page
+        for kind in (-1, 1, 4, 5):  # right, class, background, missed: all six images fit on either page
             colour = [int(COLORS[kind][place : place + 2], 16) for place in (1, 3, 5)]
             assert (body == colour).all(axis=2).sum() > 20, (name, kind)
 
 
-def test_a_page_without_pictures_is_written_all_the_same(tmp_path: Path) -> None:
+def test_a_page_without_images_is_written_all_the_same(tmp_path: Path) -> None:
     write_pages(diagnose([found()], [truth()], NAMES), [truth()], NAMES, 0.5, tmp_path)
     assert (tmp_path / "worst_pictures.png").is_file()

@@ -148,8 +148,8 @@ def test_detections_and_objects_are_accounted_for(seed: int) -> None:
         np.testing.assert_array_equal(np.isnan(aps), np.isnan(result.ap_allpoint))
 
 
-def test_pictures_do_not_mix() -> None:
-    """The same box found in another picture than its object's is background there, and a miss here."""
+def test_images_do_not_mix() -> None:
+    """The same box found in another image than its object's is background there, and a miss here."""
     records = [truth((BOX, 0)), truth((FAR, 0))]
     diagnosis = diagnose([found(), found((BOX, 0.9, 0))], records, NAMES)
     assert [ERROR_KINDS[kind] for kind in diagnosis.kinds] == ["bkg"]

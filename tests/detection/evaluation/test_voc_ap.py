@@ -78,8 +78,8 @@ def test_ap_of_an_empty_curve_and_of_an_unknown_method() -> None:
         voc_ap(np.zeros(0), np.zeros(0), "12-point")  # type: ignore[arg-type]
 
 
-def test_detections_are_ranked_over_all_pictures() -> None:
-    # Picture 1: a miss of score 0.9 and a hit of 0.6; picture 2: a hit of 0.8. Ranked: FP, TP, TP of 2 objects.
+def test_detections_are_ranked_over_all_images() -> None:
+    # Image 1: a miss of score 0.9 and a hit of 0.6; image 2: a hit of 0.8. Ranked: FP, TP, TP of 2 objects.
     records = [truth((BOX, 0)), truth((BOX, 0))]
     result = evaluate_voc([found((FAR, 0.9, 0), (BOX, 0.6, 0)), found((BOX, 0.8, 0))], records, ["dog"])
     curve = result.curves[0]
@@ -172,7 +172,7 @@ def test_voc_ap_equals_a_loop_over_the_rules(seed: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.randoms(use_true_random=False))
-def test_the_order_of_pictures_and_detections_does_not_matter(seed: int, order) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_images_and_detections_does_not_matter(seed: int, order) -> None:  # type: ignore[no-untyped-def]
     predictions, records = synthetic(seed, pictures=10)
     names = ["a", "b", "c", "d"]
     first = evaluate_voc(predictions, records, names)

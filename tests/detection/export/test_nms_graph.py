@@ -55,7 +55,7 @@ def suppress(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def crowd(seed: int, count: int, spread: float = 0.15) -> Arrays:
-    """Scores (N, P, C) and boxes (N, P, 4) of pictures where boxes gather around a few places, some of them outside."""
+    """Scores (N, P, C) and boxes (N, P, 4) of images where boxes gather around a few places, some of them outside."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(-0.1, 1.1, (count, 12, 2))[:, rng.integers(0, 12, PRIORS)]
     centre = centre + rng.normal(0, spread / 5, centre.shape)
@@ -84,7 +84,7 @@ def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) 
 
 
 def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> None:
-    """One picture with two objects, best first, and one with none, in a batch."""
+    """One image with two objects, best first, and one with none, in a batch."""
     scores = np.full((2, PRIORS, CLASSES), SCORE_THRESHOLD / 2, np.float32)
     boxes = np.tile(np.array([0, 0, 0.5, 0.5], np.float32), (2, PRIORS, 1))
     scores[0, 5, 2], boxes[0, 5] = 0.6, [0.5, 0.5, 1.5, 0.75]  # clipped

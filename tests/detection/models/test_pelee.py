@@ -241,7 +241,7 @@ class Oracle(nn.Module):
 
 
 def test_one_class_from_record_to_result() -> None:
-    """Label 0 of a data set with one class is class 1 in the loss, and label 0 again in the result."""
+    """Label 0 of a dataset with one class is class 1 in the loss, and label 0 again in the result."""
     record = Record(
         image=Path("one.jpg"),
         image_id="one",

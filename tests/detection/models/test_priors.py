@@ -64,7 +64,7 @@ def test_published_sizes_in_pixels() -> None:
         (4332 + (2 * 10 + 7) * 6 + 2, (0.75, 0.25, 0.523259, 0.261630)),
         # last head, ratio 1': √(0.88 · 1.05)
         (5137, (0.5, 0.5, 0.961249, 0.961249)),
-        # last head, ratio 3: 0.88 · √3, 0.88 / √3: wider than the picture
+        # last head, ratio 3: 0.88 · √3, 0.88 / √3: wider than the image
         (5140, (0.5, 0.5, 1.524205, 0.508068)),
     ],
 )

@@ -168,7 +168,7 @@ def test_fusion_merges_every_batch_norm_and_computes_the_same(tmp_path: Path) ->
 
 
 def test_torchvisions_weights_start_the_backbone_and_give_its_maps(tmp_path: Path) -> None:
-    """All but the classifier's; the last map is torchvision's, of a picture that is normalised its way."""
+    """All but the classifier's; the last map is torchvision's, of an image that is normalized its way."""
     torch.manual_seed(1)
     theirs = mobilenet_v2(weights=None).eval()
     network = SSDLite().eval()

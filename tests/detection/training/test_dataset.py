@@ -33,14 +33,14 @@ def test_collate() -> None:
 
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
-def test_a_sample_decides_a_training_picture(voc_root: Path, mosaic: float) -> None:
+def test_a_sample_decides_a_training_image(voc_root: Path, mosaic: float) -> None:
     dataset = open_dataset("voc", voc_root, "trainval")
     pictures = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))
     sample = SampleRequest(1, 96, (0, 3, 7))
     image, boxes, labels = pictures[sample]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
     assert boxes.shape == (len(labels), 4) and boxes.min(initial=0) >= 0 and boxes.max(initial=1) <= 1
-    pictures[SampleRequest(0, 64, (0, 0, 0))]  # another picture of another size in between changes nothing
+    pictures[SampleRequest(0, 64, (0, 0, 0))]  # another image of another size in between changes nothing
     again = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))[sample]
     for one, other in zip((image, boxes, labels), pictures[sample], strict=True):
         assert np.array_equal(one, other)
@@ -83,14 +83,14 @@ def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> 
 
 
 @given(st.integers(0, 30), st.integers(1, 5))
-def test_every_evaluation_picture_falls_to_one_process(count: int, world_size: int) -> None:
+def test_every_evaluation_image_falls_to_one_process(count: int, world_size: int) -> None:
     shares = [EvaluationDataset(records([[0]] * count), 64, rank, world_size) for rank in range(world_size)]
     indices = [index for share in shares for index in share.indices]
     assert sorted(indices) == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_evaluation_pictures_know_their_record_and_size(voc_root: Path) -> None:
+def test_evaluation_images_know_their_record_and_size(voc_root: Path) -> None:
     dataset = open_dataset("voc", voc_root, "val")
     share = EvaluationDataset(dataset.records, 96, rank=1, world_size=3)
     assert [share[place][0] for place in range(len(share))] == [1]

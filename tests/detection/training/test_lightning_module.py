@@ -73,7 +73,7 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
 
 
 class Plain:
-    """In the place of the augmentation: the whole picture, warped."""
+    """In the place of the augmentation: the whole image, warped."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -85,7 +85,7 @@ class Plain:
         return preprocess(image, self.size), boxes / np.array([width, height] * 2, np.float32), labels
 
 
-def test_it_learns_four_pictures_by_heart(train_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overfits_four_images(train_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     original = DetectorModule.training_step
 
@@ -102,7 +102,7 @@ def test_it_learns_four_pictures_by_heart(train_set: Dataset, tmp_path: Path, mo
     trained = run(own, often, four, tmp_path)
     assert len(losses) == 50
     assert np.mean(losses[-5:]) < losses[0] / 5  # about a fifteenth, with every seed that was tried
-    # Boxes and labels came through encoding, decoding and the way back to the pictures' own pixels.
+    # Boxes and labels came through encoding, decoding and the way back to the images' own pixels.
     assert trained.best_score > 0.9
     assert trained.result is not None and best_f1(trained.result).f1 > 0.9
 
@@ -127,7 +127,7 @@ def whole_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         (2, 2, 0),  # right after a checkpoint in the first epoch
         (3, 2, 0),  # a step later, which is taken again
         (4, 4, 0),  # between the epochs
-        (7, 6, 1),  # in the second epoch, with pictures from another process, which reads ahead
+        (7, 6, 1),  # in the second epoch, with images from another process, which reads ahead
     ],
 )
 def test_a_killed_run_resumes_as_if_it_had_not_been(
@@ -276,7 +276,7 @@ def test_ctrl_c_is_what_it_is(
         run(settings(), train_set, val_set, tmp_path)
 
 
-def test_a_damaged_picture_is_named_in_one_line_from_a_worker_too(
+def test_a_damaged_image_is_named_in_one_line_from_a_worker_too(
     own_voc_root: Path, val_set: Dataset, tmp_path: Path
 ) -> None:
     (own_voc_root / "VOC2007" / "JPEGImages" / "000002.jpg").write_bytes(b"no picture")
@@ -291,7 +291,7 @@ def test_a_damaged_picture_is_named_in_one_line_from_a_worker_too(
 # It has one learning rate for the backbone and one for the rest
 
 
-def test_the_optimiser_moves_every_parameter_once(train_set: Dataset, val_set: Dataset) -> None:
+def test_the_optimizer_moves_every_parameter_once(train_set: Dataset, val_set: Dataset) -> None:
     module = DetectorModule(small_network(), settings(lr=0.1, backbone_lr=0.25), train_set, val_set)
     optimizer: Any = module.configure_optimizers()["optimizer"]
     backbone, rest = optimizer.param_groups

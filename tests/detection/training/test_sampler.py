@@ -27,7 +27,7 @@ def order(found: Batches) -> list[int]:
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 3), st.integers(0, 5))
-def test_an_epoch_shows_every_picture_at_most_once_and_leaves_less_than_a_batch(
+def test_an_epoch_shows_every_image_at_most_once_and_leaves_less_than_a_batch(
     pictures: int, batch_size: int, epoch: int, seed: int
 ) -> None:
     settings = TrainSettings(batch_size=batch_size, epochs=4, seed=seed)
@@ -47,8 +47,8 @@ def test_the_seed_and_the_epoch_decide_the_order() -> None:
     assert order(batches(TrainSettings(batch_size=5, epochs=9, seed=4))) != order(first)
 
 
-def test_over_the_epochs_no_picture_is_left_out() -> None:
-    settings = TrainSettings(batch_size=8, epochs=20)  # 20 pictures: 4 are left out of every epoch
+def test_over_the_epochs_no_image_is_left_out() -> None:
+    settings = TrainSettings(batch_size=8, epochs=20)  # 20 images: 4 are left out of every epoch
     shown = {index for epoch in range(20) for index in order(batches(settings, step=2 * epoch))}
     assert shown == set(range(20))
 
@@ -73,7 +73,7 @@ def test_processes_share_each_batch_alike(world_size: int, batch_size: int) -> N
         assert sorted(itertools.chain(*parts)) == sorted(batch)  # with their sizes and seeds
 
 
-def test_no_two_pictures_share_their_random_numbers() -> None:
+def test_no_two_images_share_their_random_numbers() -> None:
     settings = TrainSettings(batch_size=4, epochs=5)
     seeds = [s.seed for epoch in range(5) for batch in batches(settings, step=5 * epoch) for s in batch]
     assert len(set(seeds)) == len(seeds) == 100
@@ -115,7 +115,7 @@ def test_multi_scale_draws_all_of_its_sizes_one_a_batch() -> None:
 
 
 def test_repeat_factors_by_hand() -> None:
-    # shares of pictures: class 0 in 8 of 10, class 1 in 2, class 2 in 1, class 3 in none; the median of these is 0.2
+    # shares of images: class 0 in 8 of 10, class 1 in 2, class 2 in 1, class 3 in none; the median of these is 0.2
     pictures = records([[0]] * 7 + [[0, 1], [1], [2, 2]])
     expected = [1] * 9 + [2**0.5]  # class 2: sqrt(0.2 / 0.1)
     assert repeat_factors(pictures, 4) == pytest.approx(expected)
@@ -125,7 +125,7 @@ def test_repeat_factors_by_hand() -> None:
 def test_balanced_draws_rare_classes_more_often() -> None:
     labels = [[0]] * 60 + [[1]] * 38 + [[2]] * 2
     settings = TrainSettings(batch_size=10, epochs=100, balanced=True)
-    # the median share is 0.38: pictures of class 2 count sqrt(0.38 / 0.02) = 4.4 times as much as the others
+    # the median share is 0.38: images of class 2 count sqrt(0.38 / 0.02) = 4.4 times as much as the others
     drawn = np.zeros(3)
     for epoch in range(100):
         step = 10 * epoch
