@@ -132,8 +132,8 @@ class Detector:
 
         Returns:
             `supervision.Detections`, best first: `xyxy` in pixels of the upright image that
-            `data.images.image_io.read_image` returns, `confidence`, `class_id`, and names in `data["class_name"]`. A list
-            for a list.
+            `data.images.image_io.read_image` returns, `confidence`, `class_id`, and names in `data["class_name"]`. A
+            list for a list.
 
         Raises:
             ImageError: a picture that cannot be read, an array of another kind.

@@ -16,6 +16,8 @@ from detection.inference.options import DetectionOptions
 from detection.inference.stage_timer import StageTimer
 from detection.pipeline.file_pipeline import Pipeline
 from detection.pipeline.inputs import InputSource, collect
+from detection.pipeline.run_config import RunConfig, RunState
+from detection.pipeline.sinks import JsonLines, Sink, VideoCopies
 from detection.video.video_file import VideoFile
 from pelee.runtime.backends import BACKENDS, session_backend
 from weights.store import ModelFile
@@ -160,11 +162,14 @@ def decode(item: InputSource) -> tuple[int, float]:
 def run_pipeline(detector: Detector, item: InputSource, output: Path | None) -> float:
     """Seconds of a video through the pipeline, with JSON Lines to a file and annotated copies to `output`, if any."""
     with tempfile.TemporaryFile("w") as file:
-        search = DetectionOptions(confidence=detector.card.default_confidence)
+        options = DetectionOptions(confidence=detector.card.default_confidence)
         progress = SilentProgress()
-        pipeline = Pipeline(detector, search, output, lambda line: print(line, file=file), None, progress)
+        sinks: list[Sink] = [JsonLines(lambda line: print(line, file=file), detector.class_names)]
+        if output is not None:
+            sinks.append(VideoCopies(output, detector.timer))
+        pipeline = Pipeline(RunConfig(detector), RunState(options), sinks, progress)
         pipeline.run([item])
-    return pipeline.seconds
+    return pipeline.state.seconds
 
 
 def time_training(root: Path, split: str, precision: str, steps: int, batch_size: int) -> float:

@@ -12,9 +12,10 @@ from data.command_line import fraction, new_parser, non_negative_int, positive_f
 from pelee.commands.options import add_inference_options, add_json_lines_option
 
 if TYPE_CHECKING:
-    from detection.display.base import View
-    from detection.pipeline.file_pipeline import Pipeline
+    from detection.display.view import View
     from detection.pipeline.inputs import InputSource
+    from detection.pipeline.run_config import RunState
+    from detection.pipeline.sinks import Sink
 
 
 EPILOG = """\
@@ -155,6 +156,8 @@ def _detect(args: argparse.Namespace) -> int:
     from detection.pipeline.file_pipeline import Pipeline, prepare_output
     from detection.pipeline.inputs import check_targets, collect
     from detection.pipeline.progress_bars import Bars
+    from detection.pipeline.run_config import RunConfig, RunState
+    from detection.pipeline.sinks import ImageCopies, JsonLines, VideoCopies
     from detection.pipeline.summary_table import print_report
 
     cv2.setNumThreads(1)  # the cores are the network's; OpenCV's share of a picture is too small to split
@@ -199,37 +202,37 @@ def _detect(args: argparse.Namespace) -> int:
             bars.note(f"results are shown at {page.address}")
             window = page
         classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
-        pipeline = Pipeline(
-            detector=detector,
-            search=DetectionOptions(
-                confidence=detector.card.default_confidence if args.conf is None else args.conf,
-                iou=args.iou,
-                max_detections=args.max_detections,
-                classes=detector.class_ids(classes),
-            ),
-            output=args.output,
-            write_line=None,
-            window=window,
-            progress=bars,
-            every=args.every,
-            counting=counting,
-            snapshot_every=args.snapshot_every,
-            numbers=not args.no_numbers,
-            retries=args.retry,
-            failed=len(problems),
+        options = DetectionOptions(
+            confidence=detector.card.default_confidence if args.conf is None else args.conf,
+            iou=args.iou,
+            max_detections=args.max_detections,
+            classes=detector.class_ids(classes),
         )
+        state = RunState(options, failed=len(problems))
+        config = RunConfig(detector, args.every, counting, not args.no_numbers, args.retry)
         try:
-            with _terminable(), json_lines(args.json) as pipeline.write_line, bars:
-                pipeline.run(items)
+            with _terminable(), json_lines(args.json) as write_line, bars:
+                sinks: list[Sink] = []
+                if args.output is not None:
+                    sinks.append(ImageCopies(args.output, detector.timer))
+                if write_line is not None:
+                    sinks.append(JsonLines(write_line, detector.class_names))
+                if args.output is not None:
+                    sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every))
+                if window is not None:
+                    from detection.pipeline.view_sink import ViewSink
+
+                    sinks.append(ViewSink(window, state, bars, args.output))
+                Pipeline(config, state, sinks, bars).run(items)
         except KeyboardInterrupt as error:
             interrupted = error
-    if pipeline.summaries:
-        print_report(pipeline.summaries, detector.timer, pipeline.seconds, detector.runtime.name, to_stderr=to_stdout)
+    if state.summaries:
+        print_report(state.summaries, detector.timer, state.seconds, detector.runtime.name, to_stderr=to_stdout)
         if args.output is not None:
-            names = ", ".join(str(args.output / summary.item.target) for summary in pipeline.summaries[:4])
-            more = f" and {len(pipeline.summaries) - 4} more" if len(pipeline.summaries) > 4 else ""
+            names = ", ".join(str(args.output / summary.item.target) for summary in state.summaries[:4])
+            more = f" and {len(state.summaries) - 4} more" if len(state.summaries) > 4 else ""
             print(f"annotated copies: {names}{more}", file=sys.stderr if to_stdout else sys.stdout)
-    return _exit_code(pipeline, interrupted)
+    return _exit_code(state, interrupted)
 
 
 def _soon(items: "Sequence[InputSource]") -> bool:
@@ -239,14 +242,14 @@ def _soon(items: "Sequence[InputSource]") -> bool:
     return len(items) == 1 and (not items[0].video or items[0].live or items[0].source == STDIN)
 
 
-def _exit_code(pipeline: "Pipeline", interrupted: KeyboardInterrupt | None) -> int:
+def _exit_code(state: "RunState", interrupted: KeyboardInterrupt | None) -> int:
     if interrupted is not None:
         print("interrupted; what was written is complete as far as it got", file=sys.stderr)
         return 143 if isinstance(interrupted, _Terminated) else 130
-    if pipeline.lost:
+    if state.lost:
         return 3
-    if pipeline.failed:
-        return 1 if pipeline.summaries else 2
+    if state.failed:
+        return 1 if state.summaries else 2
     return 0
 
 

@@ -78,7 +78,7 @@ class WebView:
         return True
 
     def keys(self) -> list[str]:
-        """None: a page has no keys, see `detection.display.base.View`."""
+        """None: a page has no keys, see `detection.display.view.View`."""
         return []
 
     def tell(self, numbers: str) -> None:

@@ -54,7 +54,7 @@ class Window:
         """Show nothing: numbers stand on the picture."""
 
     def keys(self) -> list[str]:
-        """The keys that were pressed since the last call, as `detection.display.base.View` has them."""
+        """The keys that were pressed since the last call, as `detection.display.view.View` has them."""
         keys, self._keys = self._keys, []
         return keys
 

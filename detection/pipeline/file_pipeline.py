@@ -9,25 +9,26 @@ through `detection.pipeline.live_pipeline`.
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
-from data.images.image_io import write_image
 from data.images.prefetch import prefetch
 from detection.detector import DetectionFuture
 from detection.pipeline.frame_task import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
-from detection.pipeline.outputs import Outputs
+from detection.pipeline.pipeline_run import PipelineRun
+from detection.pipeline.progress_bars import Progress
+from detection.pipeline.run_config import RunConfig, RunState
+from detection.pipeline.sinks import Sink, SourceInfo, opened
 from detection.pipeline.stages import Done, Stages
 from detection.video.frames import VideoSource
 from detection.video.source_names import STDIN
 from detection.video.stdin_reader import PictureStream
 from detection.video.video_file import SMALL, VideoFile
-from detection.video.video_writer import video_writer
 
 if TYPE_CHECKING:
     from detection.tracking.tracker import Tracker
@@ -35,33 +36,35 @@ if TYPE_CHECKING:
 
 READERS = 2  # threads that decode pictures
 WAITING = 4  # pictures beyond those that the network works on: one for it to go on with, and what evens out the rest
-STAYING = frozenset("s+-")  # keys that do not ask for the next picture
-SMOOTH = 0.03  # seconds: no longer wait in a window without a look at its keys
 
 
-@dataclass(slots=True)
-class Pipeline(Outputs):
-    """The way of pictures and videos; its settings are those of `Outputs`."""
+class Pipeline:
+    """Pipeline of images and video files; live sources go through `LivePipeline`."""
+
+    def __init__(self, config: RunConfig, state: RunState, sinks: Sequence[Sink], progress: Progress) -> None:
+        """Take the settings, the state (its `options` are those of the detector), the sinks, and who takes progress."""
+        self.config, self.state = config, state
+        self._run = PipelineRun(config, state, sinks, progress)
 
     def run(self, items: Sequence[InputSource]) -> None:
-        """Look at every item until the user quits; one that cannot be read is told and passed over.
+        """Process every input until the user quits; one that cannot be read is reported and skipped.
 
-        Pictures come first, then videos one after the other, then all live sources at once.
+        Images come first, then videos one after the other, then all live sources at once.
 
         Raises what ends the whole run, once all threads are gone: errors of the file system while writing,
         `KeyboardInterrupt`, a bug. What was written before is whole.
         """
         begin = time.perf_counter()
         try:
-            self._run(items)
+            self._process(items)
         finally:
-            self.seconds += time.perf_counter() - begin
+            self.state.seconds += time.perf_counter() - begin
 
-    def _run(self, items: Sequence[InputSource]) -> None:
-        pictures = [item for item in items if not item.video]  # these share one bar, each video has its own
-        if pictures:
-            self.progress.start("pictures", len(pictures))
-            if not self._pictures(pictures):
+    def _process(self, items: Sequence[InputSource]) -> None:
+        images = [item for item in items if not item.video]  # these share one bar, each video has its own
+        if images:
+            self._run.progress.start("pictures", len(images))
+            if not self._images(images):
                 return
         live = [item for item in items if item.live]
         for item in items:
@@ -70,139 +73,98 @@ class Pipeline(Outputs):
                     if not (self._stdin(item) if item.source == STDIN else self._video(item)):
                         return
                 except ImageError as error:  # it does not open
-                    self.problem(str(error))
+                    self._run.problem(str(error))
         if live:
             from detection.pipeline.live_pipeline import LivePipeline
 
-            LivePipeline(self, live).run()
+            LivePipeline(self._run, live).run()
 
-    def _pictures(self, items: Sequence[InputSource]) -> bool:
+    def _images(self, items: Sequence[InputSource]) -> bool:
         """Return whether to go on."""
+        run = self._run
         with Stages() as stages:
-            for look in self._looks(stages, self._read(items)):
-                self.progress.advance()
-                if look.problem is not None:
-                    self.problem(look.problem)
+            for result in self._results(stages, self._read(items)):
+                run.progress.advance()
+                if result.problem is not None:
+                    run.problem(result.problem)
                     continue
-                summary = Summary(look.item)
-                self.summaries.append(summary)
-                self._copy(look, look.item.target)
-                self.tell(summary, look)
-                if not self._leaf(look):
-                    return False
+                summary = self._summary(result.item)
+                with opened(run.sinks, SourceInfo(result.item, (result.width, result.height))):
+                    run.count(summary, result)
+                    if not run.emit(result):
+                        return False
         return True
-
-    def _copy(self, look: FrameResult, name: str | Path) -> None:
-        """Write a picture's annotated copy, before its line is told: who reads the line may open the copy."""
-        if self.output is not None and look.image is not None:
-            with self.detector.timer.stage("encode"):
-                write_image(self.output / name, look.image)
-
-    def _leaf(self, look: FrameResult) -> bool:
-        """Show a picture until a key asks for the next one; return whether to go on."""
-        while self.show(look.image, wait=True):
-            if not STAYING.intersection(self.press(look.image)):
-                return True
-        return False
 
     def _stdin(self, item: InputSource) -> bool:
-        """Pictures on stdin, each told before the next must come; return whether to go on."""
-        self.progress.start("stdin", None)
-        summary = Summary(item)
-        self.summaries.append(summary)
-        pictures = PictureStream()
-        with Stages() as stages, closing(pictures):
-            for look in self._looks(stages, self._piped(item, pictures)):
-                if look.problem is not None:
-                    self.problem(look.problem)
-                    continue
-                self._copy(look, f"stdin-{look.index:06}.jpg")
-                self.tell(summary, look)
-                self.progress.advance()
-                if not self.show(look.image):
-                    return False
-                self.press(look.image)
-        return True
+        """Process images on stdin, each emitted before the next must come; return whether to go on."""
+        self._run.progress.start("stdin", None)
+        summary = self._summary(item)
+        images = PictureStream()
+        with opened(self._run.sinks, SourceInfo(item)), Stages() as stages, closing(images):
+            return self._emit_all(self._results(stages, self._piped(item, images)), summary)
 
     def _video(self, item: InputSource) -> bool:
-        """Return whether to go on; a video that fails on its way keeps what came before."""
+        """Process a video file; one that fails on its way keeps what came before. Return whether to go on."""
+        run = self._run
         with VideoFile(item.source) as source:
-            if not self.wanted and hasattr(source, "every"):
-                source.every = self.every
-            self.progress.start(source.name, source.frames)
-            summary = Summary(item)
-            self.summaries.append(summary)
-            tracker = self.tracker(source.rate)
-            opened = (
-                nullcontext(None)
-                if self.output is None
-                else video_writer(self.output / item.target, source.size, source.rate, source.time_base)
-            )
-            last = -1
-            begin = time.monotonic()
-            # Larger frames cost more to decode than to look at, and a group of them much memory.
-            small = self.every == 1 and source.size[0] * source.size[1] <= SMALL
-            group = self.detector.runtime.batch if small else 1
-            with opened as writer, Stages() as stages:
-                for look in self._looks(stages, self._frames(item, source), tracker, group):
-                    if look.problem is not None:
-                        self.problem(look.problem)
-                        continue
-                    if look.index % self.every == 0:
-                        self.tell(summary, look)
-                    self.encode(writer, look)
-                    last = self.snapshot(look, last)
-                    self.progress.advance()
-                    if self.window is not None:
-                        if not self._play(look, begin):
-                            return False
-                        begin = max(begin, time.monotonic() - float(look.time or 0))  # a pause, or a slow machine
+            if not run.needs_images and hasattr(source, "every"):
+                source.every = self.config.every
+            run.progress.start(source.name, source.frames)
+            summary = self._summary(item)
+            tracker = run.tracker(source.rate)
+            # Larger frames cost more to decode than to analyze, and a group of them much memory.
+            small = self.config.every == 1 and source.size[0] * source.size[1] <= SMALL
+            group = self.config.detector.runtime.batch if small else 1
+            info = SourceInfo(item, source.size, source.rate, source.time_base)
+            with opened(run.sinks, info), Stages() as stages:
+                return self._emit_all(self._results(stages, self._frames(item, source), tracker, group), summary)
+
+    def _emit_all(self, results: Iterator[FrameResult], summary: Summary) -> bool:
+        """Count and emit the results of one source; return whether to go on."""
+        for result in results:
+            if result.problem is not None:
+                self._run.problem(result.problem)
+                continue
+            self._run.progress.advance()
+            self._run.count(summary, result)
+            if not self._run.emit(result):
+                return False
         return True
 
-    def _play(self, look: FrameResult, begin: float) -> bool:
-        """Show a frame until its time has passed, as a player does; return whether to go on."""
-        assert look.image is not None
-        while self.show(look.image):
-            if " " in self.press(look.image):
-                return self.hold(look.image)
-            rest = begin + float(look.time or 0) - time.monotonic()
-            if rest <= 0:
-                return True
-            time.sleep(min(rest, SMOOTH))
-        return False
+    def _summary(self, item: InputSource) -> Summary:
+        summary = Summary(item)
+        self.state.summaries.append(summary)
+        return summary
 
-    def _looks(
+    def _results(
         self, stages: Stages, pictures: Generator[FrameResult], tracker: "Tracker | None" = None, group: int = 1
     ) -> Iterator[FrameResult]:
-        """Yield the pictures with what was found in them; with that drawn on them, where they are wanted.
-
-        `group` of them go through the network together.
-        """
-        depth = self.detector.runtime.parallel + max(1, WAITING // group)
+        """Yield results in order, drawn where a sink needs images; `group` of them go through the network together."""
+        depth = self.config.detector.runtime.parallel + max(1, WAITING // group)
         found = chain.from_iterable(stages.ahead(_grouped(pictures, group), self._start, depth, "decode"))
-        if not self.wanted and tracker is None:
+        if not self._run.needs_images and tracker is None:
             return found
         return stages.ahead(found, self._drawer(tracker), WAITING, "draw")
 
     def _drawer(self, tracker: "Tracker | None") -> Callable[[FrameResult], Done[FrameResult]]:
-        """What draws in the order of the frames: on those that were not looked at, what the last one had."""
+        """Function that tracks and draws in frame order; a frame not analyzed has the last one's detections."""
         last: FrameResult | None = None
 
-        def finish(look: FrameResult) -> Done[FrameResult]:
+        def finish(result: FrameResult) -> Done[FrameResult]:
             nonlocal last
-            if look.prediction is not None:
-                self.track(look, tracker)
-                last = replace(look, image=None)
-            elif last is not None and look.problem is None:
-                look.prediction, look.tracked = last.prediction, last.tracked
-            self.draw(look, tracker)
-            return Done(look)
+            if result.prediction is not None:
+                self._run.track(result, tracker)
+                last = replace(result, image=None)
+            elif last is not None and result.problem is None:
+                result.prediction, result.tracked = last.prediction, last.tracked
+            self._run.draw(result, tracker)
+            return Done(result)
 
         return finish
 
     def _read(self, items: Sequence[InputSource]) -> Generator[FrameResult]:
         """Yield pictures, read ahead."""
-        images = prefetch(items, lambda item: self.detector.read(item.source), workers=READERS, ahead=WAITING)
+        images = prefetch(items, lambda item: self.config.detector.read(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
                 yield FrameResult(item, str(image)) if isinstance(image, ImageError) else FrameResult(item, image=image)
@@ -213,7 +175,7 @@ class Pipeline(Outputs):
             for frame in pictures:
                 if isinstance(frame, ImageError):
                     yield FrameResult(item, str(frame))
-                elif frame.index % self.every == 0:
+                elif frame.index % self.config.every == 0:
                     yield FrameResult(item, index=frame.index, time=frame.time, image=frame.image)
         except ImageError as error:
             yield FrameResult(item, str(error))
@@ -223,7 +185,7 @@ class Pipeline(Outputs):
         frames = iter(source)
         while True:
             try:
-                with self.detector.timer.stage("decode"):
+                with self.config.detector.timer.stage("decode"):
                     frame = next(frames, None)
             except ImageError as error:
                 yield FrameResult(item, str(error))
@@ -232,19 +194,20 @@ class Pipeline(Outputs):
                 return
             yield FrameResult(item, index=frame.index, time=frame.time, image=frame.image)
 
-    def _start(self, looks: list[FrameResult]) -> "_Group":
+    def _start(self, results: list[FrameResult]) -> "_Group":
         """Hand pictures to the network, but for those between the ones that are looked at."""
         wanted = []
-        for look in looks:
-            if look.image is not None:
-                look.height, look.width = look.image.shape[:2]
-                if look.index % self.every == 0:
-                    wanted.append(look)
-        images = [look.image for look in wanted if look.image is not None]
-        group = _Group(looks, wanted, self.detector.submit(images, self.looking) if images else None)
-        if not self.wanted:
-            for look in wanted:
-                look.image = None
+        for result in results:
+            if result.image is not None:
+                result.height, result.width = result.image.shape[:2]
+                if result.index % self.config.every == 0:
+                    result.analyzed = True
+                    wanted.append(result)
+        images = [result.image for result in wanted if result.image is not None]
+        group = _Group(results, wanted, self.config.detector.submit(images, self._run.options) if images else None)
+        if not self._run.needs_images:
+            for result in wanted:
+                result.image = None
         return group
 
 
@@ -252,22 +215,22 @@ class Pipeline(Outputs):
 class _Group:
     """Pictures that go through the network together, and those between them."""
 
-    looks: list[FrameResult]
+    results: list[FrameResult]
     wanted: list[FrameResult]
     future: DetectionFuture | None
 
     def result(self) -> list[FrameResult]:
         """Wait for the network."""
         if self.future is not None:
-            for look, prediction in zip(self.wanted, self.future.result(), strict=True):
-                look.prediction = prediction
-        return self.looks
+            for result, prediction in zip(self.wanted, self.future.result(), strict=True):
+                result.prediction = prediction
+        return self.results
 
 
-def _grouped(looks: Generator[FrameResult], size: int) -> Generator[list[FrameResult]]:
+def _grouped(results: Generator[FrameResult], size: int) -> Generator[list[FrameResult]]:
     """Yield them in groups of `size`, the last of which may be smaller."""
-    with closing(looks):
-        while group := list(islice(looks, size)):
+    with closing(results):
+        while group := list(islice(results, size)):
             yield group
 
 

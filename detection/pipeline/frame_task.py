@@ -12,6 +12,7 @@ from detection.inference.prediction import Prediction
 from detection.pipeline.inputs import InputSource
 
 if TYPE_CHECKING:
+    from detection.tracking.counting import Event
     from detection.tracking.tracker import Tracked
     from detection.video.stream_stats import StreamStats
 
@@ -38,7 +39,8 @@ class FrameResult:
     """A picture on its way: what it is, the network's work on it, and what that found.
 
     problem: why it could not be read; there is no more to it then. time: seconds from the video's start. captured: when
-    a live one was taken, `time.monotonic()`. tracked: what was found, with tracks.
+    a live one was taken, `time.monotonic()`. tracked: what was found, with tracks. analyzed: whether the network had
+    this frame; with `--every` the others carry the last one's detections. events: crossings, zone entries and exits.
     """
 
     item: InputSource
@@ -52,6 +54,8 @@ class FrameResult:
     prediction: Prediction | None = None
     tracked: "Tracked | None" = None
     captured: float = 0.0
+    analyzed: bool = False
+    events: "tuple[Event, ...]" = ()
 
     def result(self) -> Self:
         """Wait for the network."""

@@ -38,6 +38,11 @@ class InputSource:
         """Whether it does not wait: a camera, a stream, the test pattern."""
         return self.video and is_live(self.source)
 
+    @property
+    def moving(self) -> bool:
+        """Whether it is one video: a file or a live source, not an image and not images on stdin."""
+        return self.video and self.source != STDIN
+
 
 def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[InputSource], list[str]]:
     """Return what to look at, each thing once, and a line for each input that names nothing.

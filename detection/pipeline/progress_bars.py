@@ -1,15 +1,32 @@
-"""What `pelee-detect` tells a person: bars while it works, a table at the end."""
+"""Progress protocol of a run, and progress bars on a terminal."""
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 
-REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as a picture
+REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as an image
+
+
+class Progress(Protocol):
+    """Receiver of a run's progress, called in the caller's thread."""
+
+    def start(self, name: str, total: int | None) -> None:
+        """Begin with `total` images or frames; None where their number is not known."""
+
+    def advance(self) -> None:
+        """One image or frame further."""
+
+    def problem(self, line: str) -> None:
+        """Something could not be read."""
+
+    def note(self, line: str) -> None:
+        """Something worth knowing."""
 
 
 class Bars:
@@ -18,7 +35,7 @@ class Bars:
     def __init__(self, shown: bool) -> None:
         """Take whether bars are wanted; they are not where lines of JSON run through the same terminal."""
         self._shown = shown and sys.stderr.isatty()
-        self._progress: Progress | None = None
+        self._progress: RichProgress | None = None
         self._task: TaskID | None = None
         self._steps, self._told = 0, 0.0
 
@@ -29,7 +46,7 @@ class Bars:
             self._task = self._progress.add_task("", total=total, name=name)
 
     def advance(self) -> None:
-        """One picture further."""
+        """One image or frame further."""
         self._steps += 1
         if self._progress is not None and time.monotonic() - self._told > REFRESH:
             self._tell()
@@ -68,7 +85,7 @@ class Bars:
             self._progress.stop()
 
 
-def _progress() -> "Progress":
+def _progress() -> "RichProgress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

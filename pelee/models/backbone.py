@@ -129,10 +129,9 @@ def _halving_modules(network: nn.Module) -> dict[str, int]:
     sides: dict[str, int] = {}
 
     def note(name: str, inputs: tuple[Any, ...], output: Any) -> None:
-        both = (*inputs[:1], output)
-        if len(both) == 2 and all(isinstance(one, Tensor) and one.ndim == 4 for one in both):
-            if inputs[0].shape[-1] != output.shape[-1]:
-                sides[name] = inputs[0].shape[-1]
+        maps = [one for one in (*inputs[:1], output) if isinstance(one, Tensor) and one.ndim == 4]
+        if len(maps) == 2 and maps[0].shape[-1] != maps[1].shape[-1]:
+            sides[name] = maps[0].shape[-1]
 
     handles = [
         module.register_forward_hook(lambda _, inputs, output, name=name: note(name, inputs, output))

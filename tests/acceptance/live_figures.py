@@ -154,6 +154,8 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     from detection.inference.options import DetectionOptions
     from detection.pipeline.file_pipeline import Pipeline
     from detection.pipeline.inputs import collect
+    from detection.pipeline.run_config import RunConfig, RunState
+    from detection.pipeline.view_sink import ViewSink
 
     detector = Detector.load()
     runtime = SlowRuntime(detector.runtime, 0.1)
@@ -161,15 +163,15 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     with TcpCamera(rate=RATE) as camera:
         view = Watching(camera, seconds)
         # Nothing scores above 1: no box is drawn over the camera's numbers.
-        pipeline = Pipeline(
-            detector, DetectionOptions(confidence=1.0), None, None, view, SilentProgress(), numbers=False
-        )
+        state, progress = RunState(DetectionOptions(confidence=1.0)), SilentProgress()
+        sinks = [ViewSink(view, state, progress)]
+        pipeline = Pipeline(RunConfig(detector, numbers=False), state, sinks, progress)
         pipeline.run(collect([], [camera.address], None)[0])
     ages = 1000 * np.array(view.ages[10:])  # from the first second on
     third = len(ages) // 3
     inference = 1000 * float(np.median(runtime.times))
     limit = 2 * 1000 / RATE + inference
-    (figures,) = [summary.figures for summary in pipeline.summaries]
+    (figures,) = [summary.figures for summary in state.summaries]
     found = {
         "seconds": seconds,
         "pictures": len(ages),

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from detection.commands import detect as cli
-from tests.detection.video.test_video_file import facts
 from tests.support.detect_fixtures import fake_model, lines, make_photos, tree
 from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import RectangleRuntime, clip, make_detector
+from tests.support.video_facts import facts
 
 
 @pytest.fixture(autouse=True)

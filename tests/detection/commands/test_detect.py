@@ -180,17 +180,17 @@ def test_an_output_folder_that_cannot_be_written(photos: Path, capsys: pytest.Ca
 def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detection.pipeline import file_pipeline as pipeline
+    from detection.pipeline import sinks
 
     Path("found.jsonl").write_text("old")
-    write = pipeline.write_image
+    write = sinks.write_image
 
     def fail_at_second(path: Path, image: np.ndarray) -> None:
         if path.name != "a.jpg" or path.parent.name == "sub":
             raise OSError(28, "No space left on device", str(path))
         write(path, image)
 
-    monkeypatch.setattr(pipeline, "write_image", fail_at_second)
+    monkeypatch.setattr(sinks, "write_image", fail_at_second)
     assert cli.main(["photos", "--output", "out", "--json", "found.jsonl"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: No space left on device: out/sub/a.jpg") and len(err.splitlines()) == 1
@@ -247,19 +247,19 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from detection import detector
 from detection.commands import detect as cli
-from detection.pipeline import outputs
+from detection.pipeline import sinks
 
 def load(*names, **options):
     from tests.support.rectangle_session import RectangleRuntime, make_card
     return detector.Detector(RectangleRuntime(), make_card())
 
-plain = outputs.to_json_line
+plain = sinks.to_json_line
 
 def line(*arguments, **options):
     print(*sorted({{"av", "rich", "supervision", "torch", "pydantic", "safetensors"}} & set(sys.modules)))
     return plain(*arguments, **options)
 
-detector.Detector.load, outputs.to_json_line = load, line
+detector.Detector.load, sinks.to_json_line = load, line
 sys.exit(cli.main(["photos/a.jpg", "--json", "found.jsonl"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

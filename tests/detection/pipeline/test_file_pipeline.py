@@ -18,9 +18,11 @@ from detection.detector import Detector
 from detection.inference.options import DetectionOptions
 from detection.inference.result_formats import to_json_line
 from detection.pipeline import file_pipeline as pipeline
-from detection.pipeline import outputs
+from detection.pipeline import pipeline_run
 from detection.pipeline.file_pipeline import WAITING, Pipeline
 from detection.pipeline.inputs import InputSource, collect
+from detection.pipeline.run_config import RunConfig, RunState
+from detection.pipeline.sinks import ImageCopies, JsonLines, Sink, VideoCopies
 from detection.video.frames import Frame
 from detection.video.video_file import VideoFile
 from detection.video.video_writer import VideoWriter
@@ -86,15 +88,21 @@ class Quiet:
         self.problems.append(f"note: {line}")
 
 
-def make(detector: Detector, write_line: Callable[[str], Any] | None, output: Path | None = None) -> Pipeline:
-    return Pipeline(
-        detector=detector,
-        search=DetectionOptions(confidence=0.3),
-        output=output,
-        write_line=write_line,
-        window=None,
-        progress=Quiet(),
-    )
+def make(
+    detector: Detector,
+    write_line: Callable[[str], Any] | None,
+    output: Path | None = None,
+    every: int = 1,
+    snapshot_every: float | None = None,
+) -> Pipeline:
+    sinks: list[Sink] = []
+    if output is not None:
+        sinks.append(ImageCopies(output, detector.timer))
+    if write_line is not None:
+        sinks.append(JsonLines(write_line, detector.class_names))
+    if output is not None:
+        sinks.append(VideoCopies(output, detector.timer, snapshot_every))
+    return Pipeline(RunConfig(detector, every), RunState(DetectionOptions(confidence=0.3)), sinks, Quiet())
 
 
 def one_by_one(*paths: str) -> list[str]:
@@ -141,8 +149,8 @@ def test_a_video_gives_what_it_gives_frame_by_frame(film: str, detector: Detecto
     run.run(collect([film], [], None)[0])
     assert lines == one_by_one(film)
     assert len({json.dumps(json.loads(line)["detections"]) for line in lines}) > 5  # an order can be told from them
-    assert run.progress.steps == 60 and run.summaries[0].frames == 60  # type: ignore[attr-defined]
-    assert run.seconds > 0
+    assert run._run.progress.steps == 60 and run.state.summaries[0].frames == 60  # type: ignore[attr-defined]
+    assert run.state.seconds > 0
     stages = ["decode", "preprocess", "network", "postprocess", *(["draw", "encode"] if drawn else [])]
     assert sorted(detector.timer.medians()) == sorted(stages)
 
@@ -151,11 +159,10 @@ def test_a_video_gives_what_it_gives_frame_by_frame(film: str, detector: Detecto
 def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
     """The lines are those of every frame's run; the annotated video keeps all frames, with the last boxes on them."""
     lines: list[str] = []
-    run = make(detector, lines.append, Path("out") if drawn else None)
-    run.every = 3
+    run = make(detector, lines.append, Path("out") if drawn else None, every=3)
     run.run(collect([film], [], None)[0])
     assert lines == one_by_one(film)[::3] and len(lines) == 20
-    assert run.summaries[0].frames == 20
+    assert run.state.summaries[0].frames == 20
     if drawn:
         with VideoFile("out/film.mp4") as copies, VideoFile(film) as originals:
             changed = [
@@ -165,8 +172,7 @@ def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
 
 
 def test_snapshots_by_the_videos_own_time(film: str, detector: Detector) -> None:
-    run = make(detector, None, Path("out"))
-    run.snapshot_every = 0.8  # 20 frames of 25 a second
+    run = make(detector, None, Path("out"), snapshot_every=0.8)  # 20 frames of 25 a second
     run.run(collect([film], [], None)[0])
     assert sorted(path.name for path in Path("out").iterdir()) == [
         *(f"film-{index:06}.jpg" for index in (0, 20, 40)),
@@ -298,13 +304,13 @@ def test_an_error_of_any_stage_ends_the_run_with_itself(
     elif stage == "preprocess":
         failing(detector, "_batch")
     elif stage == "draw":
-        failing(outputs, "draw")
+        failing(pipeline_run, "draw")
     elif stage == "encode":
         failing(VideoWriter, "write")
     run = make(detector, fail if stage == "line" else None, Path("out"))
     with pytest.raises(RuntimeError, match=stage):
         run.run(ENDLESS)
     assert endless.closed
-    assert 0 < run.summaries[0].frames < 8
+    assert 0 < run.state.summaries[0].frames < 8
     assert [path.name for path in Path("out").iterdir()] == ["film.mp4"]
     assert Path("out/film.mp4").read_bytes() == b"old"

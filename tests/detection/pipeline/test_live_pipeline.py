@@ -17,12 +17,12 @@ from data.images.image_io import read_image
 from detection.commands import detect as cli
 from detection.video.synthetic_pattern import read_number
 from detection.video.video_file import VideoFile
-from tests.detection.video.test_video_file import facts
 from tests.support.detect_fixtures import fake_model, lines, tree
 from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import RectangleRuntime, clip, make_detector
 from tests.support.tcp_camera import TcpCamera
+from tests.support.video_facts import facts
 
 PATIENCE = 60.0  # seconds, on a machine that is busy with other things
 

@@ -16,15 +16,7 @@ from detection.video import video_writer as sinks
 from detection.video.video_file import VideoFile
 from detection.video.video_writer import video_writer
 from tests.support.rectangle_session import DARK, RED, clip, picture
-
-
-def facts(path: Path) -> tuple[int, int, int, Fraction | None, str, str | None]:
-    """(decoded frames, width, height, rate, codec, pixel format), told by FFmpeg."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        count = sum(1 for _ in container.decode(stream))
-        context = stream.codec_context
-        return count, context.width, context.height, stream.average_rate, context.name, context.pix_fmt
+from tests.support.video_facts import facts
 
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(10), Fraction(60)])
