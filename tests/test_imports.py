@@ -150,6 +150,7 @@ def without(absent: tuple[str, ...], code: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_shipped_detector_runs_without_torch() -> None:
     """From a picture on disk to its boxes, by the library and by the command, as the light install does."""
     done = without(
@@ -165,6 +166,7 @@ def test_the_shipped_detector_runs_without_torch() -> None:
     assert "cat" in said and "openvino int8" in said and '"label": "cat"' in line
 
 
+@pytest.mark.slow
 def test_the_shipped_classifier_runs_without_torch() -> None:
     """From a picture on disk to its classes, by the library and by the command, as the light install does."""
     done = without(

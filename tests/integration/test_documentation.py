@@ -231,6 +231,7 @@ def flags(words: list[str]) -> list[str]:
     return [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
 
 
+@pytest.mark.slow
 @each_page
 def test_commands_exist_and_have_the_flags(page):
     wrong = []
@@ -245,6 +246,7 @@ def test_commands_exist_and_have_the_flags(page):
     assert not wrong
 
 
+@pytest.mark.slow
 @each_page
 def test_flags_in_prose_belong_to_a_command(page):
     known = frozenset().union(*map(options, PROJECT["scripts"])) | {"--strict"}

@@ -100,6 +100,7 @@ def test_card_and_export(name: str, trained: tuple[nn.Module, tuple[Tensor, ...]
     export(source, graph, tmp_path / "made", "torchscript", verify)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["cnn-795k", "tiny-densenet-1"])
 def test_unusual_networks_as_onnx(chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have what no other has: a permutation and an even kernel, space-to-depth."""

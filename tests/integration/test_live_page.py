@@ -213,6 +213,7 @@ def test_a_machine_without_a_camera(open_page: OpenPage, playwright: Playwright,
     browser.close()
 
 
+@pytest.mark.slow
 def test_the_page_and_the_service_with_the_shipped_model(
     open_page: OpenPage, playwright: Playwright, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one_with_the_whole_batch(tmp_path: Path) -> None:
     script = Path(ddp_process.__file__)
     processes = [
@@ -71,6 +72,7 @@ def test_predictions_of_two_processes_count_every_picture_once(val_set: Dataset)
     assert evaluate_voc(merged, records, val_set.class_names).map_11point == 1
 
 
+@pytest.mark.slow
 def test_pelee_train_on_two_processes(yolo_root: Path, tmp_path: Path) -> None:
     """The whole way, over unequal shares of three validation pictures."""
     command = [sys.executable, "-m", "detection.commands.train", "--dataset", "yolo", "--root", str(yolo_root)]

@@ -30,6 +30,7 @@ def test_archives_are_unpacked_and_images_cut(tmp_path: Path) -> None:
     assert not [path for path in root.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_kill_is_taken_up_where_it_was(tmp_path: Path) -> None:
     """A real process, killed in the midst of it; what it wrote is whole, and the next call goes on from there."""
     root, output = official(tmp_path / "cars", count=60), tmp_path / "out"

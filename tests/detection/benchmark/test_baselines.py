@@ -9,6 +9,7 @@ from detection.detector import Detector
 from tests.conftest import TrainedRun
 
 
+@pytest.mark.slow
 def test_eager_is_the_same_network(trained_run: TrainedRun) -> None:
     weights = str(trained_run.output / "model")
     images = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3), np.uint8)

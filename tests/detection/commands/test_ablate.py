@@ -50,6 +50,7 @@ def test_what_is_wrong_is_told_before_any_run(
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_are_made_resumed_skipped_and_told(
     voc_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def other_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(detection.export.export, "load_network", lambda model: load(stranger))
 
 
+@pytest.mark.slow
 def test_a_failed_check_keeps_the_old_export(
     other_model: None,
     model: ModelFile,
@@ -66,6 +67,7 @@ def test_a_failed_check_keeps_the_old_export(
     assert [path.name for path in folder.parent.iterdir()] == ["script"]
 
 
+@pytest.mark.slow
 def test_command_replaces_an_old_export(
     model: ModelFile, script: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_command_replaces_an_old_export(
     assert [path.name for path in tmp_path.iterdir()] == ["script"]
 
 
+@pytest.mark.slow
 def test_command_measures_map(tmp_path: Path, trained_run, voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     arguments = [
         "--weights",
@@ -98,6 +101,7 @@ def test_command_measures_map(tmp_path: Path, trained_run, voc_root: Path, capsy
     assert abs(verification["map_loss"]) <= 0.1 and verification["pictures"] == 4
 
 
+@pytest.mark.slow
 def test_a_loss_of_map_fails_the_check(
     model: ModelFile,
     photos: Path,

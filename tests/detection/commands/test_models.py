@@ -24,6 +24,7 @@ def test_models_are_counted(capsys):
     assert counted["ssdlite-mobilenetv2-coco"]["parameters"] == 4_337_013
 
 
+@pytest.mark.slow
 def test_all_models_in_groups_where_none_is_named(capsys, monkeypatch):
     """PeleeNets, other classifiers, detectors: an empty line between them, and each is there."""
     kept = ("peleenet", "peleenet-m0", "cnn-795k", "alexnet-32")

@@ -129,6 +129,7 @@ def test_the_model_loads_as_a_detector_with_the_averaged_weights(trained_run: Tr
         np.testing.assert_allclose(tensor, wanted, rtol=1e-3, atol=1e-6)  # float16's precision
 
 
+@pytest.mark.slow
 def test_it_is_interrupted_and_resumed(
     voc_root: Path, trained_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -306,6 +307,7 @@ def test_an_output_that_is_a_file(voc_root: Path, tmp_path: Path, capsys: pytest
     assert (tmp_path / "out").read_text() == "in the way"
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     voc_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,6 +189,7 @@ def test_who_reads_slowly_holds_nobody_up_and_misses_pictures(view: WebView) -> 
     assert count < 20  # some are in the sockets' buffers; a quarter of a megabyte each
 
 
+@pytest.mark.slow
 def test_only_so_many_look_at_once(view: WebView, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (latest_frame, web):
         monkeypatch.setattr(module, "VIEWERS", 2)
@@ -346,6 +347,7 @@ raise SystemExit(run(show))
 # ---- in a browser
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it_and_notices_when_it_goes_and_returns() -> None:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not here; it is in the extra dev")
     from tests.support.browser import CHROMIUM, MISSING, REQUIRED, launch, wait_until

@@ -94,6 +94,7 @@ def pixels(file: Path) -> np.ndarray:
     return values.reshape(height, line // 4, 4)[..., 2::-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(XVFB is None and not REQUIRED, reason="Xvfb is not here; on Debian: apt-get install xvfb")
 def test_the_pattern_stands_on_a_real_screen(tmp_path: Path) -> None:
     code = f"""

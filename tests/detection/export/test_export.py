@@ -71,6 +71,7 @@ def reference(model: ModelFile) -> Detector:
     return Detector(load_runtime(model, RuntimeOptions(runtime="torch", device="cpu")), model.card)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "runtime"), RUNTIMES)
 def test_every_runtime_finds_what_torch_finds(
     exports: dict[str, ModelFile], reference: Detector, kind: str, runtime: str
@@ -204,6 +205,7 @@ def test_devices_and_precisions_that_are_not_here(
         load_runtime(exports["openvino"], RuntimeOptions(precision="bf16"))
 
 
+@pytest.mark.slow
 def test_int8(
     model: ModelFile, reference: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def test_int8(
     assert weights.count("Constant") == 12 < len(weights) - 40  # the two convolutions of each of six heads stay f32
 
 
+@pytest.mark.slow
 def test_int8_in_onnx(
     model: ModelFile, reference: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_published_maps() -> None:
 # Shapes
 
 
+@pytest.mark.slow
 def test_every_size_has_a_prior_for_every_prediction() -> None:
     config = replace(SMALL, backbone=replace(SMALL_BACKBONE, blocks=(1, 1, 1, 1)))
     for network in (on_meta(config), on_meta(replace(config, use_38x38=True))):

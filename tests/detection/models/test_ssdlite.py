@@ -202,6 +202,7 @@ def test_a_card_that_does_not_fit(tmp_path: Path) -> None:
         to_config(dataclasses.replace(model, card=card))
 
 
+@pytest.mark.slow
 def test_an_export_is_the_same_detector(tmp_path: Path) -> None:
     """With suppression in its graph, by way of ONNX; `export_detector` has verified it when it returns."""
     model = save_small(tmp_path / "m", config=SMALL)

@@ -193,6 +193,7 @@ def test_snapshots(window) -> None:
     assert 2 <= len(pictures) <= 25 and pictures[0].startswith("test-64x48-40-0")
 
 
+@pytest.mark.slow
 def test_a_camera_that_dies_is_marked_said_and_taken_up_again(
     window, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -317,6 +317,7 @@ def test_noisy_scenes_keep_nearly_all_numbers() -> None:
     assert max(switches, owners) <= 3, (switches, owners)
 
 
+@pytest.mark.slow
 def test_nothing_reaches_the_network() -> None:
     """Importing and using the tracker asks for no address and starts no other program: no report home, no download."""
     script = """

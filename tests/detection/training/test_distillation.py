@@ -98,6 +98,7 @@ def test_feature_distillation_loss_is_the_error_against_standardized_maps() -> N
     assert torch.isfinite(imitation([right], [torch.zeros(1, 2, 1, 3)]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("quiet_lightning")
 def test_a_run_comes_nearer_to_its_teacher_and_drops_the_adapters(

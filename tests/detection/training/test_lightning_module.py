@@ -121,6 +121,7 @@ def whole_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folder, run(RESUMABLE, train_set, val_set, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kill_at", "saved_at", "workers"),
     [
@@ -165,6 +166,7 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(
     assert_same(whole.network.state_dict(), resumed.network.state_dict())
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_validates_validates_again(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ def test_tries_wait_longer_and_longer_but_not_forever(source, monkeypatch: pytes
     assert planned[:-1] == pytest.approx([0.5, 1, 2, 2, 2])
 
 
+@pytest.mark.slow
 def test_the_tcp_camera_lives_dies_and_comes_back() -> None:
     with TcpCamera(rate=20, size="160x128") as camera:
         live = LiveSource(camera.address, retries=50)
@@ -233,6 +234,7 @@ def test_the_tcp_camera_lives_dies_and_comes_back() -> None:
             live.close()
 
 
+@pytest.mark.slow
 def test_the_frozen_tcp_camera_is_left_and_found_again() -> None:
     with TcpCamera(rate=20, size="160x128") as camera:
         live = LiveSource(camera.address, retries=50, stall=0.5)

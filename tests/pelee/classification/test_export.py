@@ -75,6 +75,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "runtime"), RUNTIMES)
 def test_every_runtime_says_what_torch_says(
     exports: dict[str, ModelFile], reference: Classifier, form: str, runtime: str

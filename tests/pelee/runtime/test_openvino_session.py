@@ -118,6 +118,7 @@ def test_a_model_of_another_size_or_none_at_all(tmp_path: Path) -> None:
         OpenVinoSession(model)
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_home(tmp_path: Path) -> None:
     """As it comes, `import openvino` leaves a client's number in the home folder, and sends an event."""
     code = (

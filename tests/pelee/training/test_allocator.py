@@ -31,6 +31,7 @@ def faults(how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's alone")
 def test_freed_memory_is_taken_again() -> None:
     """Most of it: a block that a later one does not fit into makes the heap grow now and then."""

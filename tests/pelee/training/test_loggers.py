@@ -10,6 +10,7 @@ from pelee.training.loggers import keep_metrics, mlflow_logger
 from tests.support.tiny_training import run_small, small_sets, small_settings
 
 
+@pytest.mark.slow
 def test_a_run_s_settings_and_scores_arrive_in_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     from mlflow import MlflowClient

@@ -60,6 +60,7 @@ def test_a_reload_to_another_task_is_refused() -> None:
     assert models.get("fake", "detection").card.task == "detection"
 
 
+@pytest.mark.slow
 def test_the_shipped_model_answers_as_the_detector_does() -> None:
     with running(find_models(settings(models=["pelee-voc"])), deadline_s=60) as server:
         answer = server.client.post("/detect?conf=0.3", content=EXAMPLE.read_bytes()).json()
@@ -92,6 +93,7 @@ def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
     assert (model.session, model.low_latency_session) == (sessions[opened[0]], sessions[opened[-1]])
 
 
+@pytest.mark.slow
 def test_a_model_that_was_replaced_is_let_go() -> None:
     with running(find_models(settings(models=["pelee-voc"])), deadline_s=60) as server:
         models, content = server.service.models, EXAMPLE.read_bytes()
@@ -103,6 +105,7 @@ def test_a_model_that_was_replaced_is_let_go() -> None:
         assert old() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", load_settings().models)
 def test_the_shipped_models_are_served_without_torch(name: str) -> None:
     """As `pip install 'pelee[serve]'` has them: torch cannot be imported at all."""
@@ -119,6 +122,7 @@ def test_the_shipped_models_are_served_without_torch(name: str) -> None:
     assert done.stdout.startswith("openvino"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_shipped_classifier_answers_as_itself() -> None:
     with running(find_models(settings(models=["peleenet-tiny-imagenet"])), deadline_s=60) as server:
         answer = server.client.post("/classify?top=3", content=EXAMPLE.read_bytes()).json()
