@@ -169,13 +169,13 @@ def test_there_are_no_circles_between_folders() -> None:
 # Tests
 
 
-def tests_of_packages() -> list[Path]:
+def package_tests() -> list[Path]:
     return [path for package in PACKAGES for path in (ROOT / "tests" / package).rglob("test_*.py")]
 
 
 def test_tests_mirror_the_tree() -> None:
     """`tests/a/b/test_c.py` tests `a/b/c.py`; what crosses modules is in tests/integration or tests/acceptance."""
-    found = tests_of_packages()
+    found = package_tests()
     assert found
     strays = [
         relative(path)
@@ -215,9 +215,7 @@ COVERED_ELSEWHERE = {
 
 
 def test_a_larger_module_has_a_test_of_its_name() -> None:
-    tested = {
-        path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_")) for path in tests_of_packages()
-    }
+    tested = {path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_")) for path in package_tests()}
     without = {
         relative(path)
         for path in all_modules()
