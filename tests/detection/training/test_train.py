@@ -66,6 +66,7 @@ def test_frozen_tensors_stay_and_the_new_ones_train(voc_root: Path, tmp_path: Pa
         None,
         {"freeze": True, "input_size": 64, "batch_size": 4, "max_steps": 1, "precision": "fp32", "lr": 0.1},
     )
+    torch.manual_seed(0)
     network = build(settings.network(len(dataset.class_names)))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     taken = [name for name in before if name.startswith("backbone.")]
