@@ -98,9 +98,9 @@ class Detector:
         self,
         source: Picture,
         confidence: float | None = None,
-        iou: float = 0.45,
+        iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
-        max_detections: int = 200,
+        max_detections: int = DETECTIONS_PER_IMAGE,
     ) -> "Detections": ...
 
     @overload
@@ -108,18 +108,18 @@ class Detector:
         self,
         source: Sequence[Picture],
         confidence: float | None = None,
-        iou: float = 0.45,
+        iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
-        max_detections: int = 200,
+        max_detections: int = DETECTIONS_PER_IMAGE,
     ) -> "list[Detections]": ...
 
     def __call__(
         self,
         source: Picture | Sequence[Picture],
         confidence: float | None = None,
-        iou: float = 0.45,
+        iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
-        max_detections: int = 200,
+        max_detections: int = DETECTIONS_PER_IMAGE,
     ) -> "Detections | list[Detections]":
         """Detect what is in a picture, or in each of a list of them.
 

@@ -4,10 +4,10 @@ Imports no reader, so that `--help` stays instant: a format names its reader as 
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.dotted_path import load_object
 from data.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class DatasetFormat:
 
     def open(self, root: Path, split: str) -> "Dataset":
         """Import the reader and read a split."""
-        module, _, function = self.reader.partition(":")
-        dataset: Dataset = getattr(import_module(module), function)(root, split)
+        dataset: Dataset = load_object(self.reader)(root, split)
         return dataset
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command_line import first_few, new_parser
 from data.commands.options import add_dataset_options
+from detection.training.settings import RECIPES, TrainSettings, resolve_settings
 from pelee.commands.training_command import (
     TrainedModel,
     TrainingJob,
@@ -20,7 +21,6 @@ from pelee.commands.training_command import (
 if TYPE_CHECKING:
     from data.datasets.records import Dataset
     from detection.models.network import DetectorNetwork
-    from detection.training.settings import TrainSettings
 
 
 EPILOG = """\
@@ -39,8 +39,6 @@ exit codes: 0 done, 2 an error, in one line; 130 interrupted
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    from detection.training.settings import RECIPES, TrainSettings
-
     parser = new_parser(
         prog="pelee-train",
         description="Train a detector on images with boxes: from scratch, from a backbone or from a detector.",
@@ -71,19 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return training_command(TASK, argv)
 
 
-def _settings_class() -> "type[TrainSettings]":
-    from detection.training.settings import TrainSettings
-
-    return TrainSettings
-
-
-def _resolve(recipe: str | None, overrides: dict[str, Any], dataset: str | None) -> "TrainSettings":
-    from detection.training.settings import resolve_settings
-
-    return resolve_settings(recipe, overrides, dataset)
-
-
-def _prepare(options: argparse.Namespace, settings: "TrainSettings") -> TrainingJob:
+def _prepare(options: argparse.Namespace, settings: TrainSettings) -> TrainingJob:
     from data.datasets.registry import open_dataset
     from detection.models.registry import build
     from detection.training.loss import init_heads
@@ -127,7 +113,7 @@ def _start(network: "DetectorNetwork", options: argparse.Namespace) -> tuple[str
 
 def _train(
     options: argparse.Namespace,
-    settings: "TrainSettings",
+    settings: TrainSettings,
     network: "DetectorNetwork",
     train_set: "Dataset",
     val_set: "Dataset",
@@ -180,7 +166,7 @@ def _train(
     )
 
 
-TASK = TrainingTask(build_parser=build_parser, settings_class=_settings_class, resolve=_resolve, prepare=_prepare)
+TASK = TrainingTask(build_parser=build_parser, settings_class=TrainSettings, resolve=resolve_settings, prepare=_prepare)
 
 if __name__ == "__main__":
     sys.exit(main())

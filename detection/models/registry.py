@@ -6,9 +6,9 @@ To add an architecture, write a module with a config (`detection.models.network.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from data.dotted_path import load_object
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Architecture:
 
     def config_class(self) -> "type[DetectorConfig]":
         """Import the config class."""
-        config: type[DetectorConfig] = _load(self.config)
+        config: type[DetectorConfig] = load_object(self.config)
         return config
 
     def check_input_size(self, size: int) -> int:
@@ -74,16 +74,11 @@ def published_designs() -> "dict[str, DetectorConfig]":
     """Published configs of all architectures, by name."""
     found: dict[str, DetectorConfig] = {}
     for entry in ARCHITECTURES.values():
-        found |= _load(entry.designs) if entry.designs else {}
+        found |= load_object(entry.designs) if entry.designs else {}
     return found
 
 
 def build(config: "DetectorConfig") -> "DetectorNetwork":
     """Build the network described by a config, with random weights."""
-    network: DetectorNetwork = _load(ARCHITECTURES[config.architecture].network)(config)
+    network: DetectorNetwork = load_object(ARCHITECTURES[config.architecture].network)(config)
     return network
-
-
-def _load(target: str) -> Any:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)

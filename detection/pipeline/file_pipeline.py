@@ -107,7 +107,7 @@ class Pipeline:
         """Process a video file; one that fails on its way keeps what came before. Return whether to go on."""
         run = self._run
         with VideoFile(item.source) as source:
-            if not run.needs_images and hasattr(source, "every"):
+            if not run.needs_images:
                 source.every = self.config.every
             run.progress.start(source.name, source.frames)
             summary = self._summary(item)

@@ -5,9 +5,9 @@ To add a loss, write a module with its function or class and register it:
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Annotated, Any
 
+from data.dotted_path import load_object
 from pelee.training.choices import Interval, KeyOf
 
 
@@ -23,8 +23,7 @@ class Component:
 
     def load(self) -> Any:
         """Import the implementation."""
-        module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name)
+        return load_object(self.target)
 
 
 #: `(LossInputs) -> Tensor`, summed over priors (`detection.training.loss.ClassificationLoss`).

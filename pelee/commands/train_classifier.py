@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser
+from pelee.classification.training.settings import RECIPES, ClassifierSettings, resolve_settings
 from pelee.commands.training_command import (
     TrainedModel,
     TrainingJob,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pelee.classification.training.dataset import ImageBatches
-    from pelee.classification.training.settings import ClassifierSettings
 
 
 EPILOG = """\
@@ -39,8 +39,6 @@ exit codes: 0 done, 1 done, but images could not be read and were left out, 2 an
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    from pelee.classification.training.settings import RECIPES, ClassifierSettings
-
     parser = new_parser(
         prog="pelee-train-classifier",
         description="Train a classification network on a folder of images for each class.",
@@ -71,19 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return training_command(TASK, argv)
 
 
-def _settings_class() -> "type[ClassifierSettings]":
-    from pelee.classification.training.settings import ClassifierSettings
-
-    return ClassifierSettings
-
-
-def _resolve(recipe: str | None, overrides: dict[str, Any], dataset: str | None) -> "ClassifierSettings":
-    from pelee.classification.training.settings import resolve_settings
-
-    return resolve_settings(recipe, overrides, dataset)
-
-
-def _prepare(options: argparse.Namespace, settings: "ClassifierSettings") -> TrainingJob:
+def _prepare(options: argparse.Namespace, settings: ClassifierSettings) -> TrainingJob:
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
     from pelee.classification.training.dataset import ImageBatches
@@ -113,7 +99,7 @@ def _prepare(options: argparse.Namespace, settings: "ClassifierSettings") -> Tra
 
 def _train(
     options: argparse.Namespace,
-    settings: "ClassifierSettings",
+    settings: ClassifierSettings,
     network: "nn.Module",
     train_set: "ImageBatches",
     val_set: "ImageBatches",
@@ -179,7 +165,9 @@ def _train(
     )
 
 
-TASK = TrainingTask(build_parser=build_parser, settings_class=_settings_class, resolve=_resolve, prepare=_prepare)
+TASK = TrainingTask(
+    build_parser=build_parser, settings_class=ClassifierSettings, resolve=resolve_settings, prepare=_prepare
+)
 
 if __name__ == "__main__":
     sys.exit(main())

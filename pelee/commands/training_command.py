@@ -68,13 +68,13 @@ class TrainingTask(Generic[S]):
 
     Attributes:
         build_parser: returns the parser, whose prog is the command's name.
-        settings_class: returns the settings class.
+        settings_class: the settings; a flag for each.
         resolve: (recipe, overrides, dataset) -> settings.
         prepare: (options, settings) -> job: opens the data and builds the network.
     """
 
     build_parser: Callable[[], argparse.ArgumentParser]
-    settings_class: Callable[[], type[S]]
+    settings_class: type[S]
     resolve: Callable[[str | None, dict[str, Any], str | None], S]
     prepare: Callable[[argparse.Namespace, S], TrainingJob]
 
@@ -113,7 +113,7 @@ def training_command(task: TrainingTask[S], argv: Sequence[str] | None = None) -
 
 def _main(task: TrainingTask[S], arguments: list[str]) -> int:
     parser = task.build_parser()
-    options = parse_settings(parser, task.settings_class(), arguments)
+    options = parse_settings(parser, task.settings_class, arguments)
     tune_allocator()  # before torch is imported
     from pelee.training.recipes import to_plain
 

@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data.dotted_path import load_object
 from data.errors import SettingsError, WeightsError
 from pelee.export.calibration import Calibration
 from pelee.export.graph import Graph
 from pelee.models.layers import fuse_conv_bn
-from pelee.runtime.backends import FORMATS, load_function
+from pelee.runtime.backends import FORMATS
 from weights.card import CARD_NAME, Card
 from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export, file_sha256
 from weights.store import ModelFile
@@ -60,7 +61,7 @@ def export(
         metadata = _metadata(source.card, graph)
         path = aside / f"model{SUFFIXES[form]}"
         with _quiet():
-            load_function(FORMATS[form].writer)(path, graph, size, metadata, calibration)
+            load_object(FORMATS[form].writer)(path, graph, size, metadata, calibration)
         (aside / CARD_NAME).write_text(source.card.to_json(), encoding="utf-8")
         names = [path, *sorted(other for other in aside.iterdir() if other not in (path, aside / CARD_NAME))]
         made = Export(

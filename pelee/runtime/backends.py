@@ -5,18 +5,8 @@ A further runtime is a row of `BACKENDS` with the function that opens its sessio
 "module:function" and imported when they are called, so that this module imports no runtime.
 """
 
-import importlib
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-
-def load_function(path: str) -> Callable[..., Any]:
-    """Import the function named by "module:function"."""
-    module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from data.dotted_path import load_object
 from data.errors import SettingsError
-from pelee.runtime.backends import BACKENDS, FORMATS, Backend, load_function, runtime_names
+from pelee.runtime.backends import BACKENDS, FORMATS, Backend, runtime_names
 from pelee.runtime.session import MODES, PRECISIONS, RuntimeOptions, Session
 from weights.store import ModelFile, find_exports
 
@@ -54,7 +55,7 @@ def open_session(
         raise SettingsError(f"compile is for the torch runtime on a model's own weights, not for {backend.name}")
     if not backend.installed:
         raise SettingsError(f"{backend.name} is not installed, and this needs it: pip install {backend.requirement}")
-    session: Session = load_function(backend.opener)(export, build, model.card.input_size, options)
+    session: Session = load_object(backend.opener)(export, build, model.card.input_size, options)
     return session
 
 

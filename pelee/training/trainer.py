@@ -18,7 +18,6 @@ from pelee.training.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint
 from pelee.training.ema import average
 from pelee.training.loggers import build_loggers
 from pelee.training.optimization import OptimizationSettings
-from pelee.training.precision import resolve_precision
 from pelee.training.recipes import to_plain
 
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -47,7 +46,6 @@ def build_trainer(
         callbacks: further callbacks, which run after the checkpoints.
         progress: show a progress bar.
     """
-    settings, _ = resolve_precision(settings, accelerator)
     used: list[Callback] = [
         ModelCheckpoint(
             output, filename="best", monitor=monitor, mode="max", save_top_k=1, enable_version_counter=False

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from data.images.image_io import write_image
 from tests.support.classifier_command import train_quickly
 from tests.support.color_folders import make_folders
-from tests.support.tiny_training import save_teacher
+from tests.support.tiny_training import Stop, save_teacher, watch
 from weights.store import load_tensors, resolve
 
 
@@ -43,22 +42,8 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     short = tmp_path / "run"
     words = ["--name", "three-colors", "--checkpoint-every", "5"]
 
-    class Stop(Exception):
-        pass
-
-    from pelee.classification.training import lightning_module as module
-
-    step = module.ClassifierModule.training_step
-
-    def stopping(
-        self: module.ClassifierModule, batch: module.ClassificationBatch, batch_idx: int
-    ) -> torch.Tensor | None:
-        if batch.step == 22:
-            raise Stop
-        return step(self, batch, batch_idx)
-
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(module.ClassifierModule, "training_step", stopping)
+        watch(patch, stop_at=22)
         train_quickly(folders, short, *words)
     assert train_quickly(folders, short, *words, "--resume") == 0
     straight = load_tensors(resolve(trained / "model"))

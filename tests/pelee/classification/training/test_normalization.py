@@ -20,6 +20,7 @@ from pelee.models.layers import Normalize
 from pelee.models.registry import build
 from tests.support.classifier_command import train_quickly
 from tests.support.color_folders import make_folders
+from tests.support.tiny_training import Stop, watch
 from weights.store import resolve
 
 GIVEN = {"mean": [120.0, 110.0, 100.0], "std": [60.0, 50.0, 40.0]}
@@ -159,26 +160,13 @@ def test_fine_tuning_keeps_the_normalization_unless_another_is_given(
 
 
 def test_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
-    from pelee.classification.training import lightning_module as module
     from weights.store import load_tensors
 
     words = [*MODEL, *AUGMENTED, "--normalization", "data", "--checkpoint-every", "1"]
     assert train_quickly(folders, tmp_path / "straight", *words) == 0
 
-    class Stop(Exception):
-        pass
-
-    step = module.ClassifierModule.training_step
-
-    def stopping(
-        self: module.ClassifierModule, batch: module.ClassificationBatch, batch_idx: int
-    ) -> torch.Tensor | None:
-        if batch.step == 3:
-            raise Stop
-        return step(self, batch, batch_idx)
-
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(module.ClassifierModule, "training_step", stopping)
+        watch(patch, stop_at=3)
         train_quickly(folders, tmp_path / "cut", *words)
     assert train_quickly(folders, tmp_path / "cut", *words, "--resume") == 0
     straight = load_tensors(resolve(tmp_path / "straight" / "model"))
