@@ -27,7 +27,7 @@ from detection.pipeline.sinks import Sink, SourceInfo, opened
 from detection.pipeline.stages import Done, Stages
 from detection.video.frames import VideoSource
 from detection.video.source_names import STDIN
-from detection.video.stdin_reader import PictureStream
+from detection.video.stdin_reader import ImageStream
 from detection.video.video_file import SMALL, VideoFile
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Pipeline:
         """Process images on stdin, each emitted before the next must come; return whether to go on."""
         self._run.progress.start("stdin", None)
         summary = self._summary(item)
-        images = PictureStream()
+        images = ImageStream()
         with opened(self._run.sinks, SourceInfo(item)), Stages() as stages, closing(images):
             return self._emit_all(self._results(stages, self._piped(item, images)), summary)
 
@@ -169,7 +169,7 @@ class Pipeline:
             for item, image in images:
                 yield FrameResult(item, str(image)) if isinstance(image, ImageError) else FrameResult(item, image=image)
 
-    def _piped(self, item: InputSource, pictures: PictureStream) -> Generator[FrameResult]:
+    def _piped(self, item: InputSource, pictures: ImageStream) -> Generator[FrameResult]:
         """Yield what comes on stdin; a failure that ends it is the last."""
         try:
             for frame in pictures:

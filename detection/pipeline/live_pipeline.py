@@ -139,7 +139,7 @@ class LivePipeline:
                 if stream.begin is None:
                     stream.begin = frame.captured
                 with config.detector.timer.stage("decode"):
-                    image = frame.picture()
+                    image = frame.to_rgb()
                 moment = Fraction(max(0, round(1000 * (frame.captured - stream.begin))), 1000)
                 result = FrameResult(stream.item, index=frame.number, time=moment, image=image, captured=frame.captured)
                 yield _Arrival(result, stream)

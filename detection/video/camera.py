@@ -11,13 +11,20 @@ from detection.video.source_names import display_name
 
 
 class Camera:
-    """A camera by number or device path, opened by OpenCV."""
+    """Camera by number (`cam0`) or device path; a `Capture`, opened by OpenCV."""
 
     recording = False
 
     def __init__(self, address: str) -> None:
-        """Open it; `ImageError` where it is absent, busy or forbidden."""
-        # OpenCV and its FFmpeg speak on stderr by themselves about what becomes one line here.
+        """Open the camera.
+
+        Args:
+            address: `camN`, or a device path such as `/dev/video0`.
+
+        Raises:
+            ImageError: the camera is absent, busy or forbidden.
+        """
+        # OpenCV and its FFmpeg would print on stderr what becomes a one-line error here.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         import cv2
 
@@ -39,13 +46,13 @@ class Camera:
         """Wait for the next frame."""
         import cv2
 
-        there = self._capture.grab()
+        grabbed = self._capture.grab()
         captured = time.monotonic()
-        there, image = self._capture.retrieve() if there else (False, None)
-        if not there or image is None or image.size == 0:
-            raise ImageError(f"{self._name}: the camera gives no pictures; is another program using it?")
+        grabbed, image = self._capture.retrieve() if grabbed else (False, None)
+        if not grabbed or image is None or image.size == 0:
+            raise ImageError(f"{self._name}: the camera gives no images; is another program using it?")
         return CapturedFrame(captured, lambda: cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     def close(self) -> None:
-        """Let the camera go."""
+        """Release the camera."""
         self._capture.release()

@@ -1,4 +1,4 @@
-"""What a source gives: a video file its frames, one after the other; a live source what it shows just now."""
+"""Frames of video files and live sources, and the protocols of the sources that yield them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,12 +7,18 @@ from typing import Protocol, Self
 
 import numpy as np
 
-FALLBACK_RATE = Fraction(25)  # frames a second, where a source does not say
+FALLBACK_RATE = Fraction(25)  # frames per second, where a source states none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a video: its 0-based index, its time from the start in seconds, (H, W, 3) uint8 RGB, upright."""
+    """Frame of a video.
+
+    Attributes:
+        index: 0-based.
+        time: seconds from the first frame.
+        image: (H, W, 3) uint8 RGB, upright.
+    """
 
     index: int
     time: Fraction
@@ -20,16 +26,16 @@ class Frame:
 
 
 class VideoSource(Protocol):
-    """What yields frames, and says beforehand what they are like.
+    """Source of all frames of a video, in order.
 
     Attributes:
-        name: what to call it in results; an address without its password.
+        name: name in results; an address without its password.
         size: (width, height) of every frame.
-        rate: frames a second.
-        time_base: the unit of its frames' times, in seconds.
-        frames: how many there are, where that is known.
+        rate: frames per second.
+        time_base: unit of the frames' times, in seconds.
+        frames: number of frames; None where the file does not state it.
 
-    Iterating raises `ImageError` where a frame fails; it says how many came before.
+    Iteration raises `ImageError` where reading fails; the message says how many frames were read before.
     """
 
     name: str
@@ -45,31 +51,39 @@ class VideoSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CapturedFrame:
-    """One frame of a live source.
+    """Frame of a live source.
 
-    captured: when it was taken, `time.monotonic()`, as far as that is known; picture: its (H, W, 3) uint8 RGB, which
-    costs time that a frame which nobody looks at need not take.
+    Attributes:
+        captured: capture time on the clock of `time.monotonic()`; the arrival time where the source states none.
+        to_rgb: converts the frame to (H, W, 3) uint8 RGB; not called for frames that are dropped.
     """
 
     captured: float
-    picture: Callable[[], np.ndarray]
+    to_rgb: Callable[[], np.ndarray]
 
 
 class Capture(Protocol):
-    """An open camera or stream, read by one thread."""
+    """Protocol of an open camera or stream, read by one thread."""
 
     @property
     def rate(self) -> Fraction | None:
-        """Frames a second that it claims; None where it claims nothing."""
+        """Nominal frames per second; None where the source states none."""
 
     @property
     def recording(self) -> bool:
-        """Whether its end is an end, and no loss of the signal."""
+        """Whether the source is a recording: its end is no loss of the signal."""
 
     def read(self) -> CapturedFrame | None:
-        """Wait for the next frame; None at the end, `ImageError` where it fails."""
+        """Wait for the next frame.
+
+        Returns:
+            The frame; None at the end.
+
+        Raises:
+            ImageError: the source failed.
+        """
         ...
 
     def close(self) -> None:
-        """Let the source go; called by the reading thread, once."""
+        """Release the source; called once, by the reading thread."""
         ...

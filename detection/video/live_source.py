@@ -1,4 +1,4 @@
-"""A source that does not wait: a thread keeps its newest frame, and a watchdog keeps the thread going."""
+"""Live source: a thread keeps the newest frame, a watchdog restarts it after a loss of signal."""
 
 import random
 import threading
@@ -15,32 +15,38 @@ from detection.video.open_source import open_capture
 from detection.video.source_names import display_name
 from detection.video.stream_stats import StreamStats
 
-START = 6.5  # seconds until a source that neither opens nor fails is given up; FFmpeg's own limit is a little less
-STALL = 3.0  # seconds without a frame that are no pause any more, for a source that gives more than one in them
-PAUSES = 4  # of its usual time between two frames are none either
-FIRST_WAIT, LONGEST_WAIT = 0.25, 2.0  # seconds from one try to connect to the next, doubled each time
-LEAVE = 0.5  # seconds that a thread gets to end
+START = 6.5  # timeout of opening, in seconds; FFmpeg's own is a little less
+STALL = 3.0  # timeout without a frame, in seconds
+PAUSES = 4  # the same in usual frame intervals, for slow sources; the longer timeout counts
+FIRST_WAIT, LONGEST_WAIT = 0.25, 2.0  # seconds between retries, doubled each time
+LEAVE = 0.5  # seconds that `close` waits for the thread
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """A frame: its number among all that came, 0-based; when it was taken (`time.monotonic()`); and how to get it."""
+    """Frame of a live source.
+
+    Attributes:
+        number: 0-based, among all frames received.
+        captured: capture time on the clock of `time.monotonic()`.
+        to_rgb: converts it to (H, W, 3) uint8 RGB.
+    """
 
     number: int
     captured: float
-    picture: Callable[[], np.ndarray]
+    to_rgb: Callable[[], np.ndarray]
 
 
 class Grabber(threading.Thread):
-    """Opens a capture and reads it until its end; only the newest frame is kept.
+    """Thread that opens a capture and reads it until its end.
 
-    A read that hangs cannot be interrupted: the thread is then left behind, and ends by itself once it returns.
+    A read that hangs cannot be interrupted. The thread is then abandoned, and ends once the read returns.
     """
 
     def __init__(
         self, address: str, open_: Callable[[str], Capture], on_frame: Callable[["Grabber", CapturedFrame], None]
     ):
-        """Take what opens the address, and what is told of each frame in this thread."""
+        """Set the address, the function that opens it, and the callback for each frame (called in this thread)."""
         super().__init__(name=f"grab {display_name(address)}", daemon=True)
         self._address, self._open, self._on_frame = address, open_, on_frame
         self._left = threading.Event()
@@ -52,7 +58,7 @@ class Grabber(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """The thread."""
+        """Run the thread."""
         capture: Capture | None = None
         try:
             capture = self._open(self._address)
@@ -71,21 +77,21 @@ class Grabber(threading.Thread):
             self.done.set()
 
     def leave(self) -> None:
-        """Ask it to end; it does so after the read that it is in."""
+        """Ask the thread to end after its current read."""
         self._left.set()
 
 
 class LiveSource:
-    """A camera, a stream or the test pattern, that comes back after it was lost.
+    """Camera, stream or test pattern that reconnects after a loss of signal.
 
     `poll` is called a few times a second, by one thread; `newest` by the same.
 
     Attributes:
-        name: what to call it: an address without its password.
-        rate: frames a second that it claims; None where it claims nothing, or has not opened yet.
-        figures: its numbers.
-        ended: a recording came to its end, or the source was given up.
-        failed: why it was given up; None as long as it was not.
+        name: name in results; an address without its password.
+        rate: nominal frames per second; None where the source states none or is not open yet.
+        figures: rates, losses and ages.
+        ended: a recording reached its end, or the source was given up.
+        failed: reason for which the source was given up; else None.
     """
 
     def __init__(
@@ -98,14 +104,14 @@ class LiveSource:
         stall: float = STALL,
         start: float = START,
     ) -> None:
-        """Take an address, and begin to open it.
+        """Start to open an address, in a thread.
 
         Args:
-            retries: how often in a row it is tried to connect again after the signal was lost; one that was never
-                there is not waited for.
-            wake: called in another thread when there is a new frame, or an end.
-            open_: opens it.
-            stall, start: seconds after which it is taken for dead: without a frame, and before the first one.
+            retries: largest number of retries in a row after a loss of signal; a source that was absent at the start
+                is not retried.
+            wake: called in another thread at each new frame and at the end.
+            open_: opens the address.
+            stall, start: timeouts in seconds: between two frames, and before the first one.
         """
         self.name = display_name(address)
         self.rate: Fraction | None = None
@@ -116,16 +122,16 @@ class LiveSource:
         self._wake, self._stall, self._start = wake, stall, start
         self._lock = threading.Lock()
         self._newest: LiveFrame | None = None
-        self._came = 0.0  # when the newest frame came
-        self._gap = 0.0  # usual seconds between two
+        self._came = 0.0  # arrival time of the newest frame
+        self._gap = 0.0  # mean seconds between two frames
         self._tries = 0
-        self._lost_at: float | None = None  # when the last frame before the loss came
+        self._lost_at: float | None = None  # arrival time of the last frame before the loss
         self._retry_at = 0.0
         self._taken = -1
         self._grabber: Grabber | None = self._begin()
 
     def poll(self) -> list[str]:
-        """Look after the thread; return what there is to say, a line each."""
+        """Check the thread, and restart it where it failed; return messages for the user, a line each."""
         now = time.monotonic()
         if self.ended:
             return []
@@ -152,7 +158,7 @@ class LiveSource:
         return said
 
     def newest(self, every: int = 1) -> LiveFrame | None:
-        """The newest frame, at least `every` after the one that was taken last; None where there is none yet."""
+        """Return the newest frame, at least `every` after the one returned last; None where there is none yet."""
         with self._lock:
             frame = self._newest
         if frame is None or self.ended:
@@ -166,7 +172,7 @@ class LiveSource:
         return frame
 
     def mark(self) -> str | None:
-        """What to write over the last frame: how long there was no signal, and what is done; None where there is."""
+        """Text over the last frame during a loss of signal: its duration and the retries; None with a signal."""
         lost = self._lost_at
         if lost is None:
             return None
@@ -174,7 +180,7 @@ class LiveSource:
         return f"{silent}, given up" if self.failed else f"{silent}, reconnecting ({max(self._tries, 1)})"
 
     def close(self) -> None:
-        """Let the source go; a thread that hangs is left behind."""
+        """Release the source; a thread that hangs is abandoned."""
         self.ended = True
         if self._grabber is not None:
             self._grabber.leave()
@@ -186,7 +192,7 @@ class LiveSource:
         return grabber
 
     def _take(self, grabber: Grabber, shot: CapturedFrame) -> None:
-        """A frame has come, in the grabber's thread."""
+        """Store a new frame; called in the grabber's thread."""
         now = time.monotonic()
         self.rate = grabber.rate
         with self._lock:
@@ -195,12 +201,12 @@ class LiveSource:
                 gap = now - self._came
                 self._gap = gap if not self._gap else 0.9 * self._gap + 0.1 * gap
             self._came = now
-            self._newest = LiveFrame(number, shot.captured, shot.picture)
+            self._newest = LiveFrame(number, shot.captured, shot.to_rgb)
         self.figures.captured.add(now)
         self._wake()
 
     def _lose(self, grabber: Grabber, reason: str, now: float) -> list[str]:
-        """Give a thread up, and plan the next try, if there is one; there is none for a source that never worked."""
+        """Abandon the thread, and schedule a retry; a source that never worked is given up."""
         grabber.leave()
         self._grabber = None
         began = self._newest is not None
@@ -213,7 +219,9 @@ class LiveSource:
             self._wake()
             return []
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._tries)
-        self._retry_at = now + wait * random.uniform(0.5, 1)  # cameras behind one switch do not all come at once
+        self._retry_at = now + wait * random.uniform(
+            0.5, 1
+        )  # jitter: not all cameras at once
         if self._lost_at is not None:
             return []
         self._lost_at = self._came

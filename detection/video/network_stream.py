@@ -33,7 +33,7 @@ class Stream:
     """An address on the network, opened by FFmpeg through PyAV."""
 
     def __init__(self, address: str) -> None:
-        """Connect and find the stream's pictures; `ImageError`, without the password, where there are none."""
+        """Connect and find its video stream; `ImageError`, without the password, where there are none."""
         import av
         from av.video.reformatter import VideoReformatter
 
@@ -53,7 +53,7 @@ class Stream:
             ) from None
         if not self._container.streams.video:
             self._container.close()
-            raise ImageError(f"{self._name}: the stream has no pictures")
+            raise ImageError(f"{self._name}: the stream has no video")
         stream = self._container.streams.video[0]
         # Threads that decode a frame each hold as many frames back as there are threads.
         stream.thread_type = "SLICE"

@@ -1,4 +1,4 @@
-"""What a user may name as a source, told apart, and what is said of it."""
+"""Names of video sources: classification, display without passwords, errors in words."""
 
 import re
 from pathlib import PurePosixPath
@@ -12,7 +12,7 @@ PATTERN = re.compile(r"test(?::(\d{1,5})x(\d{1,5})(?:@(\d{1,4}))?)?")
 
 
 def is_live(text: str) -> bool:
-    """Whether it names what does not wait: a camera, a stream, the test pattern.
+    """Whether `text` names a live source: a camera, a stream, the test pattern.
 
     A recording at an http:// address, by its suffix, is a file.
     """
@@ -20,19 +20,19 @@ def is_live(text: str) -> bool:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it names the test pattern: test, test:1280x720 or test:1280x720@60."""
+    """Whether `text` names the test pattern: test, test:1280x720 or test:1280x720@60."""
     return PATTERN.fullmatch(text) is not None
 
 
 def is_address(text: str) -> bool:
-    """Whether it is an address on the network, live or not."""
+    """Whether `text` is a network address, live or not."""
     return ADDRESS.fullmatch(text) is not None
 
 
 def display_name(text: str) -> str:
     """Return an address without user, password and query, which may hold a key; anything else as it is.
 
-    A password may hold any sign, so that everything up to the last @ is left out, wherever that stands.
+    A password may contain any character, so everything up to the last @ is left out.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -42,7 +42,7 @@ def display_name(text: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return FFmpeg's words without number, file and address."""
+    """Return FFmpeg's error message without its number, file and address."""
     import av
 
     if isinstance(error, av.ExitError):

@@ -1,4 +1,4 @@
-"""Pictures on stdin, one after the other, each answered before the next must come."""
+"""Stdin reader: a sequence of images, each answered before the next must come."""
 
 import os
 import select
@@ -13,14 +13,14 @@ from data.images import jpeg
 from data.images.image_io import read_image
 from detection.video.frames import Frame
 
-MOST_BYTES = 256 * 2**20  # of one picture
-POLL = 0.1  # seconds between two looks at whether the run has ended
+MOST_BYTES = 256 * 2**20  # of one image
+POLL = 0.1  # seconds between two checks for `close`
 
 
-class PictureStream:
-    """Pictures from a pipe, in either of two forms, told by the first two bytes.
+class ImageStream:
+    """Images from a pipe, in one of two forms, told apart by the first two bytes.
 
-    Concatenated JPEGs; or, for pictures of any kind, each with its length before it, 4 bytes, the highest first.
+    The forms are concatenated JPEGs, and images of any format, each preceded by its length (4 bytes, big-endian).
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -30,9 +30,10 @@ class PictureStream:
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[Frame | ImageError]:
-        """Yield pictures at the time they came; one that cannot be read is an error among them.
+        """Yield images with their arrival times; an `ImageError` in place of one that cannot be read.
 
-        Raises `ImageError` where the stream ends inside a picture, or is neither of the two forms.
+        Raises:
+            ImageError: the stream ends inside an image, or has neither of the two forms.
         """
         index = 0
         begin: float | None = None
@@ -45,7 +46,7 @@ class PictureStream:
             try:
                 image = read_image(data)
             except ImageError as error:
-                yield ImageError(f"picture {index} on stdin: {str(error).partition(': ')[2] or error}")
+                yield ImageError(f"image {index} on stdin: {str(error).partition(': ')[2] or error}")
             else:
                 yield Frame(index, Fraction(round(1000 * (now - begin)), 1000), image)
             index += 1
@@ -55,25 +56,23 @@ class PictureStream:
         self._closed.set()
 
     def _next(self, index: int) -> bytes | None:
-        """The bytes of the next picture; None at the end."""
+        """Return the bytes of the next image; None at the end."""
         if not self._fill(2):
             if self._buffer and not self._closed.is_set():
-                raise ImageError(f"stdin: ends inside picture {index}")
+                raise ImageError(f"stdin: ends inside image {index}")
             return None
         if self._buffer.startswith(jpeg.START):
             try:
                 size = jpeg.jpeg_length(self._buffer, lambda size: self._need(size, index))
             except ValueError:
-                raise ImageError(
-                    f"stdin: picture {index} is a damaged JPEG, and where it ends cannot be told"
-                ) from None
+                raise ImageError(f"stdin: image {index} is a damaged JPEG, and where it ends cannot be told") from None
         else:
             self._need(4, index)
             size = 4 + int.from_bytes(self._buffer[:4], "big")
             if not 4 < size <= MOST_BYTES:
                 raise ImageError(
-                    f"stdin: picture {index} begins with {bytes(self._buffer[:4]).hex(' ')}; expected a JPEG, or 4 "
-                    "bytes of length (the highest first) and then a picture"
+                    f"stdin: image {index} begins with {bytes(self._buffer[:4]).hex(' ')}; expected a JPEG, or 4 "
+                    "bytes of length (big-endian) and then an image"
                 )
             del self._buffer[:4]
             size -= 4
@@ -84,12 +83,12 @@ class PictureStream:
 
     def _need(self, size: int, index: int) -> None:
         if size > MOST_BYTES:
-            raise ImageError(f"stdin: picture {index} has no end within {MOST_BYTES >> 20} MiB")
+            raise ImageError(f"stdin: image {index} has no end within {MOST_BYTES >> 20} MiB")
         if not self._fill(size):
-            raise ImageError(f"stdin: ends inside picture {index}")
+            raise ImageError(f"stdin: ends inside image {index}")
 
     def _fill(self, size: int) -> bool:
-        """Read until the buffer holds so many bytes; whether it does."""
+        """Read until the buffer holds `size` bytes; return whether it does."""
         while len(self._buffer) < size:
             # Windows cannot wait for a pipe; there ctrl-C takes effect with the next bytes.
             while sys.platform != "win32" and not select.select([self._descriptor], [], [], POLL)[0]:

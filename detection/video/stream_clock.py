@@ -1,22 +1,22 @@
-"""Clock of a stream: time stamps to wall time."""
+"""Stream clock: capture times from the timestamps of a stream."""
 
-DRIFT = 1e-4  # by how much a camera's clock may run slower than ours: 100 ppm
-JUMP = 10.0  # seconds: stamps that differ by more have begun anew
+DRIFT = 1e-4  # largest drift of a camera's clock, as a share: 100 ppm
+JUMP = 10.0  # seconds; a larger difference is a restart of the timestamps
 
 
 class Clock:
-    """When frames were taken, by their stamps: the least time that any of them took to come is taken for all.
+    """Map from timestamps to the local clock, by the smallest transport delay of any frame so far.
 
-    What a frame took longer it spent waiting somewhere on its way, and that counts for its age.
+    A frame's additional delay was spent in queues on its way, and counts for its age.
     """
 
     def __init__(self) -> None:
-        """Begin with the first frame."""
+        """Start without an offset; the first frame sets it."""
         self._offset: float | None = None
         self._last = 0.0
 
     def captured(self, stamp: float | None, now: float) -> float:
-        """Return the time at which a frame was taken that comes `now`; both in seconds."""
+        """Return the capture time of a frame that arrives `now`; all in seconds, on the clock of `now`."""
         if stamp is None:
             return now
         offset = now - stamp
@@ -28,7 +28,10 @@ class Clock:
         return stamp + self._offset
 
     def early(self, stamp: float, now: float) -> float:
-        """Return how many seconds a frame comes too soon, where frames come in bursts; 0 begins the clock anew."""
+        """Return by how many seconds a frame arrives before its time, in a stream whose frames arrive in bursts.
+
+        A jump of the timestamps, or a frame that is over a second late, restarts the clock; the result is then 0.
+        """
         if self._offset is None or abs(stamp + self._offset - now) > JUMP or stamp + self._offset < now - 1:
             self._offset = now - stamp
         return max(0.0, stamp + self._offset - now)

@@ -1,4 +1,4 @@
-"""The numbers of a live source, told as they are: how many frames came, were looked at, were lost, and how old."""
+"""Stream statistics of a live source: rates of received, processed and dropped frames, and frame ages."""
 
 import threading
 import time
@@ -6,22 +6,22 @@ from collections import deque
 
 import numpy as np
 
-STEP, TOP = 0.001, 20.0  # seconds: a bin of the ages' histogram, and its last one
-WINDOW = 2.0  # seconds that a rate on the screen is of
+STEP, TOP = 0.001, 20.0  # seconds: bin width of the histogram of ages, and its upper end
+WINDOW = 2.0  # seconds over which a recent rate is taken
 
 
 class Rate:
-    """Events a second, of late and in all. Counted in one thread, read in another."""
+    """Event rate per second, recent and overall; counted in one thread, read in another."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start at zero."""
         self.count = 0
         self._first = self._last = 0.0
         self._recent: deque[float] = deque()
         self._lock = threading.Lock()
 
     def add(self, now: float) -> None:
-        """Count one."""
+        """Count an event at time `now`, in seconds."""
         with self._lock:
             if self.count == 0:
                 self._first = now
@@ -32,49 +32,50 @@ class Rate:
                 self._recent.popleft()
 
     def recent(self, now: float) -> float:
-        """Events a second of the last two."""
+        """Return events per second over the last `WINDOW` seconds."""
         with self._lock:
             inside = [moment for moment in self._recent if moment >= now - WINDOW]
             span = min(WINDOW, max(now - self._first, 1e-3))
         return (len(inside) - (span < WINDOW)) / span if inside else 0.0
 
     def overall(self) -> float:
-        """Events a second from the first to the last; 0 where there are not two."""
+        """Return events per second from the first to the last; 0 for fewer than two."""
         with self._lock:
             span = self._last - self._first
             return (self.count - 1) / span if span > 0 else 0.0
 
 
 class StreamStats:
-    """What one live source came to.
+    """Statistics of one live source.
 
     Attributes:
-        captured: frames that came; looked_at: those that went through the network.
-        dropped: those that would have been looked at, had there been time.
-        reconnects: how often the signal was lost and came back.
+        captured: frames received.
+        looked_at: frames processed by the network.
+        dropped: frames skipped because the network was busy.
+        reconnects: number of reconnections after a loss of signal.
     """
 
     def __init__(self) -> None:
-        """Start at nothing; memory does not grow from here."""
+        """Start at zero; memory is constant from here."""
         self.captured, self.looked_at = Rate(), Rate()
         self.dropped = self.reconnects = 0
         self._ages = np.zeros(round(TOP / STEP) + 1, np.int64)
         self._age = 0.0
 
     def shown(self, age: float) -> None:
-        """Note a frame's age in seconds, from when it was taken to when it was shown and written."""
+        """Record the age of a displayed frame: seconds from its capture to its display."""
         self._age = age
         self._ages[min(max(round(age / STEP), 0), len(self._ages) - 1)] += 1
 
     def age(self, percent: float) -> float:
-        """Percentile of the shown frames' ages in milliseconds, to one; 0 before the first."""
+        """Return a percentile of the displayed frames' ages in milliseconds; 0 before the first frame."""
         total = int(self._ages.sum())
         if total == 0:
             return 0.0
         return 1000 * STEP * int(np.searchsorted(np.cumsum(self._ages), np.ceil(total * percent / 100)))
 
     def line(self) -> str:
-        """What stands on the picture."""
+        """Return the line of statistics that is drawn on the frame."""
         now = time.monotonic()
         return (
             f"camera {self.captured.recent(now):.1f}/s  looked at {self.looked_at.recent(now):.1f}/s  "

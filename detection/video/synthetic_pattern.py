@@ -1,4 +1,4 @@
-"""A test pattern: moving pictures without a camera, each with its number in it."""
+"""Test pattern: a synthetic live source whose frames contain their number."""
 
 import threading
 import time
@@ -17,21 +17,21 @@ WIDTH, HEIGHT, RATE = 640, 480, 30
 
 
 def draw_number(image: np.ndarray, number: int) -> None:
-    """Write a number into the bottom eighth of an (H, W, 3) uint8 picture: 32 blocks, black or white, lowest first."""
+    """Draw a number into the bottom eighth of an (H, W, 3) uint8 image: 32 blocks, black or white, lowest bit first."""
     height, width = image.shape[:2]
     bits = (number >> np.arange(BITS)) & 1
     image[height - height // 8 :] = (255 * bits[np.arange(width) * BITS // width, None]).astype(np.uint8)
 
 
 def read_number(image: np.ndarray) -> int:
-    """Read what `draw_number` wrote, from the middles of its blocks."""
+    """Return the number that `draw_number` drew, from the centers of its blocks."""
     height, width = image.shape[:2]
     blocks = image[height - height // 16, (2 * np.arange(BITS) + 1) * width // (2 * BITS), 1]
     return int(((blocks > 127).astype(np.int64) << np.arange(BITS)).sum())
 
 
 class Pattern:
-    """Colour bars, a box that wanders, and the number of each picture; see `detection.video.frames.Capture`."""
+    """Test pattern of color bars, a moving box and the frame's number; a `Capture`."""
 
     recording = False
 
@@ -41,7 +41,7 @@ class Pattern:
         assert found is not None
         width, height, rate = (int(part or usual) for part, usual in zip(found.groups(), (WIDTH, HEIGHT, RATE)))  # noqa: B905
         if not (BITS <= width <= 7680 and BITS <= height <= 4320 and 1 <= rate <= 1000):
-            raise SettingsError(f"{text}: expected 32x32 to 7680x4320 pixels, and 1 to 1000 pictures a second")
+            raise SettingsError(f"{text}: expected 32x32 to 7680x4320 pixels, and 1 to 1000 frames per second")
         self.rate = Fraction(rate)
         self._bars = np.repeat(np.array(BARS, np.uint8)[np.arange(width) * len(BARS) // width][None], height, axis=0)
         self._begin = time.monotonic()
@@ -49,17 +49,17 @@ class Pattern:
         self._closed = threading.Event()
 
     def read(self) -> CapturedFrame | None:
-        """Wait for the next picture's time; a picture whose time has passed is left out, as by a camera."""
+        """Wait for the time of the next frame; frames whose time has passed are skipped, as by a camera."""
         elapsed = time.monotonic() - self._begin
         self._next = max(self._next, int(elapsed * self.rate))
         if self._closed.wait(max(0.0, float(self._next / self.rate) - elapsed)):
             return None
         number = self._next
         self._next += 1
-        return CapturedFrame(time.monotonic(), lambda: self.picture(number))
+        return CapturedFrame(time.monotonic(), lambda: self.image(number))
 
-    def picture(self, number: int) -> np.ndarray:
-        """Return picture `number`, (H, W, 3) uint8 RGB."""
+    def image(self, number: int) -> np.ndarray:
+        """Return frame `number`, (H, W, 3) uint8 RGB."""
         image = self._bars.copy()
         height, width = image.shape[:2]
         side = height // 4

@@ -1,4 +1,4 @@
-"""A video file, on disk or at an address: every frame, in order, at its own time."""
+"""Video file, on disk or at an address: every frame, in order, with its time."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import av
 
 
-SMALL = 1280 * 720  # pixels: one thread decodes these faster than a network on a few cores looks at them
+SMALL = 1280 * 720  # pixels; one thread decodes these faster than a network on a few cores processes them
 FEW_CORES = 4
-TIMEOUTS = (6.0, 20.0)  # seconds until an address that does not answer, or stops to, is given up
+TIMEOUTS = (6.0, 20.0)  # seconds: opening of an address, and one read from it
 
 
 class VideoFile:
-    """A video file, decoded by FFmpeg through PyAV: frames upright, at their own times, in RGB of the right matrix.
+    """Video file decoded by FFmpeg through PyAV: upright frames in RGB, with their own times; a `VideoSource`.
 
     Attributes:
         every: with N only frames 0, N, 2 N, ... are yielded.
@@ -31,12 +31,12 @@ class VideoFile:
     every = 1
 
     def __init__(self, path: str | Path) -> None:
-        """Open a file, or the address where it lies, and decode its first frame; `ImageError` where there is none."""
+        """Open a file or the address of a recording, and decode its first frame; `ImageError` where there is none."""
         import av
         from av.video.reformatter import VideoReformatter
 
         self.name = name = display_name(str(path))
-        self._reformatter = VideoReformatter()  # one for all frames: each would set up the conversion anew
+        self._reformatter = VideoReformatter()  # shared by all frames: it caches the conversion
         remote = is_address(str(path))
         if not remote and not Path(path).is_file():
             raise ImageError(f"{path}: no such video file")

@@ -1,4 +1,4 @@
-"""Where annotated frames go: an mp4 that every browser plays."""
+"""Video writer: H.264 in an mp4 that every browser plays."""
 
 import errno
 import shutil
@@ -13,9 +13,9 @@ import numpy as np
 from data.atomic_files import atomic_path
 from data.errors import ImageError
 
-ROOM = 8 * 2**20  # bytes that a disk must have left: what the encoder holds back, other files' last lines
-ROOM_A_FRAME = 32  # bytes of a frame in the index, at the most
-ROOM_LOOKS = 0.5  # seconds between two looks at the disk
+ROOM = 8 * 2**20  # bytes that must stay free: frames in the encoder, last lines of other files
+ROOM_A_FRAME = 32  # upper bound of a frame's bytes in the index
+ROOM_LOOKS = 0.5  # seconds between two checks of the disk
 BT709 = 1  # the code of ITU-T H.273 for its primaries, its transfer and its matrix alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 
@@ -24,16 +24,16 @@ LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 def video_writer(
     path: Path | str, size: tuple[int, int], rate: Fraction, time_base: Fraction | None = None
 ) -> Iterator["VideoWriter"]:
-    """Yield a writer of an H.264 mp4 without sound, written aside and renamed when the block ends.
+    """Yield a writer of an H.264 mp4 without sound, written to a temporary file that is renamed when the block ends.
 
     Ctrl-C in the block and a full disk, the file's own or another's, finish it as far as it got, and then go on; any
     other error removes it and leaves what stood at `path` before.
 
     Args:
-        path: where to; its folder is made.
+        path: output file; its folder is created.
         size: (width, height) of the frames.
-        rate: frames a second.
-        time_base: the unit of the frames' times in seconds; None is one frame's time.
+        rate: frames per second.
+        time_base: unit of the frames' times in seconds; None for 1 / rate.
 
     Raises:
         OSError: the file system's. A disk that is nearly full is one as long as there is room to finish the file.
@@ -58,16 +58,16 @@ def video_writer(
 
 
 def _keeps(error: BaseException) -> bool:
-    """Whether what was written before it is worth keeping."""
+    """Whether the frames written before this error are kept."""
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
 
 
 class VideoWriter:
-    """What `video_writer` yields.
+    """Writer that `video_writer` yields.
 
     Attributes:
-        frames: how many were written.
-        broken: the file system refused a part of it, so that what lies there is no video.
+        frames: number of frames written.
+        broken: the file system refused a part of the file, so that it is no video.
     """
 
     def __init__(self, aside: Path, path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> None:
@@ -78,7 +78,7 @@ class VideoWriter:
         self.frames = 0
         self.broken = False
         self._looked_at = 0.0
-        self._reformatter = VideoReformatter()  # one for all frames: each would set up the conversion anew
+        self._reformatter = VideoReformatter()  # shared by all frames: it caches the conversion
         self._path = path
         self._time_base = time_base
         self._step = max(1, round(1 / rate / time_base))  # one frame, in units of time_base
@@ -95,15 +95,15 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = time_base
-        # Said in the file, or players guess the colours' matrix by the picture's height.
+        # Stated in the file, or players guess the color matrix by the frame's height.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
 
     def write(self, image: np.ndarray, time: Fraction | None = None) -> None:
         """Append an (H, W, 3) uint8 RGB frame at `time` seconds from the start, or one frame after the last.
 
-        H.264's pixel format for every player halves the colours' resolution, so that an odd width or height grows
-        by a copy of the last column or row.
+        yuv420p, which every player takes, halves the resolution of colors: an odd width or height is padded by a copy
+        of the last column or row.
         """
         import av
         from av.video.reformatter import ColorRange, Colorspace
@@ -124,7 +124,7 @@ class VideoWriter:
         self.frames += 1
 
     def _check_room(self) -> None:
-        """Raise ENOSPC while the index, and what else is being written on that disk, still has room."""
+        """Raise ENOSPC while there is still room for the index and for the other files of the run."""
         now = monotonic()
         if now - self._looked_at < ROOM_LOOKS:
             return
@@ -133,7 +133,7 @@ class VideoWriter:
             raise OSError(errno.ENOSPC, "the disk is full, and the video ends there", str(self._path))
 
     def finish(self) -> None:
-        """Write what the encoder holds back, and the index."""
+        """Write the frames held in the encoder, and the index."""
         if self.frames == 0:
             raise ImageError(f"{self._path}: the video got no frame")
         with self._named_errors():
@@ -141,7 +141,7 @@ class VideoWriter:
             self._container.close()
 
     def drop(self) -> None:
-        """Close a file that is not wanted."""
+        """Close a file that is discarded."""
         import av
 
         with suppress(av.FFmpegError, OSError):

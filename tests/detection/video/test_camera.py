@@ -15,7 +15,7 @@ from tests.support.tcp_camera import TcpCamera
 def test_a_busy_camera_gives_nothing_to_a_second_one(capfd: pytest.CaptureFixture[str]) -> None:
     with TcpCamera(rate=20, size="160x128", one=True) as camera:
         first = open_capture(camera.address)
-        with pytest.raises(ImageError, match=r"the stream (does not open|has no pictures)"):
+        with pytest.raises(ImageError, match=r"the stream (does not open|has no video)"):
             open_capture(camera.address)
         first.close()
     assert capfd.readouterr().err == ""
@@ -52,9 +52,9 @@ def test_a_camera_gives_rgb_and_the_time_until_it_fails(monkeypatch: pytest.Monk
     camera = Camera("cam3")
     assert camera._capture.given == (3,) and camera.rate is None
     shots = [camera.read(), camera.read()]
-    assert all(shot.picture()[20, 20].tolist() == list(RED) for shot in shots)
+    assert all(shot.to_rgb()[20, 20].tolist() == list(RED) for shot in shots)
     assert shots[0].captured <= shots[1].captured <= time.monotonic()
-    with pytest.raises(ImageError, match="cam3: the camera gives no pictures"):
+    with pytest.raises(ImageError, match="cam3: the camera gives no images"):
         camera.read()
     camera.close()
     assert camera._capture.released

@@ -86,7 +86,7 @@ def test_only_the_newest_frame_is_kept(source) -> None:
     live = source(script, stall=PATIENCE)
     wait_for(lambda: live.figures.captured.count == 50, live)
     frame = live.newest()
-    assert frame.number == 49 and frame.picture()[0, 0, 0] == 49
+    assert frame.number == 49 and frame.to_rgb()[0, 0, 0] == 49
     assert live.newest() is None  # not twice
     assert live.rate == 30
 
@@ -185,7 +185,7 @@ def test_a_read_that_hangs_is_left_behind(source) -> None:
     wait_for(lambda: live.figures.captured.count >= 3)
     script.go_on.set()
     wait_for(lambda: script.closed >= 1)
-    assert live.newest().picture()[0, 0, 0] != 77
+    assert live.newest().to_rgb()[0, 0, 0] != 77
 
 
 def test_a_slow_camera_is_not_taken_for_dead(source) -> None:
@@ -221,7 +221,7 @@ def test_the_tcp_camera_lives_dies_and_comes_back() -> None:
         live = LiveSource(camera.address, retries=50)
         try:
             wait_for(lambda: live.figures.captured.count > 5, live)
-            image = live.newest().picture()
+            image = live.newest().to_rgb()
             assert image.shape == (128, 160, 3) and image.dtype == np.uint8
             assert 0 <= camera.age(image) < PATIENCE
             number = live._newest.number

@@ -71,7 +71,7 @@ def test_mjpeg_whose_times_are_made_up(http: str) -> None:
         before = time.monotonic()
         shot = capture.read()
         assert before <= shot.captured <= time.monotonic()
-        numbers.append(read_number(shot.picture()))
+        numbers.append(read_number(shot.to_rgb()))
     capture.close()
     assert numbers == list(range(numbers[0], numbers[0] + 40))
 
@@ -90,5 +90,5 @@ def test_a_recording_in_parts_plays_at_its_own_pace_and_ends(http: str, tmp_path
         assert live.poll() == [] and time.monotonic() < begin + PATIENCE
         time.sleep(0.002)
     assert live.failed is None and live.figures.captured.count == 30
-    assert time.monotonic() - begin > 1.3  # 1.5 s of pictures, although all of them were there at once
+    assert time.monotonic() - begin > 1.3  # 1.5 s of frames, although all of them were there at once
     live.close()

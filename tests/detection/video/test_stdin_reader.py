@@ -1,4 +1,4 @@
-"""Pictures on stdin, in both of their forms, and what is neither."""
+"""Images on stdin: both forms, and data of neither form."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.errors import ImageError
 from detection.video.frames import Frame
-from detection.video.stdin_reader import PictureStream
+from detection.video.stdin_reader import ImageStream
 from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import picture
@@ -69,7 +69,7 @@ def read() -> Iterator[object]:
 
     def run(data: bytes, piece: int = 4096) -> Iterator[Frame | ImageError]:
         pipes.append(Pipe(data, piece))
-        return iter(PictureStream(pipes[-1].read_end))
+        return iter(ImageStream(pipes[-1].read_end))
 
     yield run
     for pipe in pipes:
@@ -91,7 +91,7 @@ def test_concatenated_jpegs(read, piece: int) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 1 << 16])
-def test_pictures_of_any_kind_after_their_lengths(read, piece: int) -> None:
+def test_images_of_any_format_after_their_lengths(read, piece: int) -> None:
     frames = list(read(framed(png()) + framed(jpeg()), piece))
     assert [frame.image.shape for frame in frames] == [(40, 50, 3), (48, 64, 3)]
 
@@ -100,10 +100,10 @@ def test_nothing_on_stdin_is_nothing(read) -> None:
     assert list(read(b"")) == []
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_the_rest_goes_on(read) -> None:
-    found = list(read(framed(png()) + framed(b"no picture") + framed(png())))
+def test_an_unreadable_image_is_reported_and_the_rest_goes_on(read) -> None:
+    found = list(read(framed(png()) + framed(b"no image") + framed(png())))
     assert [isinstance(one, ImageError) for one in found] == [False, True, False]
-    assert str(found[1]).startswith("picture 1 on stdin: ") and "\n" not in str(found[1])
+    assert str(found[1]).startswith("image 1 on stdin: ") and "\n" not in str(found[1])
     assert found[2].index == 2
 
 
@@ -112,14 +112,14 @@ def test_a_picture_that_cannot_be_read_is_told_and_the_rest_goes_on(read) -> Non
     [
         (b"GIF89a...", "begins with 47 49 46 38; expected a JPEG, or 4 bytes of length"),
         (b"\x00\x00\x00\x00", "begins with 00 00 00 00"),
-        (b"\x00", "ends inside picture 0"),
-        (framed(png())[:-5], "ends inside picture 0"),
-        (jpeg()[:-2], "ends inside picture 0"),
-        (jpeg() + jpeg()[:30], "ends inside picture 1"),
+        (b"\x00", "ends inside image 0"),
+        (framed(png())[:-5], "ends inside image 0"),
+        (jpeg()[:-2], "ends inside image 0"),
+        (jpeg() + jpeg()[:30], "ends inside image 1"),
         (b"\xff\xd8\x00\x00\x00\x00", "is a damaged JPEG"),
     ],
 )
-def test_what_is_no_stream_of_pictures(read, data: bytes, words: str) -> None:
+def test_data_that_is_no_stream_of_images(read, data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words) as error:
         list(read(data))
     assert "\n" not in str(error.value)
@@ -136,8 +136,8 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_each_picture_has_its_line_before_the_next_one_comes(tmp_path: Path) -> None:
-    """As a program uses it that sends a picture and waits for the answer; and ctrl-C ends it while it waits."""
+def test_each_image_has_its_line_before_the_next_one_comes(tmp_path: Path) -> None:
+    """As a program uses it that sends an image and waits for the answer; and ctrl-C ends it while it waits."""
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "-", "--json", "-", "--output", "out"],
         preexec_fn=allow_sigint,

@@ -14,7 +14,7 @@ def test_the_pattern_says_its_number_in_every_size() -> None:
     for text in ("test", "test:64x48", "test:333x77@25"):
         pattern = Pattern(text)
         for number in (0, 1, 77, 2**31 + 5):
-            image = pattern.picture(number)
+            image = pattern.image(number)
             assert read_number(image) == number and image.dtype == np.uint8
     assert not is_pattern("tests") and not is_pattern("test:10") and not is_pattern("test.mp4")
     with pytest.raises(SettingsError, match="expected 32x32"):
@@ -24,9 +24,9 @@ def test_the_pattern_says_its_number_in_every_size() -> None:
 def test_the_pattern_keeps_its_pace_and_drops_what_was_missed() -> None:
     pattern = Pattern("test:64x48@50")
     begin = time.monotonic()
-    first = read_number(pattern.read().picture())
+    first = read_number(pattern.read().to_rgb())
     time.sleep(0.2)
-    second = read_number(pattern.read().picture())
+    second = read_number(pattern.read().to_rgb())
     assert second - first >= 9 and (second - 0.5) / 50 <= time.monotonic() - begin + 0.02
     pattern.close()
 

@@ -36,7 +36,7 @@ def test_round_trip_keeps_count_size_and_rate(tmp_path: Path, rate: Fraction) ->
 
 
 def test_colours_survive_at_high_definition_too(tmp_path: Path) -> None:
-    """Players guess BT.601 for small and BT.709 for large pictures where the file does not say which."""
+    """Players guess BT.601 for small and BT.709 for large frames where the file does not say which."""
     with video_writer(tmp_path / "hd.mp4", (1280, 720), Fraction(25)) as writer:
         writer.write(picture(1280, 720, (0, 0, 1280, 720), (20, 200, 60)))
     with VideoFile(tmp_path / "hd.mp4") as source:
