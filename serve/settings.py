@@ -3,16 +3,26 @@
 A plain dataclass, so that `pelee-serve --help` imports no pydantic; `load_settings` validates with it.
 """
 
+import ipaddress
 import os
+import re
+from collections import ChainMap
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
-from data.errors import SettingsError
-from pelee.runtime.session import Mode, Precision, RuntimeName
+from data.errors import SettingsError, did_you_mean
+from pelee.runtime.backends import BACKENDS
+from pelee.runtime.session import Mode, Precision
+from pelee.training.choices import KeyOf
 
 ENVIRONMENT_PREFIX = "PELEE_"
-LISTS = ("models", "api_keys", "cors_origins")
+LISTS = ("models", "api_keys", "cors_origins", "allowed_hosts", "trusted_proxies")
 KEY_LENGTH = 16  # minimum number of characters of an API key
+# Kubernetes sets these in every container of a namespace that has a service called pelee or pelee-...
+KUBERNETES_NAME = re.compile(r"SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP)")
+KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://")
+HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[?[0-9a-f:.]+\]?")
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 class Bounds:
@@ -46,7 +56,13 @@ class ServeSettings:
         precision: precision of the networks; auto: the fastest that the model and the runtime have
         mode: latency gives one image all cores, throughput shares them; auto opens a model for both where they differ
         api_keys: keys of which every request except the page and health needs one, 16 characters or more
-        cors_origins: origins of other pages that may use the service from a browser, such as https://example.org
+        cors_origins: origins of other pages that may use the service from a browser, such as https://example.org; * for
+            any
+        allowed_hosts: host names of the service behind a reverse proxy, such as pelee.example.org; * for any. Without
+            keys, requests to a loopback address under another name than localhost and these get 403
+        trusted_proxies: addresses or networks of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and
+            X-Forwarded-Proto are used
+        root_path: path below which a reverse proxy publishes the service, such as /pelee
         max_body_mb: maximum size of a request body, MB (10^6 bytes)
         max_megapixels: maximum size of an image, 10^6 pixels, checked from its header
         max_files: maximum number of files in one POST /detect/batch
@@ -57,9 +73,10 @@ class ServeSettings:
         decode_threads: number of decoding threads (default: one a core)
         deadline_s: maximum time from the last byte of a request to its response, s; later requests are dropped
         body_timeout_s: maximum time from the header of a request to its last byte, s
-        header_timeout_s: maximum time for a complete header, and for the client to read a response, s
+        header_timeout_s: maximum time for a complete header, for the client to read a response, and between two
+            requests of a connection, s
         grace_s: maximum time for running requests to finish at shutdown, s
-        max_connections: maximum number of open connections
+        max_connections: maximum number of open connections; fewer where the process may open fewer files (ulimit -n)
         max_websockets: maximum number of open WebSockets
         log_level: level of the JSON log on stderr
     """
@@ -69,12 +86,15 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: Annotated[int, Bounds(ge=0, le=65535)] = 8000
     models: Annotated[tuple[str, ...], Bounds(min_length=1)] = ("pelee-voc", "peleenet-tiny-imagenet")
-    runtime: RuntimeName = "auto"
+    runtime: Annotated[str, KeyOf(ChainMap[str, Any](BACKENDS, {"auto": None}))] = "auto"
     device: str = "auto"
     precision: Precision = "auto"
     mode: Mode | Literal["auto"] = "auto"
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    root_path: str = ""
     max_body_mb: Annotated[float, Bounds(gt=0, le=1000)] = 10.0
     max_megapixels: Annotated[float, Bounds(gt=0, le=89)] = 25.0
     max_files: Annotated[int, Bounds(ge=1, le=100)] = 16
@@ -134,21 +154,58 @@ def load_settings(**flags: Any) -> ServeSettings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
         raise SettingsError(f"{_origin(name, flags)}: {first['msg']}") from None
-    if any(len(key) < KEY_LENGTH for key in settings.api_keys):
-        raise SettingsError(
-            f"{_origin('api_keys', flags)}: a key is shorter than {KEY_LENGTH} characters; "
-            "make one with: openssl rand -hex 16"
-        )
+    for name, problem in _problems(settings):
+        raise SettingsError(f"{_origin(name, flags)}: {problem}")
     return settings
 
 
+def _problems(settings: ServeSettings) -> list[tuple[str, str]]:
+    """Name and problem of every setting whose text is malformed."""
+    found = []
+    if any(len(key) < KEY_LENGTH for key in settings.api_keys):
+        problem = f"a key is shorter than {KEY_LENGTH} characters; make one with: openssl rand -hex 16"
+        found.append(("api_keys", problem))
+    for host in settings.allowed_hosts:
+        if not HOST_NAME.fullmatch(host.lower()):
+            found.append(
+                ("allowed_hosts", f"{host!r} is no host name; expected one without scheme, port and path, or *")
+            )
+    for address in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError:
+            problem = f"{address!r} is neither an IP address nor a network such as 10.0.0.0/8"
+            found.append(("trusted_proxies", problem))
+    if not ROOT_PATH.fullmatch(settings.root_path):
+        found.append(("root_path", f"{settings.root_path!r} is no path such as /pelee, without a slash at the end"))
+    return found
+
+
 def _environment() -> dict[str, Any]:
-    """Values of the variables that are set and not empty; lists are split at commas."""
+    """Values of the variables that are set and not empty; lists are split at commas.
+
+    Raises:
+        SettingsError: a variable with the prefix that is no setting; API keys that are set and empty.
+    """
     values: dict[str, Any] = {}
-    for one in fields(ServeSettings):
-        if text := os.environ.get(f"{ENVIRONMENT_PREFIX}{one.name.upper()}"):
-            values[one.name] = [part.strip() for part in text.split(",") if part.strip()] if one.name in LISTS else text
+    known = {f"{ENVIRONMENT_PREFIX}{one.name.upper()}": one.name for one in fields(ServeSettings)}
+    for variable, text in os.environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _of_kubernetes(variable, text):
+            continue
+        if (name := known.get(variable)) is None:
+            hint = did_you_mean(variable, known) or "pelee-serve --help lists all settings"
+            raise SettingsError(f"the environment has an unknown variable {variable}; {hint}")
+        value = [part.strip() for part in text.split(",") if part.strip()] if name in LISTS else text
+        if name == "api_keys" and not value:
+            # A failed command substitution must not open the service to everybody.
+            raise SettingsError(f"{variable}: the variable is set and holds no key; give a key, or unset the variable")
+        if text:
+            values[name] = value
     return values
+
+
+def _of_kubernetes(variable: str, text: str) -> bool:
+    return bool(KUBERNETES_NAME.search(variable) or KUBERNETES_VALUE.match(text))
 
 
 def _origin(name: str, flags: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 if TYPE_CHECKING:
     import numpy as np
 
-RuntimeName = Literal["auto", "torch", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16", "int8"]
 Mode = Literal["latency", "throughput"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)

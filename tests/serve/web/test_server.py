@@ -76,7 +76,7 @@ def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
     def ask() -> None:
         answers.append(httpx.post(f"{server.address}/detect", content=encoded(), timeout=30).status_code)
 
-    with process(0.4, "--deadline-s", "30", "--grace-s", "20", PELEE_API_KEYS="") as server:
+    with process(0.4, "--deadline-s", "30", "--grace-s", "20") as server:
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
