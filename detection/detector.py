@@ -12,7 +12,7 @@ from data.errors import WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 from detection.inference.options import DetectionOptions, class_ids
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections

@@ -1,4 +1,4 @@
-"""Drawing of detections: boxes, names and scores, sized to the picture, coloured by class."""
+"""Drawing of detections: boxes, class names and scores, scaled to the image, colored by class."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from supervision import Detections
 
 
-# Twenty colours far apart from each other, so that VOC's classes all differ; further classes begin again.
-COLOURS = (
+# Twenty colors far apart from each other, one for each class of VOC; further classes start again.
+COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#800000", "#911eb4", "#42d4f4", "#f032e6", "#bfef45", "#fabed4",
     "#469990", "#dcbeff", "#9a6324", "#fffac8", "#f58231", "#aaffc3", "#808000", "#ffd8b1", "#000075", "#a9a9a9",
 )  # fmt: skip
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-MIN_SCALE, MAX_SCALE = 0.4, 2.0  # of OpenCV's font: below the first it cannot be read
+MIN_SCALE, MAX_SCALE = 0.4, 2.0  # of OpenCV's font: smaller text is not legible
 
 
 def annotate(image: np.ndarray, detections: "Detections") -> np.ndarray:
-    """Return a copy of an (H, W, 3) uint8 RGB picture with its detections drawn, the best on top."""
+    """Return a copy of an (H, W, 3) uint8 RGB image with its detections drawn, higher scores on top."""
     assert detections.confidence is not None and detections.class_id is not None
     names = detections.data.get("class_name", detections.class_id)
     return draw(np.array(image, order="C"), detections.xyxy, detections.confidence, detections.class_id, names)
@@ -33,35 +33,35 @@ def draw(
     class_ids: np.ndarray,
     names: "Sequence[object] | np.ndarray",
 ) -> np.ndarray:
-    """Draw on a picture itself, and return it.
+    """Draw detections on an image in place; return the image.
 
-    A label stands above its box, and is moved as far as it takes to be inside the picture. OpenCV draws: it is many
-    times as fast as supervision's annotators, which need not be imported then; a test holds that both draw the same.
+    A label is above its box, or moved until it is inside the image. OpenCV draws: it is many times as fast as
+    supervision's annotators, and needs no import of supervision; a test holds that both draw the same.
 
     Args:
         scene: (H, W, 3) uint8 RGB, C-contiguous.
-        boxes: (k, 4) xyxy in its pixels.
+        boxes: (k, 4) xyxy in pixels of the scene.
         scores: (k,).
-        class_ids: (k,) ints, which choose the colours; -1 is grey.
-        names: of each of the k.
+        class_ids: (k,) ints, which choose the colors; -1 is gray.
+        names: (k,) names for the labels.
     """
     if len(boxes) == 0:
         return scene
     height, width = scene.shape[:2]
     order = np.argsort(scores, kind="stable")
     labels = [label_text(names[index], scores[index]) for index in order]
-    colours = [colour_of(class_id) for class_id in class_ids[order].tolist()]
+    colors = [color_of(class_id) for class_id in class_ids[order].tolist()]
     boxes = boxes[order]
 
     line = line_width(scene)
-    # Edges on the last pixels at the most, so that a box that fills the picture shows all four lines.
+    # Edges are clipped to the last pixels, so that a box that fills the image shows all four lines.
     limits = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
-    for (x1, y1, x2, y2), colour in zip(np.clip(boxes, 0, limits).astype(int).tolist(), colours, strict=True):
-        cv2.rectangle(scene, (x1, y1), (x2, y2), colour, line)
+    for (x1, y1, x2, y2), color in zip(np.clip(boxes, 0, limits).astype(int).tolist(), colors, strict=True):
+        cv2.rectangle(scene, (x1, y1), (x2, y2), color, line)
 
     style = text_style(width, height, labels)
-    for (x1, y1), label, colour in zip(boxes[:, :2].tolist(), labels, colours, strict=True):
-        draw_label(scene, label, (x1, y1), colour, style)
+    for (x1, y1), label, color in zip(boxes[:, :2].tolist(), labels, colors, strict=True):
+        draw_label(scene, label, (x1, y1), color, style)
     return scene
 
 
@@ -69,10 +69,10 @@ def draw_label(
     scene: np.ndarray,
     label: str,
     corner: tuple[float, float],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     style: tuple[float, int, int],
 ) -> None:
-    """Write on a filled box whose lower left corner is there, or as near as it takes to be inside the picture.
+    """Draw text on a filled box with its lower left corner at `corner`, or moved until it is inside the image.
 
     style: as `text_style` returns it.
     """
@@ -83,28 +83,28 @@ def draw_label(
     left = int(min(max(corner[0], 0), max(width - 1 - box_width, 0)))
     bottom = int(min(max(corner[1], min(box_height, height - 1)), height - 1))
     top = bottom - box_height
-    cv2.rectangle(scene, (left, top), (left + box_width, bottom), colour, cv2.FILLED)
-    ink = (0, 0, 0) if _is_light(colour) else (255, 255, 255)
+    cv2.rectangle(scene, (left, top), (left + box_width, bottom), color, cv2.FILLED)
+    text_color = (0, 0, 0) if _is_light(color) else (255, 255, 255)
     place = (left + padding, top + padding + text_height)
-    cv2.putText(scene, label, place, FONT, scale, ink, thickness, cv2.LINE_AA)
+    cv2.putText(scene, label, place, FONT, scale, text_color, thickness, cv2.LINE_AA)
 
 
-def draw_path(scene: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], *, closed: bool = False) -> None:
-    """Draw straight lines from point to point, (n, 2) in pixels, with a dark edge that shows on any picture."""
+def draw_path(scene: np.ndarray, points: np.ndarray, color: tuple[int, int, int], *, closed: bool = False) -> None:
+    """Draw straight lines from point to point, (n, 2) in pixels, with a dark edge that is visible on any background."""
     corners = [np.asarray(points).round().astype(np.int32)]
     width = line_width(scene)
     cv2.polylines(scene, corners, closed, (0, 0, 0), width + 2, cv2.LINE_AA)
-    cv2.polylines(scene, corners, closed, colour, width, cv2.LINE_AA)
+    cv2.polylines(scene, corners, closed, color, width, cv2.LINE_AA)
 
 
 def line_width(scene: np.ndarray) -> int:
-    """Return how many pixels wide a line is in a picture of that size: 2 at 480, rounded up."""
+    """Return the width of lines in pixels for an image of that size: 2 at 480, rounded up."""
     return -(-min(scene.shape[:2]) // 240)
 
 
-def colour_of(number: int) -> tuple[int, int, int]:
-    """Return the colour, RGB, of a class or track."""
-    return _rgb(COLOURS[number % len(COLOURS)])
+def color_of(number: int) -> tuple[int, int, int]:
+    """Return the color, RGB, of a class or track."""
+    return _rgb(COLORS[number % len(COLORS)])
 
 
 def label_text(name: object, score: float) -> str:
@@ -113,10 +113,10 @@ def label_text(name: object, score: float) -> str:
 
 
 def text_style(width: int, height: int, labels: Sequence[str]) -> tuple[float, int, int]:
-    """Return OpenCV's font scale, stroke thickness and padding (pixels) for a picture of that size.
+    """Return OpenCV's font scale, stroke thickness and padding (pixels) for an image of that size.
 
-    The scale grows with the picture; it shrinks below what can be read only where the longest label is wider than
-    the whole picture.
+    The scale grows with the image; it falls below `MIN_SCALE` only where the longest label would be wider than the
+    image.
     """
     scale = min(max(min(width, height) / 900, MIN_SCALE), MAX_SCALE)
     padding = max(2, round(6 * scale))
@@ -131,12 +131,12 @@ def _text_size(label: str, scale: float, thickness: int) -> tuple[int, int]:
     return width, height
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return red, green, blue
 
 
-def _is_light(colour: tuple[int, int, int]) -> bool:
-    """Whether black reads better than white on it (luma of ITU-R BT.601)."""
-    red, green, blue = colour
+def _is_light(color: tuple[int, int, int]) -> bool:
+    """Whether black text has more contrast on it than white (luma of ITU-R BT.601)."""
+    red, green, blue = color
     return 0.299 * red + 0.587 * green + 0.114 * blue > 140

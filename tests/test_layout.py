@@ -189,10 +189,10 @@ def test_tests_mirror_the_tree() -> None:
 COVERED_ELSEWHERE = {
     "detection/display/latest_frame.py",
     "detection/inference/options.py",
-    "detection/pipeline/frame_task.py",
+    "detection/pipeline/frame_result.py",
     "detection/pipeline/inputs.py",
     "detection/pipeline/pipeline_run.py",
-    "detection/pipeline/progress_bars.py",
+    "detection/pipeline/run_progress.py",
     "detection/pipeline/run_config.py",
     "detection/pipeline/summary_table.py",
     "detection/pipeline/view_sink.py",

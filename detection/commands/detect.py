@@ -1,4 +1,4 @@
-"""`pelee-detect`: pictures, videos, cameras and streams in; annotated copies, JSON Lines, a window and a table out."""
+"""`pelee-detect`: detection in images, videos, cameras and streams; writes annotated copies, JSON Lines, a table."""
 
 import argparse
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int, run
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
 from pelee.commands.options import add_inference_options, add_json_lines_option
 
 if TYPE_CHECKING:
@@ -28,37 +29,37 @@ examples:
   some-program | pelee-detect - --json -
 
 keys in the window:
-  q or Esc quit, space pauses, s saves a picture, + and - raise and lower the threshold
+  q or Esc quit, space pauses, s saves an image, + and - raise and lower the threshold
 
-files wait, streams do not: of a file every frame is looked at; of cameras, streams and the test pattern always the
-newest. One that stalls is told, marked on the picture and tried again; one that is not there at the start, and one
-that does not come back, is given up.
+files and live sources: every frame of a file is processed; of cameras, streams and the test pattern always the latest.
+A stream that stalls is reported, marked on its frames and reconnected; one that does not open at the start, or does
+not come back, is given up.
 
-pictures on stdin (-): JPEGs one after the other; or each picture, of any kind, after 4 bytes of its length, the
-highest first. Each has its line before the next must come.
+images on stdin (-): JPEGs one after the other; or each image, of any format, after its length as 4 bytes, big-endian.
+The line of each image is written before the next one is needed.
 
 exit codes:
-  0    everything was read
-  1    some inputs could not be read, or not to their end: each is a line on stderr, the others are done
-  2    nothing could be read, or an error ended the run: a line on stderr
-  3    a camera or stream was not there (absent, busy, a wrong address: within 10 s), or did not come back
+  0    everything was read and written
+  1    some inputs could not be read, or not to their end: one line each on stderr; the others are complete
+  2    nothing could be read, or an error ended the run: one line on stderr
+  3    a camera or stream did not open (absent, busy, a wrong address: within 10 s), or did not come back
   130  ctrl-C, 143 SIGTERM: videos and JSON are complete as far as they got
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command line's definition."""
+    """Return the argument parser."""
     parser = new_parser(
         prog="pelee-detect",
-        description="Find objects in pictures, folders of pictures, videos, cameras and streams.",
+        description="Detect objects in images, folders of images, videos, cameras and streams.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="a picture, a folder (with its subfolders), a pattern such as 'photos/*.jpg', a video file, or - for "
-        "pictures on stdin",
+        help="an image, a folder (with its subfolders), a pattern such as 'photos/*.jpg', a video file, or - for "
+        "images on stdin",
     )
     parser.add_argument(
         "--video",
@@ -69,28 +70,36 @@ def build_parser() -> argparse.ArgumentParser:
         "test:1280x720@30, a test pattern; or anything that INPUT may be; several times for several at once",
     )
     parser.add_argument(
-        "--conf", type=fraction, metavar="SCORE", help="show what scores above it, 0 to 1 (the model's own default)"
+        "--conf", type=fraction, metavar="SCORE", help="minimum score of a detection, 0 to 1 (the model's own default)"
     )
     parser.add_argument(
         "--iou",
         type=fraction,
-        default=0.45,
+        default=NMS_THRESHOLD,
         metavar="IOU",
-        help="boxes of a class that overlap more are one (%(default)s)",
+        help="IoU threshold of non-maximum suppression within a class (%(default)s)",
     )
-    parser.add_argument("--classes", metavar="A,B", help="look only for these: names or ids, with commas between")
+    parser.add_argument("--classes", metavar="A,B", help="detect only these classes: names or ids, separated by commas")
     parser.add_argument(
-        "--max-detections", type=positive_int, default=200, metavar="N", help="most objects a picture (%(default)s)"
+        "--max-detections",
+        type=positive_int,
+        default=DETECTIONS_PER_IMAGE,
+        metavar="N",
+        help="maximum number of detections per image (%(default)s)",
     )
     parser.add_argument(
-        "--every", type=positive_int, default=1, metavar="N", help="look only at every Nth frame (%(default)s)"
+        "--every",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="process only every Nth frame of a video (%(default)s)",
     )
     parser.add_argument(
         "--retry",
         type=non_negative_int,
         default=30,
         metavar="N",
-        help="tries to connect again, in a row, to a stream that was lost, up to 2 s apart (%(default)s)",
+        help="attempts in a row to reconnect a lost stream, up to 2 s apart (%(default)s)",
     )
     out = parser.add_argument_group("outputs")
     out.add_argument("--output", type=Path, metavar="DIR", help="write annotated copies: .jpg and .mp4")
@@ -98,36 +107,38 @@ def build_parser() -> argparse.ArgumentParser:
         "--snapshot-every",
         type=positive_float,
         metavar="SECONDS",
-        help="with --output: a picture of each video that often",
+        help="with --output: also an image of each video in this interval",
     )
     add_json_lines_option(out)
     out.add_argument("--show", action="store_true", help="show results in a window")
     out.add_argument(
         "--web",
         nargs="?",
-        type=_place,
+        type=_host_port,
         const=("127.0.0.1", 8080),
         metavar="HOST:PORT",
-        help="show results on a page in the browser (127.0.0.1:8080 unless told otherwise)",
+        help="show results on a web page (default address 127.0.0.1:8080)",
     )
     out.add_argument(
-        "--no-numbers", action="store_true", help="leave rates, ages and losses out of pictures of cameras and streams"
+        "--no-numbers", action="store_true", help="draw no rates, ages and losses on frames of cameras and streams"
     )
     tracks = parser.add_argument_group("tracking")
-    tracks.add_argument("--track", action="store_true", help="give objects in videos ids that last, and count them")
+    tracks.add_argument(
+        "--track", action="store_true", help="track objects in videos: ids from frame to frame, and counts"
+    )
     tracks.add_argument(
         "--line",
         action="append",
         default=[],
         metavar="X1,Y1,X2,Y2",
-        help="count what crosses it, in pixels or in shares of the picture from 0 to 1; implies --track",
+        help="count crossings of a line, in pixels or in shares of the frame from 0 to 1; implies --track",
     )
     tracks.add_argument(
         "--zone",
         action="append",
         default=[],
         metavar="X1,Y1,X2,Y2,X3,Y3,...",
-        help="count what is in it; implies --track",
+        help="count objects in a polygon; implies --track",
     )
     add_inference_options(parser, "pelee-voc")
     return parser
@@ -138,16 +149,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     if not args.inputs and not args.video:
-        parser.error("nothing to look at; name a picture, a folder or a video, or give --video cam0")
+        parser.error("no input; name an image, a folder or a video, or give --video cam0")
     if args.show and args.web is not None:
-        parser.error("--show and --web: results are shown in one place")
+        parser.error("--show and --web exclude each other")
     if args.snapshot_every is not None and args.output is None:
-        parser.error("--snapshot-every needs --output DIR, where its pictures go")
+        parser.error("--snapshot-every needs --output DIR, the folder of its images")
     return run(lambda: _detect(args))
 
 
 def _detect(args: argparse.Namespace) -> int:
-    """Do what the arguments say; everything that can be wrong with them is found before the work begins."""
+    """Run the pipeline; all checks of the arguments come before the work."""
     import cv2
 
     from data.json_lines import json_lines
@@ -155,16 +166,16 @@ def _detect(args: argparse.Namespace) -> int:
     from detection.inference.options import DetectionOptions
     from detection.pipeline.file_pipeline import Pipeline, prepare_output
     from detection.pipeline.inputs import check_targets, collect
-    from detection.pipeline.progress_bars import Bars
     from detection.pipeline.run_config import RunConfig, RunState
+    from detection.pipeline.run_progress import ProgressBars
     from detection.pipeline.sinks import ImageCopies, JsonLines, VideoCopies
     from detection.pipeline.summary_table import print_report
 
-    cv2.setNumThreads(1)  # the cores are the network's; OpenCV's share of a picture is too small to split
+    cv2.setNumThreads(1)  # the network uses the cores; OpenCV's operations on one image are too short to split
     items, problems = collect(args.inputs, args.video, args.output)
     counting = None
     if args.track or args.line or args.zone:
-        import trackers  # noqa: F401  where it is missing, that is told before the work begins
+        import trackers  # noqa: F401  a missing package is an error before the work begins
 
         from detection.tracking.counting import Counting
 
@@ -175,11 +186,11 @@ def _detect(args: argparse.Namespace) -> int:
     interrupted: KeyboardInterrupt | None = None
     to_stdout = args.json == "-"
     with ExitStack() as stack:
-        window: View | None = None
+        view: View | None = None
         if args.show and items:
             from detection.display.window import Window
 
-            window = stack.enter_context(Window("pelee-detect"))
+            view = stack.enter_context(Window("pelee-detect"))
         detector = None
         if items:
             detector = Detector.load(
@@ -188,9 +199,9 @@ def _detect(args: argparse.Namespace) -> int:
                 device=args.device,
                 precision=args.precision,
                 size=args.input_size,
-                mode="latency" if _soon(items) else "throughput",
+                mode="latency" if _wants_latency(items) else "throughput",
             )
-        bars = Bars(shown=not (to_stdout and sys.stdout.isatty()))
+        bars = ProgressBars(shown=not (to_stdout and sys.stdout.isatty()))
         for line in problems:
             bars.problem(line)
         if detector is None:
@@ -200,7 +211,7 @@ def _detect(args: argparse.Namespace) -> int:
 
             page = stack.enter_context(WebView(*args.web))
             bars.note(f"results are shown at {page.address}")
-            window = page
+            view = page
         classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
         options = DetectionOptions(
             confidence=detector.card.default_confidence if args.conf is None else args.conf,
@@ -217,12 +228,12 @@ def _detect(args: argparse.Namespace) -> int:
                     sinks.append(ImageCopies(args.output, detector.timer))
                 if write_line is not None:
                     sinks.append(JsonLines(write_line, detector.class_names))
-                if args.output is not None:
-                    sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every))
-                if window is not None:
+                if view is not None:
                     from detection.pipeline.view_sink import ViewSink
 
-                    sinks.append(ViewSink(window, state, bars, args.output))
+                    sinks.append(ViewSink(view, state, bars, args.output, [item for item in items if item.live]))
+                if args.output is not None:  # after the view: encoding delays no shown frame
+                    sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every))
                 Pipeline(config, state, sinks, bars).run(items)
         except KeyboardInterrupt as error:
             interrupted = error
@@ -235,8 +246,8 @@ def _detect(args: argparse.Namespace) -> int:
     return _exit_code(state, interrupted)
 
 
-def _soon(items: "Sequence[InputSource]") -> bool:
-    """Whether each picture is to be ready soon, and not as many as possible: one of them, one live source, a pipe."""
+def _wants_latency(items: "Sequence[InputSource]") -> bool:
+    """Whether latency matters more than throughput: a single image, a single live source, images on stdin."""
     from detection.video.source_names import STDIN
 
     return len(items) == 1 and (not items[0].video or items[0].live or items[0].source == STDIN)
@@ -254,12 +265,12 @@ def _exit_code(state: "RunState", interrupted: KeyboardInterrupt | None) -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a run as ctrl-C does."""
+    """SIGTERM: ends a run as ctrl-C."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as ctrl-C does, so that files are finished; where signals come to this thread."""
+    """Raise `_Terminated` on SIGTERM in the block, so that files are finished; only in the main thread."""
 
     def terminate(*_: object) -> None:
         raise _Terminated
@@ -275,8 +286,8 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _place(text: str) -> tuple[str, int]:
-    """Parse HOST:PORT, or a port of this machine's own."""
+def _host_port(text: str) -> tuple[str, int]:
+    """Parse HOST:PORT, or the port of a loopback address."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")

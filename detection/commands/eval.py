@@ -75,7 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import label_map, relabel
     from detection.evaluation.report import report
-    from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+    from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 
     detector = Detector.load(
         arguments.weights,

@@ -1,7 +1,7 @@
-"""A page instead of a window: what a machine without a display sees, in a browser elsewhere.
+"""MJPEG server: shows results on a page in a browser, for machines without a display.
 
-Only the standard library serves it, so that the light install can. Whoever looks gets the newest picture and never a
-queue of older ones; a picture is encoded once however many look, and not at all when nobody does.
+It uses the standard library only, as the light install has no web framework. Each viewer gets the latest frame and
+never a queue of older ones; a frame is encoded once for all viewers, and not at all without viewers.
 """
 
 import ipaddress
@@ -42,57 +42,56 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 BOUNDARY = "picture"
-CONNECTIONS = 64  # at once, viewers' included; each has a thread
-PATIENCE = 10.0  # seconds that a connection may take over a request or a picture
-AGAIN = 5.0  # seconds after which a picture that stays is sent once more: who has left is noticed
-UNSENT = 128 * 1024  # bytes that the system may hold for a viewer: on a slow line these are what a picture waits for
-POLL = 0.1  # seconds between looks at whether the server is to end
+CONNECTIONS = 64  # at once, including viewers; each has a thread
+TIMEOUT = 10.0  # seconds for a request, and for sending an image
+RESEND = 5.0  # seconds after which an unchanged frame is sent again, to detect viewers that have left
+SEND_BUFFER = 128 * 1024  # bytes in the socket per viewer: on a slow line they delay the latest frame
+POLL = 0.1  # seconds between two checks for shutdown
 
 
 class WebView:
-    """Shows pictures at an address, to whoever looks, until the program ends.
+    """`View` on a web page, for any number of viewers; a context manager as `Window`.
 
-    It takes the place of a `Window`, and is a context manager as that is. On a loopback address only requests that name
-    it as such are answered, so that no web page elsewhere can reach it through a name that it makes point here.
+    On a loopback address only requests with a loopback `Host` are answered, so that pages of other sites cannot read
+    it through DNS rebinding.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 8080) -> None:
-        """Take the page's address; port 0 for any that is free. Nothing listens until the context is entered."""
+        """Take the page's address; port 0 is any free one. The server listens once the context is entered."""
         self.host, self.port = host, port
-        self._newest = LatestFrame()
+        self._latest = LatestFrame()
         self._server: _Server | None = None
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """URL of the page."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/"
 
     def show(self, image: np.ndarray, wait: bool) -> bool:
-        """Show an (H, W, 3) uint8 RGB picture, with `wait` until somebody asks for the next one.
+        """Show an (H, W, 3) uint8 RGB image, with `wait` until a viewer requests the next one.
 
-        The picture is kept as it is, not copied: it must not be changed afterwards. Always True: who looks through a
-        page cannot end the program.
+        The image is not copied: it must not be changed afterwards. Always True: a viewer cannot end the program.
         """
-        self._newest.put(image, wait)
+        self._latest.put(image, wait)
         return True
 
     def keys(self) -> list[str]:
-        """None: a page has no keys, see `detection.display.view.View`."""
+        """Return an empty list: a page has no keys."""
         return []
 
-    def tell(self, numbers: str) -> None:
-        """Show a line of text below the picture from now on."""
-        self._newest.numbers = numbers
+    def set_status(self, text: str) -> None:
+        """Set the line of text below the image."""
+        self._latest.status = text
 
     def __enter__(self) -> Self:
-        """Listen; `SettingsError` where that is not possible."""
+        """Start the server; `SettingsError` where it cannot listen at the address."""
         try:
-            self._server = _Server(self.host, self.port, self._newest)
+            self._server = _Server(self.host, self.port, self._latest)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SettingsError(
-                f"cannot show pictures at {self.address}: {reason}; choose another address or port"
+                f"cannot show images at {self.address}: {reason}; choose another address or port"
             ) from None
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(POLL,), name="web view", daemon=True).start()
@@ -101,24 +100,24 @@ class WebView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop listening, and end all connections."""
+        """Stop the server, and close all connections."""
         if self._server is not None:
-            self._newest.close()
+            self._latest.close()
             self._server.shutdown()
             self._server.end()
             self._server = None
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Listens; each connection has a thread, and only so many are there at once."""
+    """TCP server with a thread per connection, and at most `CONNECTIONS` of them."""
 
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = True  # of connections that have just ended, not of another program's
+    allow_reuse_address = True  # of connections that have just ended; not of another program
 
-    def __init__(self, host: str, port: int, newest: LatestFrame) -> None:
+    def __init__(self, host: str, port: int, latest: LatestFrame) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        self.newest = newest
+        self.latest = latest
         self.assets = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in CONTENT_TYPES}
         self._connections: set[socket.socket] = set()
         super().__init__((host, port), _Handler)
@@ -137,38 +136,38 @@ class _Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is nobody's mistake; anything else is told."""
+        """Ignore broken connections; print any other error."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
     def end(self) -> None:
-        """Close what is open."""
+        """Close the socket and all connections."""
         self.server_close()
         for connection in tuple(self._connections):
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # the client has closed it
                 connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request, as HTTP/1.0: a connection ends with its answer."""
+    """Handler of one request, as HTTP/1.0: the connection is closed after the response."""
 
-    timeout = PATIENCE
+    timeout = TIMEOUT
     server: _Server
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        if not self._welcome(page=path == "/"):
+        if not self._is_allowed(page=path == "/"):
             return
         if path == "/stream.mjpg":
             self._stream(_viewer(query))
         elif path == "/snapshot.jpg":
-            picture = self.server.newest.jpeg()
-            if picture is None or picture[0] == 0:
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no picture yet")
+            frame = self.server.latest.jpeg()
+            if frame is None or frame[0] == 0:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no image yet")
             else:
-                self._answer(picture[1], "image/jpeg")
+                self._answer(frame[1], "image/jpeg")
         elif path == "/state.json":
-            self._answer(json.dumps(self.server.newest.state(_viewer(query))).encode(), "application/json")
+            self._answer(json.dumps(self.server.latest.state(_viewer(query))).encode(), "application/json")
         else:
             name = "index.html" if path == "/" else path.removeprefix("/static/")
             if name in self.server.assets:
@@ -177,18 +176,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def do_POST(self) -> None:
-        """`/next?picture=N`: go on from picture N."""
-        asked = re.fullmatch(r"/next\?picture=([0-9]{1,15})", self.path)
-        if not self._welcome(page=False):
+        """`/next?picture=N`: request the image after number N."""
+        requested = re.fullmatch(r"/next\?picture=([0-9]{1,15})", self.path)
+        if not self._is_allowed(page=False):
             return
-        if asked is None:
+        if requested is None:
             self._refuse(HTTPStatus.NOT_FOUND, "no such page")
             return
-        self.server.newest.ask(int(asked[1]))
+        self.server.latest.request_next(int(requested[1]))
         self._answer(b"", "text/plain")
 
-    def _welcome(self, *, page: bool) -> bool:
-        """Whether to answer at all: not where another site's page asks, but a link from there may lead to this page."""
+    def _is_allowed(self, *, page: bool) -> bool:
+        """Whether to answer: requests of other sites' pages are refused; links to this page are allowed."""
         try:
             host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
         except ValueError:
@@ -204,19 +203,21 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _stream(self, viewer: str) -> None:
-        newest = self.server.newest
-        with newest.viewer(viewer) as room:
+        latest = self.server.latest
+        with latest.viewer(viewer) as room:
             if not room:
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"{VIEWERS} are looking already; try again later")
+                self._refuse(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"{VIEWERS} viewers are connected already; try again later"
+                )
                 return
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             self._start(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
             self.wfile.write(f"--{BOUNDARY}\r\n".encode())
             index = 0
-            while (picture := newest.jpeg(index, AGAIN)) is not None:
-                index, jpeg = picture
+            while (frame := latest.jpeg(index, RESEND)) is not None:
+                index, jpeg = frame
                 if index:
-                    # A browser shows a picture when its end has come, and that is the next boundary.
+                    # A browser shows an image once it has read the boundary behind it.
                     head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(b"%b%b\r\n--%b\r\n" % (head.encode(), jpeg, BOUNDARY.encode()))
 
@@ -237,14 +238,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(f"{reason}\n".encode(), "text/plain; charset=utf-8", status)
 
     def version_string(self) -> str:
-        """Name no versions."""
+        """Return a name without versions, for the `Server` header."""
         return "pelee"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the terminal is the program's."""
+        """Do nothing: the terminal belongs to the command."""
 
 
 def _viewer(query: str) -> str:
-    """Return what a viewer calls itself: `viewer=NAME`; "" where it does not."""
+    """Return the viewer's name in a query, `viewer=NAME`; "" without one."""
     named = re.fullmatch("viewer=([0-9a-z]{1,32})", query)
     return named[1] if named else ""

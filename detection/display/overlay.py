@@ -1,4 +1,4 @@
-"""What is written over live pictures: their numbers, the loss of the signal; and several of them side by side."""
+"""Overlays of live frames: status line, signal loss; and several frames side by side."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ import numpy as np
 
 from detection.drawing import FONT, text_style
 
-SHADE = 0.45  # of the brightness, under what is written
+SHADE = 0.45  # share of the brightness that is left under text
 RED = (200, 30, 30)
-CELL = 640  # pixels: width of one of several pictures side by side
+CELL = 640  # pixels: width of one of several frames side by side
 
 
-def draw_numbers(image: np.ndarray, text: str) -> np.ndarray:
-    """Write a line at the top left of an (H, W, 3) uint8 RGB picture itself, on a shade, and return it."""
+def draw_status(image: np.ndarray, text: str) -> np.ndarray:
+    """Draw a line of text on a shade at the top left of an (H, W, 3) uint8 RGB image, in place; return the image."""
     height, width = image.shape[:2]
     scale, thickness, padding = text_style(width, height, [text])
     text_width, text_height = cv2.getTextSize(text, FONT, scale, thickness)[0]
@@ -24,8 +24,8 @@ def draw_numbers(image: np.ndarray, text: str) -> np.ndarray:
     return image
 
 
-def marked(image: np.ndarray, text: str) -> np.ndarray:
-    """Return a darker copy of an (H, W, 3) uint8 RGB picture with a red band and a line across its middle."""
+def draw_signal_loss(image: np.ndarray, text: str) -> np.ndarray:
+    """Return a darker copy of an (H, W, 3) uint8 RGB image with text on a red band across its middle."""
     image = (image * SHADE).astype(np.uint8)
     height, width = image.shape[:2]
     scale, thickness, padding = text_style(width, height, [text])
@@ -38,7 +38,7 @@ def marked(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def side_by_side(images: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Return pictures in a grid, (H, W, 3) uint8 RGB; one as it is; grey stands for one that has not come yet."""
+    """Return images in a grid, (H, W, 3) uint8 RGB; a single one unchanged; a cell without an image is gray."""
     first = next((image for image in images if image is not None), None)
     if len(images) == 1 and first is not None:
         return first

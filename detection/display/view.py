@@ -1,4 +1,4 @@
-"""What shows pictures to a person: a window, or a page in a browser."""
+"""View protocol: a window, or a page in a browser, that shows images."""
 
 from typing import Protocol
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 class View(Protocol):
-    """Shows one picture after the other, from one thread."""
+    """Display of one image after the other. All methods are called in one thread."""
 
     def show(self, image: np.ndarray, wait: bool) -> bool:
-        """Show an (H, W, 3) uint8 RGB picture, with `wait` until the user goes on; False once the user quits.
+        """Show an (H, W, 3) uint8 RGB image; return False once the user quits.
 
-        Without `wait` it returns at once.
+        With `wait` it returns when the user asks for the next image, without at once.
         """
         ...
 
-    def tell(self, numbers: str) -> None:
-        """Take a live source's numbers, for where they stand beside the picture."""
+    def set_status(self, text: str) -> None:
+        """Set the status line (rates, ages and losses of a live source) beside the image."""
         ...
 
     def keys(self) -> list[str]:
-        """The keys that were pressed since the last call: " ", "s", "+" and "-"; a page without keys has none."""
+        """Return the keys pressed since the last call: " ", "s", "+" and "-"; always empty for a page."""
         ...

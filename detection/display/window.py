@@ -1,4 +1,4 @@
-"""A window on the screen, where there is one."""
+"""Window on the screen, by OpenCV."""
 
 import os
 import subprocess
@@ -11,18 +11,18 @@ import numpy as np
 from data.errors import SettingsError
 
 INSTEAD = "write files with --output DIR instead"
-LARGEST = 1280  # pixels: a window's longer side, until the user makes it larger
+LARGEST = 1280  # pixels: upper bound of the longer side at the start; the user may make the window larger
 QUIT_KEYS = (ord("q"), 27)  # and Esc
-KEYS = {ord(" "): " ", ord("s"): "s", ord("+"): "+", ord("="): "+", ord("-"): "-"}  # + stands on the key of =
-NUMBER_PAD = {0xAB: "+", 0xAD: "-"}  # of GTK, in its low byte
+KEYS = {ord(" "): " ", ord("s"): "s", ord("+"): "+", ord("="): "+", ord("-"): "-"}  # = is + without shift
+NUMBER_PAD = {0xAB: "+", 0xAD: "-"}  # low byte of GTK's key codes
 
 
 class Window:
-    """Shows pictures until the user has seen enough."""
+    """`View` in a window of OpenCV."""
 
     def __init__(self, title: str) -> None:
-        """Check that windows work here at all; `SettingsError` where they do not."""
-        # OpenCV's Qt has no fonts, needs none, and complains at every start.
+        """Check that a window can be opened; `SettingsError` where it cannot."""
+        # OpenCV's Qt has no fonts, needs none, and warns at every start.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         check_display()
         self._title = title
@@ -30,7 +30,7 @@ class Window:
         self._open = False
 
     def show(self, image: np.ndarray, wait: bool) -> bool:
-        """Show an (H, W, 3) uint8 RGB picture, with `wait` until a key is pressed; False once the user quits."""
+        """Show an (H, W, 3) uint8 RGB image, with `wait` until a key is pressed; return False once the user quits."""
         import cv2
 
         if not self._open:
@@ -50,11 +50,11 @@ class Window:
             if not wait or key != 0xFF:
                 return True
 
-    def tell(self, numbers: str) -> None:
-        """Show nothing: numbers stand on the picture."""
+    def set_status(self, text: str) -> None:
+        """Do nothing: the status is drawn on the frame."""
 
     def keys(self) -> list[str]:
-        """The keys that were pressed since the last call, as `detection.display.view.View` has them."""
+        """Return the keys pressed since the last call, as `detection.display.view.View` defines them."""
         keys, self._keys = self._keys, []
         return keys
 
@@ -72,10 +72,10 @@ class Window:
 
 
 def check_display() -> None:
-    """Raise `SettingsError` where no window can be opened, with what to do instead."""
+    """Raise `SettingsError` where no window can be opened; the message names an alternative."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise SettingsError(f"--show needs a screen, and this machine has none (DISPLAY is not set); {INSTEAD}")
-    # A display that does not answer makes Qt abort the whole process: a child tries first.
+    # A display that does not answer makes Qt abort the whole process: a child process tries first.
     trial = "import cv2; cv2.namedWindow('trial'); cv2.waitKey(1); cv2.destroyAllWindows()"
     tried = subprocess.run([sys.executable, "-c", trial], capture_output=True, text=True, timeout=60, check=False)
     if tried.returncode == 0:

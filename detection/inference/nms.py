@@ -6,12 +6,7 @@ import cv2
 import numpy as np
 
 from detection.inference.prediction import Prediction
-
-# Section 3.3 of the paper and SSD's evaluation.
-SCORE_THRESHOLD = 0.01
-NMS_THRESHOLD = 0.45
-TOPK_CANDIDATES = 400
-DETECTIONS_PER_IMAGE = 200
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
 
 
 def postprocess(

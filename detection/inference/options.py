@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import SettingsError, did_you_mean
-from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES, postprocess
+from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
 
 
 @dataclass(frozen=True, slots=True)

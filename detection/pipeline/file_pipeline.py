@@ -1,9 +1,9 @@
-"""From what the command line names to what it leaves: detects, draws, writes, counts, all at the same time.
+"""Pipeline of images and video files: decoding, inference, drawing and writing overlap.
 
-A thread decodes, preprocesses and hands to the network; the network works on several pictures in threads of its own; a
-thread draws, where that is wanted; the caller's thread writes. Between them only so many pictures wait, so that memory
-does not grow with the input, and each keeps its place in the order. What does not wait, cameras and streams, goes
-through `detection.pipeline.live_pipeline`.
+One thread decodes, preprocesses and submits to the network; the network works on several images in threads of its own;
+one thread draws, if a sink needs images; the caller's thread writes. The number of images between the stages is
+bounded, so memory does not grow with the input, and results keep the order of the input. Cameras and streams go through
+`detection.pipeline.live_pipeline`.
 """
 
 import os
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from data.errors import ImageError
 from data.images.prefetch import prefetch
 from detection.detector import DetectionFuture
-from detection.pipeline.frame_task import FrameResult, Summary
+from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
 from detection.pipeline.pipeline_run import PipelineRun
-from detection.pipeline.progress_bars import Progress
 from detection.pipeline.run_config import RunConfig, RunState
-from detection.pipeline.sinks import Sink, SourceInfo, opened
+from detection.pipeline.run_progress import Progress
+from detection.pipeline.sinks import Sink, SourceInfo
 from detection.pipeline.stages import Done, Stages
 from detection.video.frames import VideoSource
 from detection.video.source_names import STDIN
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from detection.tracking.tracker import Tracker
 
 
-READERS = 2  # threads that decode pictures
-WAITING = 4  # pictures beyond those that the network works on: one for it to go on with, and what evens out the rest
+READERS = 2  # threads that decode images
+WAITING = 4  # images queued between two stages, beyond those in the network: they even out the stages' speeds
 
 
 class Pipeline:
     """Pipeline of images and video files; live sources go through `LivePipeline`."""
 
     def __init__(self, config: RunConfig, state: RunState, sinks: Sequence[Sink], progress: Progress) -> None:
-        """Take the settings, the state (its `options` are those of the detector), the sinks, and who takes progress."""
+        """Take the settings, the state (its `options` are those of the detector), the sinks, and the progress."""
         self.config, self.state = config, state
         self._run = PipelineRun(config, state, sinks, progress)
 
@@ -51,8 +51,8 @@ class Pipeline:
 
         Images come first, then videos one after the other, then all live sources at once.
 
-        Raises what ends the whole run, once all threads are gone: errors of the file system while writing,
-        `KeyboardInterrupt`, a bug. What was written before is whole.
+        Raises the error that ends the whole run (a full disk, `KeyboardInterrupt`, a bug), once all threads have ended.
+        Files written before are complete.
         """
         begin = time.perf_counter()
         try:
@@ -63,7 +63,7 @@ class Pipeline:
     def _process(self, items: Sequence[InputSource]) -> None:
         images = [item for item in items if not item.video]  # these share one bar, each video has its own
         if images:
-            self._run.progress.start("pictures", len(images))
+            self._run.progress.start("images", len(images))
             if not self._images(images):
                 return
         live = [item for item in items if item.live]
@@ -89,22 +89,22 @@ class Pipeline:
                     run.problem(result.problem)
                     continue
                 summary = self._summary(result.item)
-                with opened(run.sinks, SourceInfo(result.item, (result.width, result.height))):
+                with run.opened(SourceInfo(result.item, (result.width, result.height))):
                     run.count(summary, result)
                     if not run.emit(result):
                         return False
         return True
 
     def _stdin(self, item: InputSource) -> bool:
-        """Process images on stdin, each emitted before the next must come; return whether to go on."""
+        """Process images on stdin, each emitted before the next one is needed; return whether to go on."""
         self._run.progress.start("stdin", None)
         summary = self._summary(item)
         images = ImageStream()
-        with opened(self._run.sinks, SourceInfo(item)), Stages() as stages, closing(images):
+        with self._run.opened(SourceInfo(item)), Stages() as stages, closing(images):
             return self._emit_all(self._results(stages, self._piped(item, images)), summary)
 
     def _video(self, item: InputSource) -> bool:
-        """Process a video file; one that fails on its way keeps what came before. Return whether to go on."""
+        """Process a video file; if reading fails, earlier results are kept. Return whether to go on."""
         run = self._run
         with VideoFile(item.source) as source:
             if not run.needs_images:
@@ -116,7 +116,7 @@ class Pipeline:
             small = self.config.every == 1 and source.size[0] * source.size[1] <= SMALL
             group = self.config.detector.runtime.batch if small else 1
             info = SourceInfo(item, source.size, source.rate, source.time_base)
-            with opened(run.sinks, info), Stages() as stages:
+            with run.opened(info), Stages() as stages:
                 return self._emit_all(self._results(stages, self._frames(item, source), tracker, group), summary)
 
     def _emit_all(self, results: Iterator[FrameResult], summary: Summary) -> bool:
@@ -137,14 +137,14 @@ class Pipeline:
         return summary
 
     def _results(
-        self, stages: Stages, pictures: Generator[FrameResult], tracker: "Tracker | None" = None, group: int = 1
+        self, stages: Stages, frames: Generator[FrameResult], tracker: "Tracker | None" = None, group: int = 1
     ) -> Iterator[FrameResult]:
-        """Yield results in order, drawn where a sink needs images; `group` of them go through the network together."""
+        """Yield results in order, drawn if a sink needs images; `group` of them go through the network as a batch."""
         depth = self.config.detector.runtime.parallel + max(1, WAITING // group)
-        found = chain.from_iterable(stages.ahead(_grouped(pictures, group), self._start, depth, "decode"))
+        analyzed = chain.from_iterable(stages.ahead(_grouped(frames, group), self._start, depth, "decode"))
         if not self._run.needs_images and tracker is None:
-            return found
-        return stages.ahead(found, self._drawer(tracker), WAITING, "draw")
+            return analyzed
+        return stages.ahead(analyzed, self._drawer(tracker), WAITING, "draw")
 
     def _drawer(self, tracker: "Tracker | None") -> Callable[[FrameResult], Done[FrameResult]]:
         """Function that tracks and draws in frame order; a frame not analyzed has the last one's detections."""
@@ -163,16 +163,16 @@ class Pipeline:
         return finish
 
     def _read(self, items: Sequence[InputSource]) -> Generator[FrameResult]:
-        """Yield pictures, read ahead."""
+        """Yield images, read ahead by threads."""
         images = prefetch(items, lambda item: self.config.detector.read(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
                 yield FrameResult(item, str(image)) if isinstance(image, ImageError) else FrameResult(item, image=image)
 
-    def _piped(self, item: InputSource, pictures: ImageStream) -> Generator[FrameResult]:
-        """Yield what comes on stdin; a failure that ends it is the last."""
+    def _piped(self, item: InputSource, images: ImageStream) -> Generator[FrameResult]:
+        """Yield the images on stdin; a failure that ends the stream is the last result."""
         try:
-            for frame in pictures:
+            for frame in images:
                 if isinstance(frame, ImageError):
                     yield FrameResult(item, str(frame))
                 elif frame.index % self.config.every == 0:
@@ -181,7 +181,7 @@ class Pipeline:
             yield FrameResult(item, str(error))
 
     def _frames(self, item: InputSource, source: VideoSource) -> Generator[FrameResult]:
-        """Yield a video's frames, timed; a failure on the way is the last."""
+        """Yield a video's frames, with decoding timed; a failure of reading is the last result."""
         frames = iter(source)
         while True:
             try:
@@ -195,47 +195,47 @@ class Pipeline:
             yield FrameResult(item, index=frame.index, time=frame.time, image=frame.image)
 
     def _start(self, results: list[FrameResult]) -> "_Group":
-        """Hand pictures to the network, but for those between the ones that are looked at."""
-        wanted = []
+        """Submit a group to the network, except the frames that `--every` skips."""
+        analyzed = []
         for result in results:
             if result.image is not None:
                 result.height, result.width = result.image.shape[:2]
                 if result.index % self.config.every == 0:
                     result.analyzed = True
-                    wanted.append(result)
-        images = [result.image for result in wanted if result.image is not None]
-        group = _Group(results, wanted, self.config.detector.submit(images, self._run.options) if images else None)
+                    analyzed.append(result)
+        images = [result.image for result in analyzed if result.image is not None]
+        group = _Group(results, analyzed, self.config.detector.submit(images, self._run.options) if images else None)
         if not self._run.needs_images:
-            for result in wanted:
+            for result in analyzed:
                 result.image = None
         return group
 
 
 @dataclass(slots=True)
 class _Group:
-    """Pictures that go through the network together, and those between them."""
+    """Frames that go through the network as a batch, and the skipped ones between them."""
 
     results: list[FrameResult]
-    wanted: list[FrameResult]
+    analyzed: list[FrameResult]
     future: DetectionFuture | None
 
     def result(self) -> list[FrameResult]:
         """Wait for the network."""
         if self.future is not None:
-            for result, prediction in zip(self.wanted, self.future.result(), strict=True):
+            for result, prediction in zip(self.analyzed, self.future.result(), strict=True):
                 result.prediction = prediction
         return self.results
 
 
 def _grouped(results: Generator[FrameResult], size: int) -> Generator[list[FrameResult]]:
-    """Yield them in groups of `size`, the last of which may be smaller."""
+    """Yield results in groups of `size`, the last of which may be smaller."""
     with closing(results):
         while group := list(islice(results, size)):
             yield group
 
 
 def prepare_output(output: Path) -> None:
-    """Make the output folder, and know before the work that it can be written to; `OSError` where it cannot."""
+    """Make the output folder; `OSError` where it cannot be made or written to."""
     output.mkdir(parents=True, exist_ok=True)
     if not os.access(output, os.W_OK):
         raise PermissionError(13, "the output folder cannot be written to", str(output))

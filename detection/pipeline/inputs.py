@@ -1,4 +1,4 @@
-"""What a command line names, told apart: pictures, folders, patterns, videos, live sources; and where results go."""
+"""Inputs of a command line (images, folders, patterns, videos, live sources), and the paths of their outputs."""
 
 import glob
 import os
@@ -14,13 +14,13 @@ from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is
 
 @dataclass(frozen=True, slots=True)
 class InputSource:
-    """One thing to look at.
+    """One input: an image, a video file, a live source, or stdin.
 
     Attributes:
-        source: a path, an address, a camera, the test pattern, or - for pictures on stdin.
-        video: whether it is one, rather than a picture.
-        given: the command line's argument that it came from.
-        target: its annotated copy, relative to the output folder.
+        source: a path, an address, a camera, the test pattern, or - for images on stdin.
+        video: whether it has several frames; False for an image.
+        given: the command line's argument that named it.
+        target: path of its annotated copy, relative to the output folder.
     """
 
     source: str
@@ -30,12 +30,12 @@ class InputSource:
 
     @property
     def name(self) -> str:
-        """What to call it in results: an address without its password."""
+        """Name in results: an address without its password."""
         return display_name(self.source)
 
     @property
     def live(self) -> bool:
-        """Whether it does not wait: a camera, a stream, the test pattern."""
+        """Whether it is a live source: a camera, a stream, the test pattern."""
         return self.video and is_live(self.source)
 
     @property
@@ -45,12 +45,12 @@ class InputSource:
 
 
 def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -> tuple[list[InputSource], list[str]]:
-    """Return what to look at, each thing once, and a line for each input that names nothing.
+    """Return the inputs, each once, and one line for each argument that names none.
 
-    What stands in `videos` may also be live, and a file there is a video whatever its suffix.
+    An entry of `videos` may also be a live source, and a file there is a video whatever its suffix.
 
-    Inside a folder its annotated copies of earlier runs (the output folder) are left out. A picture of a folder keeps
-    its subfolder in `target`, and names that would meet there get a number.
+    The output folder inside a folder is skipped: it holds annotated copies of earlier runs. An image of a folder keeps
+    its subfolder in `target`, and equal targets get a number.
     """
     items: dict[str, InputSource] = {}
     problems: list[str] = []
@@ -65,7 +65,7 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
 
 
 def check_targets(items: Sequence[InputSource], output: Path) -> None:
-    """Raise `SettingsError` where `output` is no folder, or where a result would overwrite what it was made from."""
+    """Raise `SettingsError` where `output` is no folder, or where a result would overwrite an input."""
     if output.exists() and not output.is_dir():
         raise SettingsError(f"--output {output} is a file; name a folder")
     sources = {os.path.realpath(item.source) for item in items}
@@ -75,7 +75,7 @@ def check_targets(items: Sequence[InputSource], output: Path) -> None:
 
 
 def _items(given: str, output: Path | None, as_video: bool) -> list[InputSource]:
-    """Return what one argument names; `ImageError` where that is nothing."""
+    """Return the inputs that one argument names; `ImageError` where there are none."""
     if given == STDIN:
         return [InputSource(given, True, given, Path("stdin-000000.jpg"))]
     if as_video and (is_live(given) or is_address(given)):
@@ -101,29 +101,29 @@ def _items(given: str, output: Path | None, as_video: bool) -> list[InputSource]
 
 
 def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> list[InputSource]:
-    """Return what lies at a path that exists."""
+    """Return the inputs at a path that exists."""
     if not Path(path).is_dir():
         if Path(path).suffix.lower() in VIDEO_SUFFIXES:
             return [InputSource(path, True, path, _video_target(path))]
         return [InputSource(path, False, path, Path(Path(path).stem + ".jpg"))]
     try:
-        pictures = find_images([path])
+        images = find_images([path])
     except ImageError:
         if empty_allowed:
             return []
         raise
     results = None if output is None else output.resolve()
     if results == Path(path).resolve():
-        results = None  # everything would be left out; `check_targets` has a word on it
+        results = None  # everything would be skipped; `check_targets` reports it
     return [
-        InputSource(str(picture), False, path, picture.relative_to(path).with_suffix(".jpg"))
-        for picture in pictures
-        if results is None or not picture.resolve().is_relative_to(results)
+        InputSource(str(image), False, path, image.relative_to(path).with_suffix(".jpg"))
+        for image in images
+        if results is None or not image.resolve().is_relative_to(results)
     ]
 
 
 def _video_target(source: str) -> Path:
-    """Name a video's annotated copy: clip.mp4 for clip.avi, host-path.mp4 for an address."""
+    """Return the name of a video's annotated copy: clip.mp4 for clip.avi, host-path.mp4 for an address."""
     if is_address(source):
         return Path(re.sub(r"[^\w.-]+", "-", display_name(source).partition("://")[2]).strip("-") + ".mp4")
     if is_live(source):
@@ -132,7 +132,7 @@ def _video_target(source: str) -> Path:
 
 
 def _numbered(items: list[InputSource]) -> list[InputSource]:
-    """Make targets differ, without regard to case: name.jpg, name-2.jpg, name-3.jpg."""
+    """Make targets unique, ignoring case: name.jpg, name-2.jpg, name-3.jpg."""
     taken: set[str] = set()
     result = []
     for item in items:

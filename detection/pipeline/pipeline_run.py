@@ -1,16 +1,19 @@
 """Run of a pipeline: configuration, state, sinks, and the tracking and drawing that all sources share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from detection.drawing import draw
 from detection.inference.options import DetectionOptions
-from detection.pipeline.frame_task import FrameResult, Summary
-from detection.pipeline.progress_bars import Progress
+from detection.pipeline.frame_result import FrameResult, Summary
+from detection.pipeline.inputs import InputSource
 from detection.pipeline.run_config import RunConfig, RunState
-from detection.pipeline.sinks import Sink
+from detection.pipeline.run_progress import Progress
+from detection.pipeline.sinks import Sink, SourceInfo
 
 if TYPE_CHECKING:
     from detection.tracking.tracker import Tracker
@@ -39,12 +42,12 @@ class PipelineRun:
 
     @property
     def options(self) -> DetectionOptions:
-        """Options of the network's post-processing: with tracking, weaker boxes are kept, too."""
+        """Options of the network's post-processing; with tracking, boxes of lower scores are kept, too."""
         if self.config.counting is None:
             return self.state.options
-        from detection.tracking.tracker import weakest
+        from detection.tracking.tracker import continuation_threshold
 
-        return replace(self.state.options, confidence=weakest(self.state.options.confidence))
+        return replace(self.state.options, confidence=continuation_threshold(self.state.options.confidence))
 
     def tracker(self, rate: Fraction) -> "Tracker | None":
         """A new tracker for a video of `rate` frames per second; None without tracking."""
@@ -89,6 +92,15 @@ class PipelineRun:
         if result.tracked is not None:
             summary.tracks = result.tracked.counts
 
+    @contextmanager
+    def opened(self, info: SourceInfo) -> Iterator[None]:
+        """Open all sinks for a source; close them in reverse order, with the error that ends the block."""
+        with ExitStack() as stack:
+            for sink in self.sinks:
+                sink.open(info)
+                stack.push(_closer(sink, info.source))
+            yield
+
     def emit(self, result: FrameResult) -> bool:
         """Give a result to all sinks; return whether to go on."""
         if result.analyzed or self.needs_images:
@@ -100,3 +112,9 @@ class PipelineRun:
         """Report an input that could not be read, and count it."""
         self.state.failed += 1
         self.progress.problem(line)
+
+
+def _closer(
+    sink: Sink, source: InputSource
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
+    return lambda kind, error, traceback: sink.close(source, error)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from detection.detector import Detector
 from detection.inference.options import DetectionOptions
-from detection.pipeline.frame_task import Summary
+from detection.pipeline.frame_result import Summary
 
 if TYPE_CHECKING:
     from detection.tracking.counting import Counting
@@ -19,7 +19,7 @@ class RunConfig:
         detector: the model.
         every: with N only every Nth frame of a video is analyzed.
         counting: lines and zones whose crossings are counted; None without tracking.
-        numbers: whether frames of live sources show their rates and ages.
+        numbers: whether rates and ages are drawn on frames of live sources.
         retries: attempts in a row to reconnect a lost stream.
     """
 
@@ -37,7 +37,8 @@ class RunState:
     Attributes:
         options: thresholds and classes; the keys + and - change the threshold.
         summaries: one for each input that could be read, at least in part.
-        failed: number of inputs that could not be read, or not to their end; lost: how many of them are live sources.
+        failed: number of inputs that could not be read, or not to their end.
+        lost: number of live sources among them.
         seconds: wall time of the run so far.
         quit: whether the user has closed the view.
     """

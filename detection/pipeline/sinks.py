@@ -1,22 +1,23 @@
-"""Sink protocol, and the sinks that write files: JSON Lines, annotated image copies, annotated videos."""
+"""Sink interface, and the sinks that write files: JSON Lines, annotated image copies, annotated videos."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 
 from data.images.image_io import write_image
 from detection.inference.result_formats import to_json_line
 from detection.inference.stage_timer import StageTimer
-from detection.pipeline.frame_task import FrameResult
+from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
 from detection.video.source_names import STDIN
 from detection.video.video_writer import VideoWriter, video_writer
+
+LOSS_INTERVAL = Fraction(1)  # seconds of a lost signal from one frame of it in the annotated video to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +37,48 @@ class SourceInfo:
     time_base: Fraction | None = None
 
 
-class Sink(Protocol):
-    """Destination of frame results. All methods are called in one thread; several live sources may be open at once.
+class Sink:
+    """Destination of frame results. A sink inherits from it and overrides the methods that it needs.
 
-    needs_images: whether `FrameResult.image` must be there, annotated. Without such a sink images are dropped as soon
-    as the network has them, and frames that are not analyzed are not emitted.
+    All methods are called in one thread, for the sinks of a run in their order. Several live sources may be open at
+    once.
+
+    Attributes:
+        needs_images: whether `FrameResult.image` must be there, annotated. Without such a sink images are dropped as
+            soon as the network has them, and frames that are not analyzed are not emitted.
     """
 
-    needs_images: bool
+    needs_images: bool = False
 
     def open(self, info: SourceInfo) -> None:
         """Prepare for the results of a source."""
-        ...
 
     def emit(self, result: FrameResult) -> None:
-        """Take one result, in the order of the source; what it raises ends the run."""
-        ...
+        """Take one result, in the order of the source; an exception ends the run."""
+
+    def signal_lost(self, source: InputSource, image: np.ndarray, time: Fraction) -> None:
+        """Take the last frame of a live source without a signal, with the loss drawn on it.
+
+        Args:
+            source: an open live source.
+            image: (H, W, 3) uint8 RGB.
+            time: seconds from the start of the source.
+        """
+
+    def idle(self) -> None:
+        """Do periodic work (poll keys): called every 50 ms while live sources have no new frame, and after each."""
 
     def close(self, source: InputSource, error: BaseException | None) -> None:
         """Finish a source; `error` is the exception that ended it, None at its end. The caller raises it again."""
-        ...
 
 
-class JsonLines:
+class JsonLines(Sink):
     """Sink of JSON Lines: one line per analyzed frame."""
-
-    needs_images = False
 
     def __init__(self, write_line: Callable[[str], None], class_names: Sequence[str]) -> None:
         """Take the function that writes a line, and the model's class names by label."""
         self._write_line = write_line
         self._class_names = class_names
-
-    def open(self, info: SourceInfo) -> None:
-        """Do nothing."""
 
     def emit(self, result: FrameResult) -> None:
         """Write the line of a result."""
@@ -89,12 +98,10 @@ class JsonLines:
                 counts=None if result.tracked is None else result.tracked.counts,
             )
         )
-
-    def close(self, source: InputSource, error: BaseException | None) -> None:
-        """Do nothing: whoever made `write_line` ends it."""
+        result.delivered = time.monotonic()
 
 
-class ImageCopies:
+class ImageCopies(Sink):
     """Sink of annotated copies of images, those on stdin included."""
 
     needs_images = True
@@ -104,9 +111,6 @@ class ImageCopies:
         self._output = output
         self._timer = timer
 
-    def open(self, info: SourceInfo) -> None:
-        """Do nothing."""
-
     def emit(self, result: FrameResult) -> None:
         """Write an image's copy."""
         if result.item.moving or result.image is None:
@@ -115,11 +119,8 @@ class ImageCopies:
         with self._timer.stage("encode"):
             write_image(self._output / name, result.image)
 
-    def close(self, source: InputSource, error: BaseException | None) -> None:
-        """Do nothing."""
 
-
-class VideoCopies:
+class VideoCopies(Sink):
     """Sink of annotated videos, and of snapshots from them."""
 
     needs_images = True
@@ -131,7 +132,8 @@ class VideoCopies:
         self._snapshot_every = snapshot_every
         self._contexts: dict[InputSource, AbstractContextManager[VideoWriter]] = {}
         self._writers: dict[InputSource, VideoWriter] = {}
-        self._last: dict[InputSource, int] = {}  # number of the last snapshot
+        self._last_snapshot: dict[InputSource, int] = {}  # number of the interval
+        self._last_loss: dict[InputSource, Fraction] = {}  # time of the last frame of a lost signal
 
     def open(self, info: SourceInfo) -> None:
         """Begin a video."""
@@ -152,9 +154,12 @@ class VideoCopies:
             writer.write(result.image, result.time)
         self._snapshot(result)
 
-    def mark(self, source: InputSource, image: np.ndarray, time: Fraction) -> None:
-        """Append a frame that shows a lost signal."""
-        self._writers[source].write(image, time)
+    def signal_lost(self, source: InputSource, image: np.ndarray, time: Fraction) -> None:
+        """Append the frame, once a second."""
+        writer = self._writers.get(source)
+        if writer is not None and time - self._last_loss.get(source, -LOSS_INTERVAL) >= LOSS_INTERVAL:
+            self._last_loss[source] = time
+            writer.write(image, time)
 
     def close(self, source: InputSource, error: BaseException | None) -> None:
         """Finish the video, or drop it; see `video_writer`."""
@@ -168,23 +173,7 @@ class VideoCopies:
         if self._snapshot_every is None or result.image is None or result.time is None:
             return
         number = int(float(result.time) / self._snapshot_every + 1e-6)
-        if number > self._last.get(result.item, -1):
+        if number > self._last_snapshot.get(result.item, -1):
             path = self._output / result.item.target
             write_image(path.with_name(f"{path.stem}-{result.index:06}.jpg"), result.image)
-        self._last[result.item] = number
-
-
-@contextmanager
-def opened(sinks: Sequence[Sink], info: SourceInfo) -> Iterator[None]:
-    """Open all sinks for a source; close them in reverse order, with the error that ends the block."""
-    with ExitStack() as stack:
-        for sink in sinks:
-            sink.open(info)
-            stack.push(_closer(sink, info.source))
-        yield
-
-
-def _closer(
-    sink: Sink, source: InputSource
-) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
-    return lambda kind, error, traceback: sink.close(source, error)
+        self._last_snapshot[result.item] = number

@@ -1,4 +1,4 @@
-"""Work in stages that overlap: a thread each, a bounded number of items between them, results in order."""
+"""Stages of a pipeline that overlap: one thread each, a bounded number of items between them, results in order."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Pending(Protocol[Result_co]):
-    """Work under way: a `concurrent.futures.Future`, or anything else that can be waited for."""
+    """Result of work under way: a `concurrent.futures.Future`, or any object with its method `result`."""
 
     def result(self) -> Result_co:
         """Wait for the result, or raise what the work raised."""
@@ -24,8 +24,8 @@ class Pending(Protocol[Result_co]):
 class Stages:
     """The stages of one run, ended together.
 
-    Within the block `ahead` chains them, each taking what the one before it gives. When the block ends, by its end, an
-    error or ctrl-C, every stage stops after the item that it is at, and its thread and the pools' are gone.
+    Within the block `ahead` chains them: each takes the results of the one before it. When the block ends (at its end,
+    by an error or by ctrl-C), every stage stops after its current item, and all threads are joined.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Stages:
         self._stopped = False
         self._threads: list[Thread] = []
         self._pools: list[ThreadPoolExecutor] = []
-        self._waits: list[SimpleQueue[Any]] = []  # where stages' threads wait for room
+        self._waits: list[SimpleQueue[Any]] = []  # on which the stages' threads wait for room
 
     def ahead(
         self, items: Iterable[Item], start: Callable[[Item], Pending[Result]], depth: int, name: str
@@ -41,13 +41,13 @@ class Stages:
         """Yield `start(item).result()` for each item, in order, started up to `depth` items ahead of the consumer.
 
         Args:
-            items: pulled in this stage's own thread, and closed there where it is a generator; no more than `depth`
-                of them are between it and the consumer.
-            start: called in that thread; what it returns is waited for in the consumer's.
+            items: iterated in this stage's own thread, and closed there if it is a generator; at most `depth` of them
+                are between it and the consumer.
+            start: called in that thread; the consumer's thread waits for the returned work.
             depth: at least 1.
-            name: the thread's, for whoever looks at a dump.
+            name: name of the thread, for stack dumps.
 
-        An error of `items`, of `start` or of the work is raised at its place in the order, and is the end.
+        An error of `items`, of `start` or of the work is raised at its place in the order, and ends the iteration.
         """
         room: SimpleQueue[None] = SimpleQueue()
         for _ in range(depth):
@@ -72,7 +72,7 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop every stage and wait for the threads' ends."""
+        """Stop every stage and join the threads."""
         self._stopped = True
         for room in self._waits:
             room.put(None)
@@ -90,7 +90,7 @@ class Stages:
         room: "SimpleQueue[None]",
         started: "SimpleQueue[Pending[Result] | None]",
     ) -> None:
-        """A stage's thread; its last word is always None, so that who waits for it does not wait for ever."""
+        """Run a stage's thread; its last entry is always None, so that the consumer never waits forever."""
         try:
             iterator = iter(items)
             try:
@@ -103,7 +103,7 @@ class Stages:
                     except StopIteration:
                         return
                     started.put(start(item))
-                    del item  # what is started may be large and is another's now
+                    del item  # it may be large, and the started work owns it now
             finally:
                 if isinstance(iterator, Generator):
                     iterator.close()
@@ -116,14 +116,14 @@ class Stages:
     def _collect(room: "SimpleQueue[None]", started: "SimpleQueue[Pending[Result] | None]") -> Iterator[Result]:
         while (pending := started.get()) is not None:
             result = pending.result()
-            del pending  # it holds its result, and the consumer may take its time
+            del pending  # it holds its result, and the consumer may be slow
             room.put(None)
             yield result
             del result
 
 
 class _Failed:
-    """Stands for an item that could not be got or started."""
+    """Work of an item that failed before it started."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -134,10 +134,10 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[Result]):
-    """Work that is done already: for a `start` that sometimes has nothing to wait for."""
+    """Work that is finished already: for a `start` that sometimes has nothing to wait for."""
 
     value: Result
 
     def result(self) -> Result:
-        """Return it."""
+        """Return the value."""
         return self.value

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detection.inference.stage_timer import StageTimer
-    from detection.pipeline.frame_task import Summary
+    from detection.pipeline.frame_result import Summary
     from detection.video.stream_stats import StreamStats
 
 
-ROWS = 40  # more pictures than that are told by the argument that they came from
+ROWS = 40  # rows of single images; above it the rows are the arguments that named the images
 
 
 def print_report(
     summaries: Sequence["Summary"], timer: "StageTimer", seconds: float, runtime: str, to_stderr: bool
 ) -> None:
-    """Print how often each class was found in what, how fast that went in `runtime`, and how long each stage took."""
+    """Print detections by input and class, the speed in `runtime`, and the time of each stage."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -33,7 +33,7 @@ def print_report(
 
     table = Table()
     table.add_column("input", overflow="fold")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     table.add_column("found")
     for name, (frames, counts) in rows.items():
         table.add_row(Text(name), str(frames), Text(_counted(counts)))
@@ -45,20 +45,20 @@ def print_report(
 
     frames = sum(summary.frames for summary in summaries)
     if frames:
-        lines = [f"{frames} pictures in {seconds:.2f} s: {frames / max(seconds, 1e-9):.1f} pictures/s on {runtime}"]
+        lines = [f"{frames} images in {seconds:.2f} s: {frames / max(seconds, 1e-9):.1f} images/s on {runtime}"]
         stages = ", ".join(f"{name} {milliseconds:.1f}" for name, milliseconds in timer.medians().items())
-        lines.append(f"ms per picture (median; the stages overlap, and the network's is with its queue): {stages}")
-        lines += [_live_line(summary.item.name, summary.figures) for summary in summaries if summary.figures]
+        lines.append(f"ms per image (median; the stages overlap, and the network's includes its queue): {stages}")
+        lines += [_live_line(summary.item.name, summary.stream_stats) for summary in summaries if summary.stream_stats]
         lines += [f"{summary.item.name}: {_tracks_line(summary.tracks)}" for summary in summaries if summary.tracks]
         console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
-def _live_line(name: str, figures: "StreamStats") -> str:
-    """Return what a live source came to, in words."""
+def _live_line(name: str, stats: "StreamStats") -> str:
+    """Return the rates, losses and ages of a live source in one line."""
     return (
-        f"{name}: {figures.captured.count} frames came, {figures.captured.overall():.1f}/s; looked at "
-        f"{figures.looked_at.count}, {figures.looked_at.overall():.1f}/s; dropped {figures.dropped}; age when shown "
-        f"{figures.age(50):.0f} ms (p50), {figures.age(99):.0f} ms (p99); reconnected {figures.reconnects} times"
+        f"{name}: {stats.captured.count} frames came, {stats.captured.overall():.1f}/s; looked at "
+        f"{stats.looked_at.count}, {stats.looked_at.overall():.1f}/s; dropped {stats.dropped}; age when shown "
+        f"{stats.age(50):.0f} ms (p50), {stats.age(99):.0f} ms (p99); reconnected {stats.reconnects} times"
     )
 
 

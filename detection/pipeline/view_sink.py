@@ -1,39 +1,62 @@
 """Sink that shows results in a window or on a web page, and handles its keys."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from data.images.image_io import write_image
+from detection.display.overlay import side_by_side
 from detection.display.view import View
-from detection.pipeline.frame_task import FrameResult
+from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
-from detection.pipeline.progress_bars import Progress
 from detection.pipeline.run_config import RunState
-from detection.pipeline.sinks import SourceInfo
+from detection.pipeline.run_progress import Progress
+from detection.pipeline.sinks import Sink, SourceInfo
 
 STEP = 0.05  # change of the threshold by the keys + and -
 PAUSE = 0.03  # seconds between two polls of the keys
+REDRAW = 0.05  # seconds between two calls of the view while there is no new frame
 STAYING = frozenset("s+-")  # keys that do not ask for the next image
 
 
-class ViewSink:
-    """Sink of a `View`: an image stays until a key is pressed, a video plays at its own speed.
+class ViewSink(Sink):
+    """Sink of a `View`: an image stays until a key is pressed, a video plays at its own speed, live sources share it.
 
-    Frames of live sources are composed into one image by `LivePipeline`, which calls `show` and `press` itself.
+    Several live sources are shown side by side; space freezes the view, and the pipeline goes on.
     """
 
     needs_images = True
 
-    def __init__(self, view: View, state: RunState, progress: Progress, folder: Path | None = None) -> None:
-        """Take the view, the state that keys change, the receiver of notes, and the folder of saved images."""
+    def __init__(
+        self,
+        view: View,
+        state: RunState,
+        progress: Progress,
+        folder: Path | None = None,
+        live: Sequence[InputSource] = (),
+    ) -> None:
+        """Make a sink.
+
+        Args:
+            view: the window or page.
+            state: keys change its options and its `quit`.
+            progress: receiver of notes.
+            folder: destination of saved images; None for the current one.
+            live: live sources of the run, for their places side by side before their first frames.
+        """
         self.view = view
         self._state = state
         self._progress = progress
         self._folder = folder or Path()
         self._begin = 0.0  # `time.monotonic()` at which the video's time is 0
+        self._live: dict[InputSource, np.ndarray | None] = dict.fromkeys(live)
+        self._composed: np.ndarray | None = None  # the live sources' images in one; None where they have changed
+        self._frozen: np.ndarray | None = None
+        self._shown_at = 0.0
 
     def open(self, info: SourceInfo) -> None:
         """Start a video's clock."""
@@ -41,26 +64,49 @@ class ViewSink:
 
     def emit(self, result: FrameResult) -> None:
         """Show a result; sets `RunState.quit` once the user quits."""
-        if result.image is None or result.item.live:
+        image = result.image
+        if image is None:
             return
-        if not result.item.video:
-            go_on = self._still(result.image)
+        if result.item.live:
+            self._live[result.item] = image
+            self._composed = None
+            self.view.set_status(result.status if len(self._live) == 1 else f"{result.item.name}: {result.status}")
+            go_on = self._show_live()
+        elif not result.item.video:
+            go_on = self._still(image)
         elif result.item.moving:
-            go_on = self._play(result.image, float(result.time or 0))
+            go_on = self._play(image, float(result.time or 0))
         else:
-            go_on = self.show(result.image)
+            go_on = self.view.show(image, wait=False)
             if go_on:
-                self.press(result.image)
+                self._press(image)
+        result.delivered = time.monotonic()
         self._state.quit = not go_on
 
-    def close(self, source: InputSource, error: BaseException | None) -> None:
-        """Do nothing: the view's owner ends it."""
+    def signal_lost(self, source: InputSource, image: np.ndarray, time: Fraction) -> None:
+        """Show the loss from the next call of `idle` on."""
+        self._live[source] = image
+        self._composed = None
 
-    def show(self, image: np.ndarray, wait: bool = False) -> bool:
-        """Show an image; return False once the user quits."""
-        return self.view.show(image, wait=wait)
+    def idle(self) -> None:
+        """Show the live sources again, and handle keys; sets `RunState.quit` once the user quits."""
+        if time.monotonic() - self._shown_at >= REDRAW and any(image is not None for image in self._live.values()):
+            self._state.quit = not self._show_live()
 
-    def press(self, image: np.ndarray) -> list[str]:
+    def _show_live(self) -> bool:
+        """Show the latest images of all live sources, or the frozen one; return False once the user quits."""
+        self._shown_at = time.monotonic()
+        if self._frozen is None and self._composed is None:
+            self._composed = side_by_side(list(self._live.values()))
+        image = self._composed if self._frozen is None else self._frozen
+        assert image is not None
+        if not self.view.show(image, wait=False):
+            return False
+        if " " in self._press(image):
+            self._frozen = image if self._frozen is None else None
+        return True
+
+    def _press(self, image: np.ndarray) -> list[str]:
         """Handle the keys pressed while `image` was shown, except space; return them all."""
         keys = self.view.keys()
         for key in keys:
@@ -78,8 +124,8 @@ class ViewSink:
 
     def _still(self, image: np.ndarray) -> bool:
         """Show an image until a key asks for the next one."""
-        while self.show(image, wait=True):
-            if not STAYING.intersection(self.press(image)):
+        while self.view.show(image, wait=True):
+            if not STAYING.intersection(self._press(image)):
                 return True
         return False
 
@@ -90,8 +136,8 @@ class ViewSink:
         return go_on
 
     def _until(self, image: np.ndarray, moment: float) -> bool:
-        while self.show(image):
-            if " " in self.press(image):
+        while self.view.show(image, wait=False):
+            if " " in self._press(image):
                 return self._hold(image)
             rest = self._begin + moment - time.monotonic()
             if rest <= 0:
@@ -101,8 +147,8 @@ class ViewSink:
 
     def _hold(self, image: np.ndarray) -> bool:
         """Show an image until space is pressed again."""
-        while self.show(image):
-            if " " in self.press(image):
+        while self.view.show(image, wait=False):
+            if " " in self._press(image):
                 return True
             time.sleep(PAUSE)
         return False

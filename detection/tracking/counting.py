@@ -1,6 +1,6 @@
-"""Counting tracked objects: who crosses a line, who stands in a zone, how many there have been.
+"""Counting of tracked objects: line crossings, objects in zones, objects in total.
 
-Lines and zones are given in words, once for all sources; each source has a `Tally` of its own.
+`Counting` holds the lines and zones of all sources; each source has a `Tally` of its own.
 """
 
 import math
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 LINE, ZONE = "--line x1,y1,x2,y2", "--zone x1,y1,x2,y2,x3,y3[,...]"
-SETTLE = 2  # times in a row that an object is seen beyond a line before it counts: a box that trembles on it does not
+SETTLE = 2  # consecutive frames on the other side of a line before a crossing counts: a jittering box does not cross
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A line or a zone as it was asked for.
+    """Line or zone of the command line.
 
     Attributes:
         text: as on the command line, for messages.
         points: corners, (x, y) each.
-        relative: whether they are shares of the picture's width and height rather than pixels.
+        relative: whether they are shares of the frame's width and height instead of pixels.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Shape:
 
     @classmethod
     def parse(cls, option: str, text: str, corners: str) -> Self:
-        """Read "x1,y1,..."; shares where all numbers are within 0 to 1. `SettingsError` for anything else."""
+        """Parse "x1,y1,..."; shares where all numbers are from 0 to 1. `SettingsError` for anything else."""
         try:
             values = [float(part) for part in text.split(",")]
         except ValueError:
@@ -46,7 +46,7 @@ class Shape:
         fits = len(values) == 4 if option == "--line" else len(values) >= 6 and len(values) % 2 == 0
         if not fits or not all(math.isfinite(value) and value >= 0 for value in values):
             raise SettingsError(
-                f"{option} {text!r}: expected {corners}, in pixels or all as shares of the picture from 0 to 1"
+                f"{option} {text!r}: expected {corners}, in pixels or all as shares of the frame from 0 to 1"
             )
         points = tuple(zip(values[::2], values[1::2], strict=True))
         if len(set(points)) < least or (option == "--zone" and _area(points) == 0):
@@ -54,14 +54,14 @@ class Shape:
         return cls(f"{option} {text}", points, max(values) <= 1)
 
     def pixels(self, size: tuple[int, int]) -> np.ndarray:
-        """Return the corners in a picture of (width, height), (n, 2) float64; `SettingsError` where they leave it."""
+        """Return the corners in a frame of (width, height), (n, 2) float64; `SettingsError` where one is outside it."""
         points = np.array(self.points)
         if self.relative:
             return points * size
         if (points > size).any():
             x, y = points.max(0)
             raise SettingsError(
-                f"{self.text!r} reaches to {x:g},{y:g}, and the picture is {size[0]}x{size[1]};"
+                f"{self.text!r} reaches to {x:g},{y:g}, and the frame is {size[0]}x{size[1]};"
                 " give pixels inside it, or shares from 0 to 1"
             )
         return points
@@ -69,14 +69,14 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """The lines and zones to count at."""
+    """Lines and zones at which objects are counted."""
 
     lines: tuple[Shape, ...] = ()
     zones: tuple[Shape, ...] = ()
 
     @classmethod
     def parse(cls, lines: Sequence[str], zones: Sequence[str]) -> Self:
-        """Read the values of `--line` and `--zone`, in their order; `SettingsError` where one makes no sense."""
+        """Parse the values of `--line` and `--zone`, in their order; `SettingsError` for an invalid one."""
         return cls(
             tuple(Shape.parse("--line", text, LINE[7:]) for text in lines),
             tuple(Shape.parse("--zone", text, ZONE[7:]) for text in zones),
@@ -122,13 +122,13 @@ Event = Crossing | ZoneChange
 
 @dataclass(slots=True)
 class Tally:
-    """What one source has come to.
+    """Counts of one source.
 
-    An object is where its box touches the ground: the middle of the lower edge. It crosses a line when it was on one
-    side and is then seen `SETTLE` times on the other, between the line's ends. "in" is to the left of who walks along
-    the line from its first point to its second (upwards, for a line from left to right), "out" to the right.
-    supervision's `LineZone` and `PolygonZone` decide: who walks around the end of a line counts too, once back between
-    its ends.
+    The position of an object is the middle of the lower edge of its box. It crosses a line when it was on one side and
+    is then detected in `SETTLE` frames on the other, between the line's ends. "in" is the left side in the direction
+    from the line's first point to its second (upwards, for a line from left to right), "out" the right side. The
+    crossings are those of supervision's `LineZone`, the zones its `PolygonZone`: an object that passes around the end
+    of a line counts, too, once it is between the ends again.
     """
 
     counting: Counting
@@ -161,8 +161,8 @@ class Tally:
 
         Args:
             seen: tracked objects, with `tracker_id` and `class_id`.
-            absent: those that are tracked, but not seen in this picture, where they were seen last: a line forgets
-                who is gone for a few pictures, and one who passes it behind a tree is to be counted.
+            absent: tracked objects without a detection in this frame, at their last positions: supervision's lines
+                drop the side of an object that is missing for a few frames, so an occluded crossing would be lost.
         """
         from supervision import Detections
 
@@ -187,7 +187,7 @@ class Tally:
         return dict(zip(ids, self._names(labels), strict=True))
 
     def _zone_changes(self, zone: int, now: dict[int, str], absent: "Detections") -> list[Event]:
-        """Entries and exits of a zone; an object out of sight stays inside as long as its track lives."""
+        """Entries and exits of a zone; an object without a detection stays inside until its track ends."""
         unseen = set() if absent.tracker_id is None else set(absent.tracker_id.tolist())
         before = self._members[zone]
         left = {number: label for number, label in before.items() if number not in now and number not in unseen}
@@ -197,14 +197,14 @@ class Tally:
         return events
 
     def add(self, class_ids: Sequence[int]) -> None:
-        """Count objects that have not been seen before."""
+        """Count new objects."""
         self.objects.update(self._names(class_ids))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything by class name, for JSON; classes with no object are left out.
+        """Return all counts by class name, for JSON; classes without objects are omitted.
 
         `{"objects": {"car": 4}, "lines": [{"in": {"car": 1}, "out": {}}], "zones": [{"now": {"car": 2}}]}`: objects so
-        far, crossings so far, objects seen inside now; lines and zones in the order in which they were given.
+        far, crossings so far, objects detected inside now; lines and zones in the order in which they were given.
         """
         return {
             "objects": dict(self.objects),
@@ -224,5 +224,5 @@ def _ways(line: Any) -> dict[str, dict[int, int]]:
 
 
 def _area(points: Sequence[tuple[float, float]]) -> float:
-    """Twice the area inside, by the shoelace formula."""
+    """Twice the area of a polygon, by the shoelace formula."""
     return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True)))

@@ -1,16 +1,16 @@
-"""Tracking: the same object keeps its number from picture to picture.
+"""Multi-object tracking: an object keeps its track id from frame to frame.
 
-`ByteTrackTracker` of Roboflow's `trackers` (ByteTrack: Zhang et al., ECCV 2022, arXiv 2110.06864) does the work; this
-module feeds it and counts. How the command uses it, for each source:
+An adapter of `ByteTrackTracker` of Roboflow's `trackers` (ByteTrack: Zhang et al., ECCV 2022, arXiv 2110.06864), with
+counts. Use, for each source:
 
-    tracker = Tracker(detector.class_names, rate, counting, confidence=search.confidence)
-    search = replace(search, confidence=weakest(search.confidence))  # weak boxes keep a track alive
-    tracked = tracker.update(prediction, frame_time, (width, height))  # in order, a source's pictures only
+    tracker = Tracker(detector.class_names, rate, counting, confidence=options.confidence)
+    options = replace(options, confidence=continuation_threshold(options.confidence))  # weak boxes continue a track
+    tracked = tracker.update(prediction, frame_time, (width, height))  # in the order of the source's frames
     line = to_json_line(..., tracked.prediction, names, track_ids=tracked.ids, counts=tracked.counts)
-    draw_tracks(image, tracked, tracker)  # later and in another thread, if that suits
+    draw_tracks(image, tracked, tracker)  # in any thread
 
-`Tracker()` raises `ModuleNotFoundError` without the package `trackers`; `data.command_line.run` then names
-the extra to install.
+`Tracker()` raises `ModuleNotFoundError` without the package `trackers`; `data.command_line.run` then names the extra to
+install.
 """
 
 from collections import deque
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
     from supervision import Detections
 
 
-BUFFER = 1.0  # seconds that an object may be out of sight and keep its number
-CONFIRMED = 3  # times in a row that an object is seen until it has a number: what flickers gets none
-OVERLAP = 0.1  # the least IoU of where an object is expected and where a box is
-TRAIL = 2.0  # seconds that a trail reaches back
+BUFFER = 1.0  # seconds without a detection after which a track ends
+CONFIRMED = 3  # consecutive frames with a detection before a track gets its id: flickering detections get none
+OVERLAP = 0.1  # minimum IoU of the predicted box of a track and a detection
+TRAIL = 2.0  # seconds of a trail
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A picture's objects with their numbers.
+    """Detections of a frame with their track ids.
 
     Attributes:
-        prediction: what was found, best first; without weak boxes (see `weakest`) that continue no track.
-        ids: (k,) int64, the number of each; from 1, never given twice; -1 for what is not, or not yet, a track.
+        prediction: k detections by descending score; without weak boxes (see `continuation_threshold`) that continue
+            no track.
+        ids: (k,) int64 track ids, from 1, each used once; -1 for a detection that is not, or not yet, a track.
         counts: as `Tally.to_dict` describes, ready for JSON.
-        trails: for each of the k where it has been lately, (n, 2) pixels, oldest first; empty without a track.
+        trails: for each of the k the recent positions, (n, 2) pixels, oldest first; empty without a track.
         events: line crossings, zone entries and exits at this frame.
     """
 
@@ -54,10 +55,10 @@ class Tracked:
 
 
 class Tracker:
-    """Numbers the objects of one source, and counts them. Not for several threads at once.
+    """Tracker and counter of the objects of one source. Not thread-safe.
 
-    An object never changes its class: a box that the network calls a dog continues no cat. Its number lasts through a
-    second out of sight; after that it is a new object.
+    A track never changes its class: a box of class dog does not continue a track of class cat. A track survives
+    `BUFFER` seconds without detections; after that the object gets a new id.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class Tracker:
         *,
         confidence: float = 0.0,
     ) -> None:
-        """Begin with no objects.
+        """Make a tracker without tracks.
 
         Args:
-            class_names: the model's, by label.
-            rate: pictures a second that `update` will get, about: with every third of a video's, a third of its rate.
-                Pictures that a live source drops do no harm, `update` knows the times.
+            class_names: class names of the model, by label.
+            rate: approximate frames per second that `update` gets: with every third frame of a video, a third of its
+                rate. Frames dropped by a live source do no harm, as `update` takes the times.
             counting: lines and zones; None for none.
-            confidence: an object begins with boxes that score at least this; weaker ones only continue a track. May
-                be set anew while it runs.
+            confidence: a track starts with boxes of at least this score; weaker ones only continue it. May be changed
+                while it runs.
         """
         from trackers import ByteTrackTracker
 
@@ -91,28 +92,27 @@ class Tracker:
         )
         self.confidence = confidence
         self._clock = 0.0  # seconds of tracking
-        self._time: float | None = None  # of the last picture
+        self._time: float | None = None  # of the last frame
         self._tally: Tally | None = None
-        self._highest = 0  # number given so far
-        self._last: dict[int, tuple[np.ndarray, int]] = {}  # box and label of each track when it was last seen
+        self._highest = 0  # highest track id so far
+        self._last: dict[int, tuple[np.ndarray, int]] = {}  # last box and label of each track
         self._trails: dict[int, deque[tuple[float, float, float]]] = {}  # time, x, y
 
     def update(self, prediction: Prediction, time: Fraction | float, size: tuple[int, int]) -> Tracked:
-        """Number what was found in the next picture.
+        """Track the detections of the next frame.
 
         Args:
-            prediction: the picture's, with the weak boxes that `weakest` lets through.
-            time: when it was taken, in seconds from any beginning; where that goes back, the next picture is taken to
-                be one of `rate` later.
-            size: the picture's (width, height). Where it changes, objects and counts stay, and places are scaled.
+            prediction: detections, including the weak boxes above `continuation_threshold`.
+            time: time of the frame in seconds, from any origin; where it does not increase, 1 / rate is assumed.
+            size: (width, height) of the frame. Where it changes, tracks and counts stay, and coordinates are scaled.
 
         Raises:
-            SettingsError: at the first picture, where a line or zone is not within it.
+            SettingsError: at the first frame, where a line or zone is outside it.
         """
         if self._tally is None:
             self._tally = Tally(self.counting, size, self.class_names)
         scale = np.tile(np.divide(self._tally.size, size), 2)
-        ids = self._number(prediction.boxes * scale, prediction, float(time))
+        ids = self._assign_ids(prediction.boxes * scale, prediction, float(time))
         shown = (ids > 0) | (prediction.scores >= self.confidence)
         prediction, ids = Prediction(*(part[shown] for part in prediction)), ids[shown]
         events = self._count(prediction.boxes * scale, prediction.labels, ids)
@@ -122,8 +122,8 @@ class Tracker:
         ]
         return Tracked(prediction, ids, self._tally.to_dict(), trails, events)
 
-    def places(self, size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the corners of lines and of zones in a picture of that (width, height), (n, 2) pixels each."""
+    def shapes(self, size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the corners of lines and of zones in a frame of that (width, height), (n, 2) pixels each."""
         first = size if self._tally is None else self._tally.size
         scale = np.divide(size, first)
         lines, zones = (
@@ -131,28 +131,28 @@ class Tracker:
         )
         return lines, zones
 
-    def _number(self, boxes: np.ndarray, prediction: Prediction, time: float) -> np.ndarray:
-        """Return the ids of (k, 4) boxes."""
+    def _assign_ids(self, boxes: np.ndarray, prediction: Prediction, time: float) -> np.ndarray:
+        """Return the track ids of (k, 4) boxes, (k,) int64."""
         from supervision import Detections
 
         step = 1 / self._rate if self._time is None or time <= self._time else time - self._time
         self._clock, self._time = self._clock + step, time
         assert self._tally is not None
-        # The tracker knows no classes: each has a place of its own, far from the others, so that none meet.
-        apart = boxes.astype(np.float64)
-        apart[:, ::2] += prediction.labels[:, None] * 4.0 * max(self._tally.size)
+        # The tracker ignores classes: each is shifted to a region of its own, so that boxes of two classes are apart.
+        shifted = boxes.astype(np.float64)
+        shifted[:, ::2] += prediction.labels[:, None] * 4.0 * max(self._tally.size)
         self._tracker.high_conf_det_threshold = self._tracker.track_activation_threshold = self.confidence
-        found = self._tracker.update(
-            Detections(xyxy=apart, confidence=prediction.scores, data={"row": np.arange(len(apart))}),
+        updated = self._tracker.update(
+            Detections(xyxy=shifted, confidence=prediction.scores, data={"row": np.arange(len(shifted))}),
             timestamp=self._clock,
         )
         ids = np.full(len(boxes), -1, np.int64)
-        if found.tracker_id is not None and len(found):  # in an order of their own, and from 0
-            ids[found.data["row"]] = np.where(found.tracker_id < 0, -1, found.tracker_id + 1)
+        if updated.tracker_id is not None and len(updated):  # in another order, and from 0
+            ids[updated.data["row"]] = np.where(updated.tracker_id < 0, -1, updated.tracker_id + 1)
         return ids
 
     def _count(self, boxes: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> tuple[Event, ...]:
-        """Count, remember the last place of each track, forget tracks that have ended; return the events."""
+        """Update counts, last boxes and trails, drop tracks that have ended; return the events."""
         assert self._tally is not None
         known = ids > 0
         seen = {
@@ -174,10 +174,10 @@ class Tracker:
         return events
 
 
-def weakest(confidence: float) -> float:
-    """Return the score down to which boxes are worth giving to a `Tracker` of that confidence.
+def continuation_threshold(confidence: float) -> float:
+    """Return the lowest score of boxes that a `Tracker` of that confidence uses to continue tracks.
 
-    Half of it: an object half hidden scores less, and a box too weak to begin a track is enough to go on with one.
+    Half of it: a partly occluded object scores less, and its box still continues its track.
     """
     return confidence / 2
 

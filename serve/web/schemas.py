@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detection.inference.nms import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

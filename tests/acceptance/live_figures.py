@@ -140,7 +140,7 @@ class Watching:
             )
         return time.monotonic() < self._end
 
-    def tell(self, numbers: str) -> None:
+    def set_status(self, text: str) -> None:
         pass
 
     def keys(self) -> list[str]:
@@ -171,7 +171,7 @@ def slow(seconds: float) -> tuple[dict[str, Any], bool]:
     third = len(ages) // 3
     inference = 1000 * float(np.median(runtime.times))
     limit = 2 * 1000 / RATE + inference
-    (figures,) = [summary.figures for summary in state.summaries]
+    (figures,) = [summary.stream_stats for summary in state.summaries]
     found = {
         "seconds": seconds,
         "pictures": len(ages),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from detection.drawing import COLOURS, annotate, label_text, text_style
+from detection.drawing import COLORS, annotate, label_text, text_style
 
 GREY = 128
 
@@ -21,8 +21,8 @@ def grey(width: int, height: int) -> np.ndarray:
     return np.full((height, width, 3), GREY, np.uint8)
 
 
-def rgb(colour: str) -> list[int]:
-    return [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+def rgb(color: str) -> list[int]:
+    return [int(color[start : start + 2], 16) for start in (1, 3, 5)]
 
 
 def test_the_picture_itself_stays_and_nothing_is_drawn_for_nothing() -> None:
@@ -37,8 +37,8 @@ def test_the_picture_itself_stays_and_nothing_is_drawn_for_nothing() -> None:
 @pytest.mark.parametrize("label", [0, 5, 19])
 def test_edges_have_their_class_colour_in_rgb(label: int) -> None:
     drawn = annotate(grey(600, 600), detections([[100, 200, 400, 500]], [label]))
-    assert drawn[500, 250].tolist() == rgb(COLOURS[label])
-    assert drawn[350, 100].tolist() == rgb(COLOURS[label])
+    assert drawn[500, 250].tolist() == rgb(COLORS[label])
+    assert drawn[350, 100].tolist() == rgb(COLORS[label])
     assert drawn[350, 250].tolist() == [GREY] * 3
 
 
@@ -61,7 +61,7 @@ def test_a_label_in_a_corner_stays_whole(size: tuple[int, int], corner: tuple[in
 
     text_width, text_height = cv2.getTextSize("motorbike 0.87", cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)[0]
     assert text_width + 2 * padding <= width + 1
-    ground = rgb(COLOURS[0])
+    ground = rgb(COLORS[0])
     top = max(y - text_height - 2 * padding, 0)
     left = min(x, max(width - 1 - text_width - 2 * padding, 0))
     row = drawn[top + 1, left + 1 : left + text_width + 2 * padding - 1]  # the padding above the letters
@@ -80,13 +80,13 @@ def test_the_better_one_is_on_top_in_any_order() -> None:
     boxes, labels, scores = [[50, 60, 150, 160], [50, 60, 150, 160]], [0, 1], [0.3, 0.9]
     one = annotate(grey(200, 200), detections(boxes, labels, scores))
     other = annotate(grey(200, 200), detections(boxes, labels[::-1], scores[::-1]))
-    assert one[160, 100].tolist() == other[160, 100].tolist() == rgb(COLOURS[1])
+    assert one[160, 100].tolist() == other[160, 100].tolist() == rgb(COLORS[1])
 
 
 def test_a_box_of_the_whole_picture_shows_all_four_edges() -> None:
     drawn = annotate(grey(300, 200), detections([[0, 0, 300, 200]]))
     edges = (drawn[199, 150], drawn[100, 0], drawn[100, 299], drawn[0, 299])
-    assert all(edge.tolist() == rgb(COLOURS[0]) for edge in edges)
+    assert all(edge.tolist() == rgb(COLORS[0]) for edge in edges)
 
 
 def test_without_names_the_id_is_the_label() -> None:
@@ -111,8 +111,8 @@ def test_it_draws_what_supervision_draws(seed: int) -> None:
 
     labels = [label_text("motorbike", score) for score in found.confidence]
     scale, thickness, padding = text_style(width, height, labels)
-    palette = sv.ColorPalette([sv.Color(*rgb(colour)[::-1]) for colour in COLOURS])
-    luma = [float(np.dot((0.299, 0.587, 0.114), rgb(colour))) for colour in COLOURS]
+    palette = sv.ColorPalette([sv.Color(*rgb(color)[::-1]) for color in COLORS])
+    luma = [float(np.dot((0.299, 0.587, 0.114), rgb(color))) for color in COLORS]
     ink = sv.ColorPalette([sv.Color.BLACK if light > 140 else sv.Color.WHITE for light in luma])
     line = -(-min(width, height) // 240)
     scene = sv.BoxAnnotator(color=palette, thickness=line).annotate(image.copy(), found)

@@ -1,13 +1,13 @@
-// The stream is an <img>, which does not say when it breaks off: once a second the page asks how things stand, and
+// The stream is an <img>, which does not say when it breaks off: once a second the page asks for the state, and
 // begins the stream anew where the server knows nothing of it.
 
 const EVERY = 1000; // milliseconds between questions
-const STALE = 3; // seconds after which a picture is an old one
+const STALE = 3; // seconds after which an image is outdated
 const at = (id) => document.getElementById(id);
 const picture = at("picture");
 
 let viewer = ""; // what this page calls its stream; a new one has a new name
-let shown = 0; // number of the newest picture
+let shown = 0; // number of the latest image
 let missed = 0; // questions in a row to which the server did not know the stream
 let paused = false;
 
@@ -40,10 +40,10 @@ async function ask() {
   at("next").hidden = !state.waiting;
   if (!paused && !state.watching && (missed += 1) > 1) watch();
   if (paused) say("waiting", "Paused");
-  else if (!state.watching && state.viewers >= state.room) say("lost", `${state.room} are looking already`);
-  else if (shown === 0) say("waiting", "No picture yet");
-  else if (state.waiting) say("live", "One picture at a time");
-  else if (state.seconds > STALE) say("waiting", `No new picture for ${Math.round(state.seconds)} s`);
+  else if (!state.watching && state.viewers >= state.room) say("lost", `${state.room} viewers are connected already`);
+  else if (shown === 0) say("waiting", "No image yet");
+  else if (state.waiting) say("live", "One image at a time");
+  else if (state.seconds > STALE) say("waiting", `No new image for ${Math.round(state.seconds)} s`);
   else say("live", "Live");
 }
 
@@ -80,7 +80,7 @@ document.addEventListener("keydown", (event) => {
     at(button).click();
   }
 });
-addEventListener("load", () => { // a stream that has no picture yet would hold it up
+addEventListener("load", () => { // a stream without an image yet would delay it
   watch();
   keepAsking();
 });

@@ -1,4 +1,4 @@
-"""`pelee-detect` with pictures: what it takes, what it leaves, what it says."""
+"""`pelee-detect` with images: inputs, outputs, messages, exit codes."""
 
 import os
 import subprocess
@@ -40,14 +40,14 @@ def test_a_folder_with_everything(photos: Path, capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert err == ""  # no terminal, no bars
     assert "1 red thing, 1 white thing" in out and "2 red thing, 1 white thing" in out and "nothing" in out
-    assert "pictures/s" in out and "network" in out and "encode" in out
+    assert "images/s" in out and "network" in out and "encode" in out
 
 
 def test_json_on_stdout_moves_the_table_to_stderr(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["photos/a.jpg", "--json", "-"]) == 0
     out, err = capsys.readouterr()
     assert [line["source"] for line in lines(out)] == ["photos/a.jpg"]
-    assert "red thing" in err and "pictures/s" in err
+    assert "red thing" in err and "images/s" in err
     assert tree(".") == ["photos/a.jpg", "photos/sub/a.png", "photos/sub/none.png"]  # nothing else was written
 
 

@@ -125,7 +125,7 @@ def test_nothing_else_is_served(view: WebView, path: str) -> None:
 def test_the_newest_picture_and_how_things_stand(view: WebView) -> None:
     assert ask(view, "/snapshot.jpg")[0] == 503
     assert state(view)["picture"] == 0
-    view.tell("25.0 detections a second <b>")
+    view.set_status("25.0 detections a second <b>")
     for red in (50, 100, 200):
         assert view.show(plain(red), wait=False)
     status, headers, jpeg = ask(view, "/snapshot.jpg")
@@ -197,7 +197,7 @@ def test_only_so_many_look_at_once(view: WebView, monkeypatch: pytest.MonkeyPatc
         with watching(view):
             until(lambda: state(view)["viewers"] == 2)
             status, _, reason = ask(view, "/stream.mjpg")
-            assert (status, reason) == (503, b"2 are looking already; try again later\n")
+            assert (status, reason) == (503, b"2 viewers are connected already; try again later\n")
 
         def left() -> bool:
             view.show(plain(1), wait=False)  # who has left is noticed when something is sent
@@ -298,7 +298,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("no such host.invalid", 8080), ("192.0.2.1", 8080)])
 def test_addresses_that_cannot_be_are_told(host: str, port: int) -> None:
-    with pytest.raises(SettingsError, match="cannot show pictures at"):
+    with pytest.raises(SettingsError, match="cannot show images at"):
         WebView(host, port).__enter__()
 
 
@@ -361,9 +361,9 @@ def test_a_browser_shows_it_and_notices_when_it_goes_and_returns() -> None:
         page.on("console", lambda message: told.append(message.text) if "Content Security" in message.text else None)
         state, numbers = page.locator("#state-text"), page.locator("#numbers")
         with WebView(port=0) as view:
-            view.tell("24.8 a second")
+            view.set_status("24.8 a second")
             page.goto(view.address)
-            wait_until(page, lambda: state.inner_text() == "No picture yet")
+            wait_until(page, lambda: state.inner_text() == "No image yet")
             index = iter(range(10_000))
 
             def live() -> bool:

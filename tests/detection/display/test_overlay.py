@@ -1,13 +1,13 @@
-"""Overlays: the mark of a lost signal, numbers, several images side by side."""
+"""Overlays: signal loss, status line, several images side by side."""
 
-from detection.display.overlay import draw_numbers, marked, side_by_side
+from detection.display.overlay import draw_signal_loss, draw_status, side_by_side
 from tests.support.rectangle_session import RED, picture
 
 
 def test_a_mark_darkens_and_never_hides_the_frame() -> None:
     image = picture(320, 240, (20, 20, 100, 100))
     before = image.copy()
-    copy = marked(image, "no signal for 3 s, reconnecting (2)")
+    copy = draw_signal_loss(image, "no signal for 3 s, reconnecting (2)")
     assert (image == before).all() and copy.shape == image.shape
     assert tuple(copy[50, 50] > 0) == (True, True, True) and copy[50, 50, 0] > 2 * copy[50, 50, 1]  # still the red box
     band = copy[112:128]
@@ -16,7 +16,7 @@ def test_a_mark_darkens_and_never_hides_the_frame() -> None:
 
 def test_numbers_stand_at_the_top_left_only() -> None:
     image = picture(320, 240, (20, 100, 100, 200))
-    drawn = draw_numbers(image.copy(), "camera 30.0/s  age 45 ms")
+    drawn = draw_status(image.copy(), "camera 30.0/s  age 45 ms")
     assert (drawn[:20] != image[:20]).any() and (drawn[40:] == image[40:]).all()
 
 

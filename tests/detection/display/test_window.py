@@ -89,8 +89,8 @@ def pixels(file: Path) -> np.ndarray:
     """The screen, (H, W, 3) uint8 RGB, from Xvfb's file: X11's XWD, 32 bits a pixel."""
     data = file.read_bytes()
     header = np.frombuffer(data, ">u4", 25)
-    height, line, colours = int(header[5]), int(header[12]), int(header[19])
-    values = np.frombuffer(data, np.uint8, height * line, int(header[0]) + 12 * colours)
+    height, line, colors = int(header[5]), int(header[12]), int(header[19])
+    values = np.frombuffer(data, np.uint8, height * line, int(header[0]) + 12 * colors)
     return values.reshape(height, line // 4, 4)[..., 2::-1]
 
 
@@ -163,4 +163,4 @@ def _shows(command: list[str], display: str, file: Path) -> bool:
 
 def _on_screen(screen: np.ndarray) -> bool:
     """Whether each of the pattern's bars covers a part of the screen."""
-    return all((screen == colour).all(axis=2).sum() > 5000 for colour in BARS)
+    return all((screen == color).all(axis=2).sum() > 5000 for color in BARS)

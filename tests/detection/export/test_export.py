@@ -15,7 +15,7 @@ from detection.export import verification
 from detection.export.export import export_detector
 from detection.export.verification import DetectorCheck
 from detection.inference.detection_session import DetectionSession, load_runtime
-from detection.inference.nms import DETECTIONS_PER_IMAGE
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE
 from pelee.export.calibration import calibrate_on
 from pelee.runtime.openvino_session import import_openvino
 from pelee.runtime.session import RuntimeOptions

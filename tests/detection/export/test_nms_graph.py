@@ -10,7 +10,8 @@ import torch
 from onnx import TensorProto, helper
 
 from detection.export.nms_graph import ScriptedSuppression, append_nms
-from detection.inference.nms import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD, postprocess
+from detection.inference.nms import postprocess
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
 from pelee.runtime.openvino_session import import_openvino
 
 PRIORS, CLASSES = 600, 3

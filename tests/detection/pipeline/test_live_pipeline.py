@@ -36,7 +36,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def window(monkeypatch: pytest.MonkeyPatch) -> "type[FakeWindow]":
     monkeypatch.setattr("detection.display.window.Window", FakeWindow)
-    FakeWindow.pressed, FakeWindow.shown, FakeWindow.told = [], [], []
+    FakeWindow.pressed, FakeWindow.shown, FakeWindow.statuses = [], [], []
     FakeWindow.until = staticmethod(lambda: len(FakeWindow.shown) >= 10)
     return FakeWindow
 
@@ -46,7 +46,7 @@ class FakeWindow:
 
     shown: list[np.ndarray] = []  # noqa: RUF012
     pressed: list[str] = []  # noqa: RUF012
-    told: list[str] = []  # noqa: RUF012
+    statuses: list[str] = []  # noqa: RUF012
     until: Callable[[], bool]
 
     def __init__(self, title: str) -> None:
@@ -58,8 +58,8 @@ class FakeWindow:
             self.shown.append(image)
         return not FakeWindow.until()
 
-    def tell(self, numbers: str) -> None:
-        self.told.append(numbers)
+    def set_status(self, text: str) -> None:
+        self.statuses.append(text)
 
     def keys(self) -> list[str]:
         keys, FakeWindow.pressed = FakeWindow.pressed, []
@@ -88,7 +88,7 @@ def test_the_pattern_until_the_window_is_closed(window, capsys: pytest.CaptureFi
         written = [float(frame.time) for frame in copy]
     assert written == pytest.approx(times, abs=0.003)
     assert "frames came" in err and "looked at 10, " in err and "age when shown" in err and "reconnected 0 times" in err
-    assert "age" in window.told[-1] and "dropped" in window.told[-1]
+    assert "age" in window.statuses[-1] and "dropped" in window.statuses[-1]
 
 
 def test_numbers_can_be_left_out(window) -> None:
@@ -209,7 +209,7 @@ def test_a_camera_that_dies_is_marked_said_and_taken_up_again(
                 marks.append(last)
                 if len(marks) == 2:
                     camera.start()
-            return len(marks) == 2 and any("reconnected 1" in line for line in window.told[-1:])
+            return len(marks) == 2 and any("reconnected 1" in line for line in window.statuses[-1:])
 
         window.until = staticmethod(until)
         assert cli.main(["--video", camera.address, "--show", "--output", "out", "--json", "found.jsonl"]) == 0

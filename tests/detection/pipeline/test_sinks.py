@@ -6,16 +6,16 @@ import pytest
 
 from detection.inference.options import DetectionOptions
 from detection.pipeline.file_pipeline import Pipeline
-from detection.pipeline.frame_task import FrameResult
+from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource, collect
-from detection.pipeline.progress_bars import Bars
 from detection.pipeline.run_config import RunConfig, RunState
-from detection.pipeline.sinks import SourceInfo
+from detection.pipeline.run_progress import ProgressBars
+from detection.pipeline.sinks import Sink, SourceInfo
 from detection.tracking.counting import Counting, ZoneChange
 from tests.support.rectangle_session import clip, make_detector
 
 
-class Collector:
+class Collector(Sink):
     """A sink that keeps results in a list."""
 
     def __init__(self, needs_images: bool = False) -> None:
@@ -39,7 +39,7 @@ class Collector:
 def run(sink: Collector, counting: Counting | None = None, every: int = 1) -> None:
     state = RunState(DetectionOptions(confidence=0.3))
     config = RunConfig(make_detector(), every=every, counting=counting)
-    Pipeline(config, state, [sink], Bars(shown=False)).run(collect(["clip.mp4"], [], None)[0])
+    Pipeline(config, state, [sink], ProgressBars(shown=False)).run(collect(["clip.mp4"], [], None)[0])
 
 
 @pytest.fixture(autouse=True)

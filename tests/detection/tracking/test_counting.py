@@ -81,7 +81,7 @@ def test_nonsense_is_told_in_one_line(lines: list[str], zones: list[str], words:
 
 
 def test_what_leaves_the_picture_is_told_with_its_size() -> None:
-    with pytest.raises(SettingsError, match="'--zone 0,0,300,0,300,50' reaches to 300,50, and the picture is 200x100"):
+    with pytest.raises(SettingsError, match="'--zone 0,0,300,0,300,50' reaches to 300,50, and the frame is 200x100"):
         Tally(Counting.parse([], ["0,0,300,0,300,50"]), SIZE, NAMES)
 
 

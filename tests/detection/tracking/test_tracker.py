@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 pytest.importorskip("trackers", reason="trackers is not here; it is in the extra track")
 
 from detection.tracking.drawing import draw_tracks
-from detection.tracking.tracker import Tracked, Tracker, weakest
+from detection.tracking.tracker import Tracked, Tracker, continuation_threshold
 
 NAMES = ("cat", "dog", "car")
 SIZE = (640, 480)
@@ -172,7 +172,7 @@ def test_weak_boxes_go_on_with_a_track_and_begin_none() -> None:
     tracker.confidence = 0.35  # the user lowers it while it runs
     found = [tracker.update(predict([weak, elsewhere]), index / RATE, SIZE).ids.tolist() for index in range(60, 64)]
     assert found == [[-1, 1], [-1, 1], [2, 1], [2, 1]]
-    assert weakest(0.5) == 0.25
+    assert continuation_threshold(0.5) == 0.25
 
 
 def test_nothing_seen_and_times_that_go_back() -> None:
@@ -196,7 +196,7 @@ def test_a_source_that_changes_its_size_goes_on() -> None:
     assert tracked.ids.tolist() == [1]
     assert tracked.counts == {"objects": {"car": 1}, "lines": [], "zones": [{"now": {"car": 1}}]}
     assert tracked.trails[0][-1].tolist() == [2 * (70 + 3 * 19), 320]
-    assert tracker.places((1280, 960))[1][0].tolist() == [[0, 0], [640, 0], [640, 960], [0, 960]]
+    assert tracker.shapes((1280, 960))[1][0].tolist() == [[0, 0], [640, 0], [640, 960], [0, 960]]
 
 
 def test_trails_reach_two_seconds_back_and_what_is_gone_is_forgotten() -> None:
@@ -304,7 +304,7 @@ def test_noisy_scenes_keep_nearly_all_numbers() -> None:
                 noise = rng.normal(0, 0.04, 4) * np.tile([x2 - x1, y2 - y1], 2)
                 score = np.clip(rng.normal(0.65 - 0.4 * hidden, 0.12), 0.05, 0.99)
                 seen[index] = (tuple(np.array([x1, y1, x2, y2]) + noise), float(score), CAR)
-            found = {index: one for index, one in seen.items() if one[1] > weakest(0.4)}
+            found = {index: one for index, one in seen.items() if one[1] > continuation_threshold(0.4)}
             tracked = tracker.update(predict(found.values()), time, SIZE)
             for index, (box, _, _) in found.items():
                 same = (tracked.prediction.boxes == np.array(box, np.float32)).all(1)

@@ -1,4 +1,4 @@
-"""Progress protocol of a run, and progress bars on a terminal."""
+"""Progress of a run: the protocol of its receivers, and progress bars of several sources on a terminal."""
 
 import sys
 import time
@@ -10,46 +10,46 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-REFRESH = 0.25  # seconds from one state of a bar to the next: each costs as much as an image
+REFRESH = 0.25  # seconds between two updates of a bar: each costs as much as an image
 
 
 class Progress(Protocol):
     """Receiver of a run's progress, called in the caller's thread."""
 
     def start(self, name: str, total: int | None) -> None:
-        """Begin with `total` images or frames; None where their number is not known."""
+        """Begin a source of `total` images or frames; None where their number is not known."""
 
     def advance(self) -> None:
-        """One image or frame further."""
+        """Count one image or frame."""
 
     def problem(self, line: str) -> None:
-        """Something could not be read."""
+        """Report an error of one source."""
 
     def note(self, line: str) -> None:
-        """Something worth knowing."""
+        """Report a message that is no error."""
 
 
-class Bars:
-    """Progress bars on stderr, silent where that is no terminal; problems are lines above them, always."""
+class ProgressBars:
+    """Progress bars on stderr, if it is a terminal; problems and notes are printed in any case."""
 
     def __init__(self, shown: bool) -> None:
-        """Take whether bars are wanted; they are not where lines of JSON run through the same terminal."""
+        """Take whether bars are wanted; they are not where JSON Lines go to the same terminal."""
         self._shown = shown and sys.stderr.isatty()
         self._progress: RichProgress | None = None
         self._task: TaskID | None = None
-        self._steps, self._told = 0, 0.0
+        self._steps, self._updated = 0, 0.0
 
     def start(self, name: str, total: int | None) -> None:
         """Begin a bar; `total` is None where the end is not known."""
-        self._tell()
+        self._update()
         if self._progress is not None:
             self._task = self._progress.add_task("", total=total, name=name)
 
     def advance(self) -> None:
-        """One image or frame further."""
+        """Count one image or frame."""
         self._steps += 1
-        if self._progress is not None and time.monotonic() - self._told > REFRESH:
-            self._tell()
+        if self._progress is not None and time.monotonic() - self._updated > REFRESH:
+            self._update()
 
     def problem(self, line: str) -> None:
         """Print one line: an error."""
@@ -62,11 +62,11 @@ class Bars:
         else:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def _tell(self) -> None:
-        """Let the bar catch up."""
+    def _update(self) -> None:
+        """Draw the steps counted since the last update."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, self._steps)
-            self._told = time.monotonic()
+            self._updated = time.monotonic()
         self._steps = 0
 
     def __enter__(self) -> Self:
@@ -79,8 +79,8 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave them as they are."""
-        self._tell()
+        """Stop updating; the bars stay on the terminal."""
+        self._update()
         if self._progress is not None:
             self._progress.stop()
 
@@ -90,7 +90,7 @@ def _progress() -> "RichProgress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
-        TextColumn("{task.fields[name]}", markup=False),  # a name in brackets is no colour
+        TextColumn("{task.fields[name]}", markup=False),  # a name in brackets is no markup
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
