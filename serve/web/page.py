@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from detection.drawing import COLOURS
+from detection.drawing import COLORS
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -71,7 +71,7 @@ def add_page(app: FastAPI) -> None:
 def load_assets() -> dict[str, Asset]:
     """Files of the page by name, and a generated `colors.js` with the class colors of `detection.drawing`."""
     contents = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES}
-    contents["colors.js"] = f"export default {json.dumps(COLOURS)};\n".encode()
+    contents["colors.js"] = f"export default {json.dumps(COLORS)};\n".encode()
     return {
         name: Asset(content, CONTENT_TYPES[Path(name).suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
         for name, content in contents.items()

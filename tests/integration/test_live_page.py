@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.images.image_io import read_image
-from detection.drawing import COLOURS
+from detection.drawing import COLORS
 from serve.settings import ServeSettings
 from serve.web.app import create_app
 from tests.support.paths import SAMPLES
@@ -43,7 +43,7 @@ def test_an_uploaded_photo_gets_its_boxes(page: Page, stand: ServiceStub) -> Non
     page.locator("#file").set_input_files(PHOTO)
     expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
     edge = 0.4  # inside a line of 2 CSS pixels, which the picture is shown larger than
-    dog, cat = (rgb(COLOURS[CLASS_NAMES.index(name)]) for name in ("dog", "cat"))
+    dog, cat = (rgb(COLORS[CLASS_NAMES.index(name)]) for name in ("dog", "cat"))
     assert overlay_colour(page, DOG[0] + edge, 150) == (*dog, 255)
     assert overlay_colour(page, 90, DOG[3] - edge) == (*dog, 255)
     assert overlay_colour(page, CAT[2] - edge, 100) == (*cat, 255)

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from detection.drawing import COLOURS
+from detection.drawing import COLORS
 from serve.web.page import STATIC, add_page, load_assets
 
 
@@ -60,4 +60,4 @@ def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
 
 def test_boxes_have_the_colours_of_annotated_pictures() -> None:
     content = load_assets()["colors.js"].content.decode()
-    assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLOURS
+    assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLORS
