@@ -58,8 +58,8 @@ class ServeSettings:
         api_keys: keys of which every request except the page and health needs one, 16 characters or more
         cors_origins: origins of other pages that may use the service from a browser, such as https://example.org; * for
             any
-        allowed_hosts: host names of the service behind a reverse proxy, such as pelee.example.org; * for any. Without
-            keys, requests to a loopback address under another name than localhost and these get 403
+        allowed_hosts: domains of the service behind a reverse proxy, such as pelee.example.org; * for any. Without
+            keys, requests to a loopback address under another domain than these get 403
         trusted_proxies: addresses or networks of reverse proxies, such as 127.0.0.1, whose X-Forwarded-For and
             X-Forwarded-Proto are used
         root_path: path below which a reverse proxy publishes the service, such as /pelee

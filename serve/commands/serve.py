@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from data.command_line import new_parser, run
 from data.settings_flags import add_settings_flags, given_settings, settings_fields
@@ -58,13 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _serve(argv))
 
 
-def _serve(argv: Sequence[str] | None) -> int:
+def _serve(argv: Sequence[str] | None) -> NoReturn:
     flags = parse_flags(argv)
     import uvicorn  # noqa: F401  first: if the extra is not installed, this is the module that its message names
 
     from serve.web.server import serve
 
-    return serve(load_settings(**flags))
+    serve(load_settings(**flags))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from serve.web.middleware import RequestMiddleware
 from serve.web.page import add_page
 from serve.web.request_body import BodyReader
 from serve.web.routes import api_router, health_router, require_key
+from serve.web.security import allowed_hosts
 from serve.web.websocket import add_websocket
 
 
@@ -53,6 +54,8 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
         description="POST an image, get boxes. The live page is at /, frames go to /ws.",
         version=importlib.metadata.version("pelee"),
         lifespan=lifespan,
+        root_path=settings.root_path,
+        redirect_slashes=False,  # see RequestMiddleware
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
@@ -79,7 +82,12 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
             allow_headers=["X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
         )
-    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=service.metrics,
+        draining=lambda: service.admission.draining,
+        hosts=allowed_hosts(settings),
+    )
     return app
 
 

@@ -1,4 +1,4 @@
-"""ASGI middleware: request id, security headers, access log, metrics, catch-all error handler."""
+"""ASGI middleware: request id, host check, security headers, access log, metrics, catch-all error handler."""
 
 import asyncio
 import contextlib
@@ -11,22 +11,38 @@ from serve.errors import ClientDisconnected, ServiceError
 from serve.observability.json_logging import log
 from serve.observability.metrics import Metrics
 from serve.web.request_body import Message, Receive
-from serve.web.security import HEADERS, request_id
+from serve.web.security import HEADERS, check_host, request_id
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LINGER_S, LINGER_BYTES = 2.0, 64_000_000  # limits of reading on after an early response
+HEALTH = ("/healthz", "/readyz")  # answered under any name, for the checks of proxies and orchestrators
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it: the client disconnected before the response
 
 
 class RequestMiddleware:
     """Outermost ASGI middleware, inside Starlette's own."""
 
-    def __init__(self, app: App, metrics: Metrics) -> None:
-        """Wrap an application."""
+    def __init__(
+        self,
+        app: App,
+        metrics: Metrics,
+        draining: Callable[[], bool] = lambda: False,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: the application.
+            metrics: its metrics.
+            draining: returns whether the server is stopping; each connection then ends with its response.
+            hosts: names under which the service answers beside localhost; None for any, see `security.allowed_hosts`.
+        """
         self.app = app
         self.metrics = metrics
+        self.draining = draining
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, WebSocket or lifespan."""
@@ -37,10 +53,70 @@ class RequestMiddleware:
         given = headers.get(b"x-request-id")
         identity = request_id(None if given is None else given.decode("latin-1"))
         scope.setdefault("state", {})["request_id"] = identity
+        _strip_slash(scope)
         if scope["type"] == "websocket":
-            await self.app(scope, receive, send)
+            await Handshake(self, scope, receive, send, headers, identity).run()
         else:
             await RequestCycle(self, scope, receive, send, headers, identity).run()
+
+    def check_host(self, headers: dict[bytes, bytes]) -> None:
+        """Raise `ServiceError` if a request names a host under which the service does not answer."""
+        host = headers.get(b"host")
+        check_host(None if host is None else host.decode("latin-1"), self.hosts)
+
+
+def _strip_slash(scope: Scope) -> None:
+    """Serve `/detect/` as `/detect`. A redirect would name another scheme, port or path than a reverse proxy's."""
+    root, path = scope.get("root_path", ""), scope["path"]
+    if path.endswith("/") and path.removeprefix(root) != "/":
+        scope["path"] = path.rstrip("/") or "/"
+
+
+class Handshake:
+    """Opening handshake of a WebSocket; refusals of the application have the format of all errors."""
+
+    def __init__(
+        self,
+        owner: RequestMiddleware,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        identity: str,
+    ) -> None:
+        self.owner = owner
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.headers = headers
+        self.identity = identity
+        self.answered = False
+
+    async def run(self) -> None:
+        try:
+            self.owner.check_host(self.headers)
+        except ServiceError as error:
+            await self._deny(error)
+        else:
+            await self.owner.app(self.scope, self._receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.close" and not self.answered:
+            await self._deny(ServiceError("not_found", "there is no WebSocket at this path; see /openapi.json"))
+            return
+        self.answered = True
+        if message["type"] == "websocket.http.response.start":
+            own = [(name, value) for name, value in message["headers"] if name != b"x-request-id"]
+            headers = [*own, *HEADERS.items(), (b"x-request-id", self.identity.encode())]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def _deny(self, error: ServiceError) -> None:
+        self.owner.metrics.requests.labels("other", "", str(error.status)).inc()
+        content = error.content(self.identity)
+        headers = _error_headers(content)
+        await self.send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "websocket.http.response.body", "body": content})
 
 
 class RequestCycle:
@@ -49,6 +125,7 @@ class RequestCycle:
     Attributes:
         status: of the response; 0 before it has started.
         unread: whether bytes of the request body are still to come.
+        closes: whether the connection ends with this response.
     """
 
     def __init__(
@@ -68,19 +145,35 @@ class RequestCycle:
         self.identity = identity
         self.status = 0
         self.unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        connection = headers.get(b"connection", b"").lower()
+        http_1_0 = scope["http_version"] == "1.0"
+        self.closes = b"close" in connection or (http_1_0 and b"keep-alive" not in connection)
 
     async def run(self) -> None:
         start = time.monotonic()
         try:
+            self._check()
             await self.owner.app(self.scope, self.receive, self.send)
         except ClientDisconnected:
             self.status = CLIENT_CLOSED_REQUEST
+        except ServiceError as error:  # of `_check`; those of the application are its responses
+            await self._respond(error)
         except Exception as error:
             log(logging.ERROR, "bug", error, request_id=self.identity, path=self.scope["path"])
             if self.status == 0:
                 await self._respond(ServiceError("internal_error", "something is wrong here; the log has more"))
         finally:
             self._record(time.monotonic() - start)
+
+    def _check(self) -> None:
+        """Raise `ServiceError` if the application must not see the request."""
+        ambiguous = b"content-length" in self.headers or self.scope["http_version"] == "1.0"
+        if b"transfer-encoding" in self.headers and ambiguous:
+            # Proxies disagree on the end of such a body: what follows it may be a smuggled request (RFC 9112, 6.1).
+            self.closes = True
+            raise ServiceError("bad_request", "Transfer-Encoding with Content-Length or HTTP/1.0; send one length only")
+        if self.scope["path"].removeprefix(self.scope.get("root_path", "")) not in HEALTH:
+            self.owner.check_host(self.headers)
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -94,18 +187,17 @@ class RequestCycle:
             own = list(message.get("headers", []))
             names = {name.lower() for name, _ in own}
             own += [(name, value) for name, value in HEADERS.items() if name not in names]
+            self.closes = self.closes or self.owner.draining()
+            if self.closes:
+                own.append((b"connection", b"close"))
             message = {**message, "headers": [*own, (b"x-request-id", self.identity.encode())]}
-        elif not message.get("more_body", False) and self.unread and self._closes():
+        elif not message.get("more_body", False) and self.unread and self.closes:
             # The connection is closed after this response. Closing while the client still sends would make its system
             # discard the response. So send the response first, and read on for a while.
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
-
-    def _closes(self) -> bool:
-        connection = self.headers.get(b"connection", b"").lower()
-        return b"close" in connection or (self.scope["http_version"] == "1.0" and b"keep-alive" not in connection)
 
     async def _linger(self) -> None:
         left = LINGER_BYTES
@@ -119,8 +211,7 @@ class RequestCycle:
 
     async def _respond(self, error: ServiceError) -> None:
         content = error.content(self.identity)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": error.status, "headers": _error_headers(content)})
         await self.send({"type": "http.response.body", "body": content})
 
     def _record(self, seconds: float) -> None:
@@ -141,3 +232,7 @@ class RequestCycle:
             client=self.scope["client"][0] if self.scope.get("client") else None,
             **({"model": model} if model else {}),
         )
+
+
+def _error_headers(content: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]

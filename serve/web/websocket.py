@@ -19,6 +19,7 @@ from serve.web.routes import detection_options
 from serve.web.schemas import FrameSettings
 from serve.web.security import check_key, check_origin
 
+MAX_TEXT = 65536  # characters of a text message
 IDLE_TIMEOUT = 300.0  # s without a complete message, after which the connection is closed
 GOING_AWAY = 1001
 ENDPOINT = "/ws"
@@ -32,16 +33,17 @@ def add_websocket(app: FastAPI) -> None:
         service: Service = app.state.service
         identity = socket.state.request_id
         try:
-            check_origin(socket.headers, service.settings.cors_origins)
+            check_origin(socket.headers, service.settings.cors_origins, service.settings.allowed_hosts)
             check_key(socket.query_params.get("key", socket.headers.get("x-api-key")), service.settings.api_keys)
+            if service.admission.draining:
+                raise ServiceError("draining", "the server is stopping; connect again when it is back", 5)
             if service.open_sockets >= service.settings.max_websockets:
                 raise ServiceError("busy", f"{service.open_sockets} WebSockets are open; ask again later", 10)
         except ServiceError as error:
             service.count_error(error, "")
             service.metrics.requests.labels(ENDPOINT, "", str(error.status)).inc()
             _log(socket, status=error.status)
-            headers = {**error.headers(), "x-request-id": identity}
-            answer = Response(error.content(identity), error.status, headers, media_type="application/json")
+            answer = Response(error.content(identity), error.status, error.headers(), media_type="application/json")
             await socket.send_denial_response(answer)
             return
         service.open_sockets += 1
@@ -110,6 +112,8 @@ class FrameStream:
 
     def _apply_settings(self, text: str) -> dict[str, Any]:
         """Apply a text message and return the reply; invalid settings change nothing."""
+        if len(text) > MAX_TEXT:
+            return self._error(ServiceError("invalid_parameter", f"a text message has at most {MAX_TEXT} characters"))
         try:
             settings = FrameSettings.model_validate_json(text)
             model, options = self._options(settings)

@@ -1,6 +1,7 @@
 """ASGI middleware: request id, headers, errors, metrics, reading on after an early response."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ OK = {"type": "http.response.start", "status": 200, "headers": [(b"cache-control
 
 
 def call(
-    app: Any, headers: dict[str, str] | None = None, messages: list[dict[str, Any]] | None = None
+    app: Any,
+    headers: dict[str, str] | None = None,
+    messages: list[dict[str, Any]] | None = None,
+    draining: Callable[[], bool] = lambda: False,
+    **changes: str,
 ) -> tuple[list[dict[str, Any]], Metrics]:
     """Call the middleware around an application; returns the messages sent, and its metrics."""
     metrics, sent = Metrics(), []
@@ -21,7 +26,7 @@ def call(
     scope = {
         "type": "http", "method": "POST", "path": "/x", "http_version": "1.1", "client": ("127.0.0.1", 1),
         "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
-    }  # fmt: skip
+    } | changes  # fmt: skip
 
     async def receive() -> dict[str, Any]:
         return pending.pop(0) if pending else {"type": "http.disconnect"}
@@ -29,7 +34,7 @@ def call(
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    asyncio.run(RequestMiddleware(app, metrics)(scope, receive, send))
+    asyncio.run(RequestMiddleware(app, metrics, draining)(scope, receive, send))
     return sent, metrics
 
 
@@ -67,6 +72,34 @@ def test_a_disconnect_gets_no_response() -> None:
 
     sent, metrics = call(leave)
     assert sent == [] and count(metrics, CLIENT_CLOSED_REQUEST) == 1
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "seen"),
+    [
+        ("", "/detect/", "/detect"),
+        ("", "/detect", "/detect"),
+        ("", "/", "/"),
+        ("", "//", "/"),
+        ("/pelee", "/pelee/", "/pelee/"),
+        ("/pelee", "/pelee/detect/", "/pelee/detect"),
+    ],
+)
+def test_a_slash_at_the_end_of_a_path_is_ignored(root: str, path: str, seen: str) -> None:
+    paths: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        await respond(scope, receive, send)
+
+    call(app, root_path=root, path=path)
+    assert paths == [seen]
+
+
+def test_a_response_of_a_stopping_server_closes_the_connection() -> None:
+    sent, _ = call(respond, draining=lambda: True)
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert (b"connection", b"close") not in call(respond)[0][0]["headers"]
 
 
 def test_a_closing_client_that_still_sends_is_read_before_the_end() -> None:

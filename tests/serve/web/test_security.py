@@ -1,5 +1,6 @@
 """Security: API keys, origins, headers, request ids, and no secret in the log."""
 
+import contextlib
 import json
 import logging
 import time
@@ -10,7 +11,7 @@ import pytest
 from serve.errors import ServiceError
 from serve.observability.json_logging import JsonFormatter
 from serve.web.app import create_app
-from serve.web.security import check_key, check_origin
+from serve.web.security import allowed_hosts, check_host, check_key, check_origin
 from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, settings
 
 KEYS = ["first-key-0123456789", "second-key-0123456789"]
@@ -109,6 +110,7 @@ def test_cors_opens_for_whom_it_is_told() -> None:
         ("null", "a:8000", (), False),
         ("http://b", "a", ("http://b",), True),
         ("http://a.evil", "a", (), False),
+        ("http://b", "a", ("*",), True),
     ],
 )
 def test_origins_of_websockets(origin: str | None, host: str, allowed: tuple, fine: bool) -> None:
@@ -175,3 +177,52 @@ def test_nothing_of_the_server_is_loaded_from_elsewhere(live: RunningServer) -> 
 def test_telemetry_is_off() -> None:
     app = create_app(settings(), {"fake": FakeNetwork().source()})
     assert not app._native_telemetry.enabled()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("origin", "fine"),
+    [("https://pelee.example", True), ("https://pelee.example:8443", True), ("https://pelee.example.evil", False)],
+)
+def test_the_domains_of_a_proxy_are_origins_of_the_page(origin: str, fine: bool) -> None:
+    headers = {"origin": origin, "host": "127.0.0.1:8000"}
+    with contextlib.nullcontext() if fine else pytest.raises(ServiceError):
+        check_origin(headers, (), ("Pelee.example", "other.example"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, frozenset()),
+        ({"host": "localhost"}, frozenset()),
+        ({"host": "::1", "allowed_hosts": ["Pelee.example", "[2001:db8::1]"]}, {"pelee.example", "2001:db8::1"}),
+        ({"allowed_hosts": ["*"]}, None),
+        ({"api_keys": KEYS}, None),
+        ({"host": "0.0.0.0"}, None),
+        ({"host": "192.0.2.1", "allowed_hosts": ["pelee.example"]}, None),
+    ],
+)
+def test_the_host_is_checked_on_loopback_without_keys(changes: dict, expected: frozenset | None) -> None:
+    assert allowed_hosts(settings(**changes)) == expected
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "a.localhost", "127.0.0.1", "[::1]:8000", "192.0.2.7", "pelee"])
+def test_names_that_no_web_page_can_point_here_are_served(host: str) -> None:
+    check_host(host, frozenset())
+    check_host(None, frozenset())
+
+
+@pytest.mark.parametrize("host", ["rebound.example", "rebound.example:8000", "127.0.0.1.example", "[", ""])
+def test_another_domain_is_refused(host: str) -> None:
+    with pytest.raises(ServiceError, match="allowed-hosts") as caught:
+        check_host(host, frozenset(["pelee.example"]))
+    assert caught.value.status == 403
+    check_host(host, None)
+
+
+def test_a_rebound_name_reads_nothing_on_loopback() -> None:
+    with running({"fake": FakeNetwork().source()}, allowed_hosts=["pelee.example"]) as server:
+        for path in ("/models", "/", "/metrics", "/openapi.json"):
+            response = server.client.get(path, headers={"host": "rebound.example"})
+            assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+            assert server.client.get(path, headers={"host": "pelee.example"}).status_code == 200
+        assert server.client.get("/healthz", headers={"host": "rebound.example"}).status_code == 200

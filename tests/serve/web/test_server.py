@@ -1,5 +1,6 @@
 """Server process: start, output, signals, graceful shutdown."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -95,7 +97,8 @@ def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_it_at_once() -> None:
+@pytest.mark.parametrize("attempt", range(3))  # aborted in two of five runs
+def test_a_second_signal_ends_it_at_once(attempt: int) -> None:
     with process(30.0, "--deadline-s", "60", "--grace-s", "60") as server:
         thread = threading.Thread(target=lambda: _ask_in_vain(server.address))
         thread.start()
@@ -103,9 +106,9 @@ def test_a_second_signal_ends_it_at_once() -> None:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: httpx.get(f"{server.address}/readyz").json()["code"] == "draining")
         server.process.send_signal(signal.SIGTERM)
-        code, _ = server.end()
+        code, log = server.end()
         thread.join()
-    assert code == 0
+    assert code == 0 and all(line["level"] == "info" for line in log)
 
 
 def _ask_in_vain(address: str) -> None:
@@ -126,6 +129,32 @@ def test_it_prints_its_settings_and_no_secret() -> None:
     assert (settings["queue_size"], settings["deadline_s"], settings["api_keys"]) == (9, 70.0, 1)
     assert "reloaded" in [line["event"] for line in log]
     assert KEY not in json.dumps(log)
+
+
+@pytest.mark.slow
+def test_refused_handshakes_do_not_disturb_the_end() -> None:
+    head = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    head += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX: " + b"x" * 9000 + b"\r\n\r\n"
+    with process() as server, contextlib.ExitStack() as held:
+        host, _, port = server.address.removeprefix("http://").partition(":")
+        for _ in range(20):
+            held.enter_context(socket.create_connection((host, int(port)), timeout=60)).sendall(head)
+        server.process.terminate()
+        code, log = server.end()
+    assert code == 0 and all(line["level"] == "info" for line in log)
+
+
+def test_a_closed_connection_whose_client_does_not_read_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` waits for the last bytes to be read."""
+    with running({"fake": FakeNetwork().source()}, header_timeout_s=0.3) as server:
+        server.client.get("/healthz")
+        (protocol,) = server.server.server_state.connections
+        aborted: list[bool] = []
+        monkeypatch.setattr(
+            protocol, "transport", SimpleNamespace(is_closing=lambda: True, abort=lambda: aborted.append(True))
+        )
+        wait_until(lambda: aborted)
+        monkeypatch.undo()
 
 
 def test_two_servers_on_one_port(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -166,7 +167,7 @@ def test_an_answer_is_sent_at_once(live: RunningServer) -> None:
     connection.close()
 
 
-def test_crowds() -> None:
+def test_a_connection_over_the_limit_is_rejected() -> None:
     with running({"fake": FakeNetwork().source()}, max_connections=5) as server:
         held = [connect(server) for _ in range(5)]
         wait_until(lambda: len(server.server.server_state.connections) == 5)
@@ -177,6 +178,92 @@ def test_crowds() -> None:
             connection.close()
         wait_until(lambda: not server.server.server_state.connections)
         assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_request_over_the_limit_gets_its_rejection() -> None:
+    """The connection is not closed while the request arrives: the client's system would discard the response."""
+    with running({"fake": FakeNetwork().source()}, max_connections=1) as server, connect(server) as held:
+        wait_until(lambda: len(server.server.server_state.connections) == 1)
+        for _ in range(20):
+            response = httpx.get(f"{server.address}/healthz")
+            assert response.status_code == 503 and response.json()["code"] == "not_ready"
+        assert held.fileno() > 0
+
+
+def test_an_idle_connection_is_closed_after_the_header_timeout(live: RunningServer) -> None:
+    """In order, and not counted as slow."""
+    before = live.metric("pelee_connections_cut_off_total", reason="slow")
+    with connect(live) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert connection.recv(1) == b""
+    assert live.metric("pelee_connections_cut_off_total", reason="slow") == before
+
+
+def test_an_idle_connection_stays_for_a_longer_header_timeout() -> None:
+    with running({"fake": FakeNetwork().source()}, header_timeout_s=3600) as server, connect(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        (protocol,) = server.server.server_state.connections
+        wait_until(lambda: protocol.timeout_keep_alive_task is not None)
+        assert protocol.timeout_keep_alive_task.when() - protocol.loop.time() > 3599
+
+
+def test_a_client_that_ends_its_input_with_its_requests_gets_all_responses(live: RunningServer) -> None:
+    content = encoded()
+    one = HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content
+    for count in (1, 3):
+        connection = connect(live)
+        connection.sendall(one * count)
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection).count(b"HTTP/1.1 200") == count
+
+
+def test_a_client_that_ends_its_input_within_a_request_is_closed(live: RunningServer) -> None:
+    for part in (b"POST /det", HEAD + b"Content-Length: 5000\r\n\r\nx", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET"):
+        connection = connect(live)
+        connection.sendall(part)
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection).count(b"HTTP/1.1 ") <= 1
+
+
+def test_a_client_that_ends_its_input_later_has_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.web.uvicorn_protocol.HALF_CLOSE_S", -1.0)
+    network = FakeNetwork()
+    content = encoded()
+    with running({"fake": network.source()}, deadline_s=60) as server, connect(server) as connection:
+        network.gate.clear()
+        connection.sendall(HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        wait_until(lambda: server.service.admission.pending == 1)
+        connection.shutdown(socket.SHUT_WR)
+        wait_until(lambda: server.metric("pelee_dropped_total", reason="disconnect", model="fake") == 1)
+        network.gate.set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /detect HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["with content-length", "in HTTP 1.0"],
+)
+def test_an_ambiguous_length_ends_the_connection(live: RunningServer, head: bytes) -> None:
+    connection = connect(live)
+    connection.sendall(head + b"5\r\nhello\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    answers = everything(connection)
+    assert answers.startswith(b"HTTP/1.1 400") and answers.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in answers.lower() and b"one length only" in answers
+
+
+def test_connections_end_with_their_response_while_the_server_stops(live: RunningServer) -> None:
+    with running({"fake": FakeNetwork().source()}) as server, connect(server) as connection:
+        server.service.admission.draining = True
+        content = encoded()
+        connection.sendall(HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        answers = everything(connection)
+    assert answers.startswith(b"HTTP/1.1 503") and b"connection: close" in answers.lower()
+    assert b"draining" in answers and b"retry-after" in answers
 
 
 # Contract with uvicorn's internals
@@ -230,7 +317,9 @@ def test_uvicorn_still_has_the_internals_of_the_protocol() -> None:
 
 def test_uvicorn_still_has_the_internals_of_the_server() -> None:
     base = uvicorn.Server(uvicorn.Config(app))
-    own = {"app", "service", "settings", "stop_at", "stop"} | {n for n in vars(Server) if n.startswith("_")}
+    own = {"app", "service", "settings", "stop_at", "stop", "max_connections"} | {
+        n for n in vars(Server) if n.startswith("_")
+    }
     own |= {name for name in attributes_of_self(Server) if name.startswith("_")} | {
         "lifespan"
     }  # set by uvicorn's serve
