@@ -1,61 +1,77 @@
 """JSON Lines output that is written while a command runs."""
 
 import errno
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from data.atomic_files import atomic_path
-from data.json_output import STDOUT, check_json_target
+from data.atomic_files import is_special_file
+from data.json_output import check_json_target, is_stdout
 
 
 @contextmanager
 def json_lines(target: str | None) -> Iterator[Callable[[str], None] | None]:
     """Yield a function that writes one line: to a file, or to stdout for "-"; None for None.
 
-    A file is written to a temporary file and renamed at the end. On ctrl-C and on a full disk (of this file or of
-    another one) the complete lines are kept and the error continues; on any other error the file is discarded.
-
-    A path that is no regular file (a pipe, /dev/null) is written to directly, as a rename would replace it.
+    Each line is in the file once the function returns, so `tail -f` can follow it, and it survives whatever ends the
+    process. Earlier content is replaced at the first line, or at the end of a block without lines; an error before the
+    first line leaves the file as it was. A special file (a pipe, /dev/null) is appended to.
     """
     check_json_target(target)
     if target is None:
         yield None
-    elif target == STDOUT:
+    elif is_stdout(target):
         yield lambda line: print(line, flush=True, file=sys.stdout)
-    elif Path(target).exists() and not Path(target).is_file():
-        with Path(target).open("w", encoding="utf-8") as file:
-            yield lambda line: print(line, flush=True, file=file)
     else:
-        end: KeyboardInterrupt | OSError | None = None
-        with atomic_path(target) as temporary, temporary.open("wb", buffering=0) as file:
-            lines = _Lines(file, target)
-            try:
-                yield lines.write
-            except (KeyboardInterrupt, OSError) as error:
-                if isinstance(error, OSError) and error.errno != errno.ENOSPC:
-                    raise
-                file.truncate(lines.size)
-                end = error
-        if end is not None:
-            raise end
+        existed = os.path.lexists(target)
+        lines = _LineFile(target)
+        try:
+            yield lines.write
+            lines.start()
+        except KeyboardInterrupt:
+            lines.start()
+            raise
+        finally:
+            lines.close()
+            if not lines.started and not existed:
+                Path(target).unlink(missing_ok=True)
 
 
-class _Lines:
-    """Writes complete lines; errors name the target instead of the temporary file."""
+class _LineFile:
+    """File of complete lines. Errors name the target."""
 
-    def __init__(self, file: BinaryIO, target: str) -> None:
-        self._file, self._target = file, target
-        self.size = 0
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._special = is_special_file(target)
+        if not self._special:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        # Opened at once, so that a target that cannot be written to is found before the work.
+        self._file = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._size = 0
+        self.started = False
+
+    def start(self) -> None:
+        """Drop the earlier content."""
+        if not self.started:
+            self.started = True
+            if stat.S_ISREG(os.fstat(self._file).st_mode) and not self._special:
+                os.ftruncate(self._file, 0)
 
     def write(self, line: str) -> None:
+        self.start()
         data = memoryview(f"{line}\n".encode())
-        size = self.size + len(data)
+        size = self._size + len(data)
         try:
             while data:  # a full disk accepts a part of the data before it fails
-                data = data[self._file.write(data) :]
+                data = data[os.write(self._file, data) :]
         except OSError as error:
+            if error.errno != errno.EPIPE and not self._special:
+                os.ftruncate(self._file, self._size)
             raise OSError(error.errno, error.strerror, self._target) from None
-        self.size = size
+        self._size = size
+
+    def close(self) -> None:
+        os.close(self._file)

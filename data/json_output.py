@@ -1,19 +1,46 @@
-"""JSON report of a command: to stdout or atomically to a file."""
+"""JSON report of a command: to stdout or atomically to a file; checks of the target of `--json`."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from data.atomic_files import atomic_path
+from data.atomic_files import atomic_path, is_special_file
 from data.errors import SettingsError
 
 STDOUT = "-"
+JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
+_STDOUT_FILES = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+
+
+def is_stdout(target: str | None) -> bool:
+    """Whether a value of `--json` names stdout: "-", /dev/stdout, /dev/fd/1."""
+    return target == STDOUT or target in _STDOUT_FILES
 
 
 def check_json_target(target: str | None) -> None:
-    """Raise SettingsError for the value of `--json` that is a folder; call it before the work begins."""
-    if target is not None and target != STDOUT and Path(target).is_dir():
+    """Raise SettingsError for an invalid value of `--json`; call it before the work begins.
+
+    Invalid are a folder, and an existing file that holds something else than JSON: `--json a.jpg b.jpg` would replace
+    an image. Files of `JSON_SUFFIXES` and empty files may be replaced.
+    """
+    if target is None or is_stdout(target):
+        return
+    path = Path(target)
+    if path.is_dir():
         raise SettingsError(f"--json {target} is a folder; name a file, or - for stdout")
+    if is_special_file(path) or not path.exists() or path.suffix.lower() in JSON_SUFFIXES:
+        return
+    if path.stat().st_size and not _is_json(path):
+        raise SettingsError(f"--json {target} exists and is no JSON file; name another file, or - for stdout")
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file begins as a JSON object or array."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1024).lstrip()[:1] in (b"{", b"[")
+    except OSError:
+        return True  # opening it reports the error
 
 
 def write_json(target: str | None, content: Any, indent: int | None = None) -> None:
@@ -24,7 +51,7 @@ def write_json(target: str | None, content: Any, indent: int | None = None) -> N
     if target is None:
         return
     text = json.dumps(content, allow_nan=False, indent=indent)
-    if target == STDOUT:
+    if is_stdout(target):
         print(text)
     else:
         with atomic_path(target) as temporary:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data.command_line import positive_int
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import DatasetFormat, find_format, open_dataset
-from data.json_output import STDOUT, check_json_target, write_json
+from data.json_output import check_json_target, is_stdout, write_json
 
 if TYPE_CHECKING:
     from data.inspection.findings import Finding, SplitReport
@@ -65,7 +65,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     between = find_duplicates(datasets)
 
     values = {"dataset": arguments.dataset, "root": str(arguments.root), "quick": arguments.quick}
-    if arguments.json != STDOUT:
+    if not is_stdout(arguments.json):
         _print(reports, between)
     write_json(arguments.json, values | as_json(reports, between), indent=2)
     if arguments.sheet:

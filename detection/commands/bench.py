@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.command_line import new_parser, positive_int, positive_int_list, run, word_list
 from data.commands.options import add_dataset_options
-from data.json_output import STDOUT, write_json
+from data.json_output import check_json_target, is_stdout, write_json
 from detection.benchmark.measure import BenchmarkSettings, measure
 
 EPILOG = """\
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from detection.benchmark.report import split_at_marks, to_markdown, write_between
 
+    check_json_target(options.json)
     if options.markdown is not None:
         split_at_marks(options.markdown)  # fail before the benchmark, not after it
     settings = BenchmarkSettings(
@@ -95,9 +96,9 @@ def _main(options: argparse.Namespace) -> int:
     )
     result = measure(settings)
     text = to_markdown(result)
-    if options.json != STDOUT:
+    if not is_stdout(options.json):
         print(text, end="")
-    write_json(options.json, result, indent=None if options.json == STDOUT else 1)
+    write_json(options.json, result, indent=None if is_stdout(options.json) else 1)
     if options.markdown is not None:
         write_between(options.markdown, text)
     return 0

@@ -162,6 +162,7 @@ def _detect(args: argparse.Namespace) -> int:
     import cv2
 
     from data.json_lines import json_lines
+    from data.json_output import is_stdout
     from detection.detector import Detector
     from detection.inference.options import DetectionOptions
     from detection.pipeline.file_pipeline import Pipeline, prepare_output
@@ -184,7 +185,7 @@ def _detect(args: argparse.Namespace) -> int:
         check_targets(items, args.output)
         prepare_output(args.output)
     interrupted: KeyboardInterrupt | None = None
-    to_stdout = args.json == "-"
+    to_stdout = is_stdout(args.json)
     with ExitStack() as stack:
         view: View | None = None
         if args.show and items:

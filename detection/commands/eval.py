@@ -13,7 +13,7 @@ from data.command_line import first_few, new_parser, run
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
-from data.json_output import check_json_target, write_json
+from data.json_output import check_json_target, is_stdout, write_json
 from pelee.commands.options import add_inference_options, add_report_options
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     for line in first_few(evaluation.warnings, "--json lists them all"):
         print(f"warning: {line}", file=sys.stderr)
-    to_stdout = arguments.json == "-"
+    to_stdout = is_stdout(arguments.json)
     name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
     print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
     settings: dict[str, Any] = {

@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _classify(args: argparse.Namespace) -> int:
     from data.json_lines import json_lines
+    from data.json_output import is_stdout
     from data.progress_bar import progress_bar
     from pelee.classification.classifier import Classifier
     from pelee.classification.results import to_json_line
@@ -73,7 +74,7 @@ def _classify(args: argparse.Namespace) -> int:
     classifier = Classifier.load(
         args.weights, runtime=args.runtime, device=args.device, precision=args.precision, mode="throughput"
     )
-    to_stdout = args.json == "-"
+    to_stdout = is_stdout(args.json)
     rows: list[tuple[str, list[ClassScore]]] = []
     failed, interrupted, started = len(problems), False, time.perf_counter()
     try:

@@ -67,7 +67,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     from data.command_line import missing_part
     from data.errors import SettingsError
-    from data.json_output import check_json_target, write_json
+    from data.json_output import check_json_target, is_stdout, write_json
 
     # fail before the evaluation, not after it
     if args.output is not None:
@@ -93,7 +93,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     images = open_as_trained(card, args.dataset, args.root, split)
     view = images.crop
     evaluation = evaluate(classifier, images, batch=args.batch_size, workers=args.workers)
-    to_stdout = args.json == "-"
+    to_stdout = is_stdout(args.json)
     how = f"{card.name} on {classifier.runtime}, {classifier.input_size} px" + f", {view}" * view.needs_box
     print(
         f"{how}\n{report(evaluation, args.worst)}",

@@ -1,12 +1,13 @@
 """JSON reports on stdout and in files."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from data.errors import SettingsError
-from data.json_output import check_json_target, write_json
+from data.json_output import check_json_target, is_stdout, write_json
 
 
 def test_stdout_a_file_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +27,22 @@ def test_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
         check_json_target(str(tmp_path))
     for target in (None, "-", str(tmp_path / "x.json")):
         check_json_target(target)
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    """`--json a.jpg b.jpg` would replace an image."""
+    for name, content in [("a.jpg", b"\xff\xd8\xff"), ("notes", b"buy milk")]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SettingsError, match="exists and is no JSON file"):
+            check_json_target(str(tmp_path / name))
+    for name, content in [("a", b' {"a": 1}'), ("b.txt", b""), ("c.jsonl", b"anything"), ("d.log", b"[1]")]:
+        (tmp_path / name).write_bytes(content)
+        check_json_target(str(tmp_path / name))
+
+
+def test_device_files_of_stdout_are_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert is_stdout("-") and is_stdout("/dev/stdout") and not is_stdout(None) and not is_stdout("stdout")
+    write_json("/dev/stdout", {"a": 1})
+    assert capsys.readouterr().out == '{"a": 1}\n'
+    write_json(os.devnull, {"a": 1})
+    assert not Path(os.devnull).is_file()
