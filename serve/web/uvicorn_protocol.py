@@ -20,6 +20,8 @@ from serve.settings import ServeSettings
 from serve.web.security import HEADERS, request_id
 
 EXCESS_CONNECTIONS = 64  # connections over the limit whose request is awaited, so that they can read the rejection
+# Served on them: an orchestrator must not restart a server because it has many clients.
+HEALTH_REQUESTS = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD /readyz ")
 EXCESS_S = 1.0  # seconds that such a request is awaited
 HALF_CLOSE_S = 0.1  # seconds between a request and the end of the client's input that is no disconnect
 
@@ -33,7 +35,7 @@ class GuardedProtocol(H11Protocol):
       (uvicorn's own timer for idle connections stops at the first byte),
     - a response waits that long for a client that does not read,
     - a request body has not ended that long after its response,
-    - there are more than `max_connections`.
+    - there are more than `max_connections`, unless it asks for the server's health.
 
     The timeout of bodies is in `serve.web.request_body`; `serve.web.server` aborts what does not end after a close.
 
@@ -44,11 +46,12 @@ class GuardedProtocol(H11Protocol):
     settings: ClassVar[ServeSettings]
     metrics: ClassVar[Metrics]
     max_connections: ClassVar[int]
+    excess: ClassVar[dict["GuardedProtocol", None]]  # connections over the limit without a request, in their order
     _header_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _excess_timer: asyncio.TimerHandle | None = None
     _received_at = 0.0  # time of the latest bytes, by the loop's clock
-    _half_closed = False
+    _ends = False  # the connection ends with the response to what was received
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the header timer; reject the connection if there are too many."""
@@ -56,20 +59,24 @@ class GuardedProtocol(H11Protocol):
         # asyncio sets TCP_NODELAY only on sockets that were created with an explicit protocol number. Without it a
         # response's body waits until the client has acknowledged its head: 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        excess = len(self.connections) - self.max_connections
-        if excess > EXCESS_CONNECTIONS:
-            self._reject_excess()
-        elif excess > 0:
-            # Closing while the request arrives would make the client's system discard the response.
-            self._excess_timer = self.loop.call_later(EXCESS_S, self._reject_excess)
-        else:
+        if len(self.connections) <= self.max_connections:
             self._start_header_timer()
+            return
+        # Closing while the request arrives would make the client's system discard the response.
+        self._excess_timer = self.loop.call_later(EXCESS_S, self._reject_excess)
+        self.excess[self] = None
+        if len(self.excess) > EXCESS_CONNECTIONS:
+            next(iter(self.excess))._reject_excess()
 
     def data_received(self, data: bytes) -> None:
         """Stop the header timer once a request has begun."""
         if self._excess_timer is not None:
-            self._reject_excess()
-            return
+            if not data.startswith(HEALTH_REQUESTS):
+                self._reject_excess()
+                return
+            self._stop_waiting()
+            self._ends = True
+            self._start_header_timer()
         self._received_at = self.loop.time()
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
@@ -77,10 +84,10 @@ class GuardedProtocol(H11Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether to keep the connection for the response to a complete request."""
-        if not self._half_closed:
+        if not self._ends:
             answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
-            self._half_closed = answering and self.loop.time() - self._received_at <= HALF_CLOSE_S
-        return self._half_closed
+            self._ends = answering and self.loop.time() - self._received_at <= HALF_CLOSE_S
+        return self._ends
 
     def on_response_complete(self) -> None:
         """Start the header timer of the next request, unless that has been received already."""
@@ -89,7 +96,7 @@ class GuardedProtocol(H11Protocol):
         super().on_response_complete()
         if self.cycle is not None and not self.cycle.response_complete:  # pipelined
             _cancel(self._header_timer)
-        if self._half_closed and (self.cycle.response_complete or self.cycle.more_body):
+        if self._ends and (self.cycle.response_complete or self.cycle.more_body):
             self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
@@ -114,8 +121,9 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
-        for timer in (self._header_timer, self._write_timer, self._excess_timer):
-            _cancel(timer)
+        _cancel(self._header_timer)
+        _cancel(self._write_timer)
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -146,8 +154,13 @@ class GuardedProtocol(H11Protocol):
         self.metrics.cut_off.labels(reason).inc()
         self.transport.abort()
 
-    def _reject_excess(self) -> None:
+    def _stop_waiting(self) -> None:
         _cancel(self._excess_timer)
+        self._excess_timer = None
+        self.excess.pop(self, None)
+
+    def _reject_excess(self) -> None:
+        self._stop_waiting()
         self.metrics.cut_off.labels("too_many").inc()
         self._reject(ServiceError("not_ready", "too many connections; ask again", 1))
 
@@ -161,7 +174,7 @@ class GuardedProtocol(H11Protocol):
 
 def guarded_protocol(settings: ServeSettings, metrics: Metrics, max_connections: int) -> type[GuardedProtocol]:
     """Bind `GuardedProtocol` to settings, metrics and limit, for `uvicorn.Config(http=...)`."""
-    values = {"settings": settings, "metrics": metrics, "max_connections": max_connections}
+    values = {"settings": settings, "metrics": metrics, "max_connections": max_connections, "excess": {}}
     return cast(type[GuardedProtocol], type("BoundProtocol", (GuardedProtocol,), values))
 
 

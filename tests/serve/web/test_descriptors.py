@@ -58,8 +58,9 @@ def test_a_crowd_of_idle_connections_runs_it_out_of_no_descriptors() -> None:
             host, port = address.removeprefix("http://").split(":")
             for _ in range(600):
                 held.append(socket.create_connection((host, int(port)), timeout=60))
-            response = httpx.get(f"{address}/healthz", timeout=60)
+            response = httpx.get(f"{address}/models", timeout=60)
             assert response.status_code == 503 and response.headers["retry-after"] == "1"
+            assert httpx.get(f"{address}/healthz", timeout=60).status_code == 200
         finally:
             for connection in held:
                 connection.close()

@@ -185,8 +185,10 @@ def test_a_request_over_the_limit_gets_its_rejection() -> None:
     with running({"fake": FakeNetwork().source()}, max_connections=1) as server, connect(server) as held:
         wait_until(lambda: len(server.server.server_state.connections) == 1)
         for _ in range(20):
-            response = httpx.get(f"{server.address}/healthz")
+            response = httpx.get(f"{server.address}/models")
             assert response.status_code == 503 and response.json()["code"] == "not_ready"
+            assert httpx.get(f"{server.address}/healthz").status_code == 200
+        wait_until(lambda: len(server.server.server_state.connections) == 1)
         assert held.fileno() > 0
 
 
