@@ -6,7 +6,7 @@ import time
 from fractions import Fraction
 
 from data.errors import ImageError
-from detection.video.frames import CapturedFrame
+from detection.video.frames import CapturedFrame, Reception
 from detection.video.source_names import display_name
 
 
@@ -38,6 +38,7 @@ class Camera:
                 f"{self._name}: the camera does not open; is it plugged in, free, and are you allowed to use it? "
                 "cam0 is the first camera"
             )
+        self.reception = Reception(time.monotonic())
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         claimed = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = Fraction(claimed).limit_denominator(1001) if 1 <= claimed <= 240 else None
@@ -47,7 +48,7 @@ class Camera:
         import cv2
 
         grabbed = self._capture.grab()
-        captured = time.monotonic()
+        captured = self.reception.received = time.monotonic()
         grabbed, image = self._capture.retrieve() if grabbed else (False, None)
         if not grabbed or image is None or image.size == 0:
             raise ImageError(f"{self._name}: the camera gives no images; is another program using it?")

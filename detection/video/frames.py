@@ -62,8 +62,25 @@ class CapturedFrame:
     to_rgb: Callable[[], np.ndarray]
 
 
+@dataclass(slots=True)
+class Reception:
+    """State of a live source's reception, written by the reading thread.
+
+    Attributes:
+        received: time of the last data, on the clock of `time.monotonic()`; a stream may still wait for a key frame.
+        damaged: number of frames left out because they, or the frames that they refer to, were damaged.
+    """
+
+    received: float
+    damaged: int = 0
+
+
 class Capture(Protocol):
     """Protocol of an open camera or stream, read by one thread."""
+
+    @property
+    def reception(self) -> Reception:
+        """State of the reception."""
 
     @property
     def rate(self) -> Fraction | None:

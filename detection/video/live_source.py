@@ -10,13 +10,15 @@ from fractions import Fraction
 import numpy as np
 
 from data.errors import PeleeError
-from detection.video.frames import Capture, CapturedFrame
+from detection.video.frames import Capture, CapturedFrame, Reception
 from detection.video.open_source import open_capture
 from detection.video.source_names import display_name
 from detection.video.stream_stats import StreamStats
 
 START = 6.5  # timeout of opening, in seconds; FFmpeg's own is a little less
 STALL = 3.0  # timeout without a frame, in seconds
+KEY_WAIT = 30.0  # the same while data arrives: a stream may have a key frame every 20 seconds only
+NOTE = 10.0  # seconds between two messages about damage
 PAUSES = 4  # the same in usual frame intervals, for slow sources; the longer timeout counts
 FIRST_WAIT, LONGEST_WAIT = 0.25, 2.0  # seconds between retries, doubled each time
 LEAVE = 0.5  # seconds that `close` waits for the thread
@@ -51,6 +53,7 @@ class Grabber(threading.Thread):
         self._address, self._open, self._on_frame = address, open_, on_frame
         self._left = threading.Event()
         self.touched = time.monotonic()
+        self.reception = Reception(self.touched)
         self.frames = 0
         self.error: str | None = None
         self.rate: Fraction | None = None
@@ -62,7 +65,7 @@ class Grabber(threading.Thread):
         capture: Capture | None = None
         try:
             capture = self._open(self._address)
-            self.recording, self.rate = capture.recording, capture.rate
+            self.recording, self.rate, self.reception = capture.recording, capture.rate, capture.reception
             while not self._left.is_set() and (shot := capture.read()) is not None:
                 if self._left.is_set():
                     break
@@ -125,6 +128,8 @@ class LiveSource:
         self._came = 0.0  # arrival time of the newest frame
         self._gap = 0.0  # mean seconds between two frames
         self._tries = 0
+        self._damaged = self._damaged_told = 0  # damaged frames of this connection, and of all in the last message
+        self._damage_told_at = float("-inf")
         self._lost_at: float | None = None  # arrival time of the last frame before the loss
         self._retry_at = 0.0
         self._taken = -1
@@ -141,7 +146,7 @@ class LiveSource:
                 self._tries += 1
                 self._grabber = self._begin()
             return []
-        said = []
+        said = self._damage(grabber, now)
         if grabber.frames and self._lost_at is not None:
             said.append(f"{self.name}: the signal is back after {now - self._lost_at:.1f} s")
             self.figures.reconnects += 1
@@ -152,8 +157,11 @@ class LiveSource:
                 self.ended = True
                 return said
             return said + self._lose(grabber, grabber.error or f"{self.name}: the stream ended", now)
-        if now - grabber.touched > limit:
+        arriving = now - grabber.reception.received <= limit
+        if now - grabber.touched > (max(limit, KEY_WAIT) if arriving else limit):
             kind = "nothing came" if grabber.frames else "it does not answer"
+            if arriving:
+                kind, limit = "no whole frame came", max(limit, KEY_WAIT)
             return said + self._lose(grabber, f"{self.name}: {kind} for {limit:.0f} s", now)
         return said
 
@@ -186,7 +194,18 @@ class LiveSource:
             self._grabber.leave()
             self._grabber.join(LEAVE)
 
+    def _damage(self, grabber: Grabber, now: float) -> list[str]:
+        """Count the damaged frames; return a message about them, at most one every `NOTE` seconds."""
+        damaged = grabber.reception.damaged
+        self.figures.damaged += damaged - self._damaged
+        self._damaged = damaged
+        if self.figures.damaged == self._damaged_told or now - self._damage_told_at < NOTE:
+            return []
+        self._damaged_told, self._damage_told_at = self.figures.damaged, now
+        return [f"{self.name}: damaged on the way: {self.figures.damaged} frames left out until the next key frame"]
+
     def _begin(self) -> Grabber:
+        self._damaged = 0
         grabber = Grabber(self._address, self._open, self._take)
         grabber.start()
         return grabber
@@ -219,9 +238,7 @@ class LiveSource:
             self._wake()
             return []
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._tries)
-        self._retry_at = now + wait * random.uniform(
-            0.5, 1
-        )  # jitter: not all cameras at once
+        self._retry_at = now + wait * random.uniform(0.5, 1)  # jitter: not all cameras at once
         if self._lost_at is not None:
             return []
         self._lost_at = self._came

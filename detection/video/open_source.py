@@ -2,7 +2,7 @@
 
 from detection.video.camera import Camera
 from detection.video.frames import Capture
-from detection.video.network_stream import Stream
+from detection.video.network.network_stream import Stream
 from detection.video.source_names import is_pattern
 from detection.video.synthetic_pattern import Pattern
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 STDIN = "-"
@@ -39,6 +39,25 @@ def display_name(text: str) -> str:
         return text
     _, at, place = rest.rpartition("@")
     return f"{scheme}://{re.split('[?#&;=]' if at else '[?#]', place)[0]}"
+
+
+def stream_address(address: str) -> str:
+    """Return an address as FFmpeg takes it: scheme in lower case, user and password percent-encoded.
+
+    RTSP passwords are often written as they are, with any characters; there everything up to the last @ is user and
+    password. Elsewhere a query may hold an @, and user and password end at the first slash. `%41` counts as encoded.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    user, at, place = rest.rpartition("@") if scheme.lower() in ("rtsp", "rtsps") else authority.rpartition("@")
+    if not at or ("@" not in authority and re.fullmatch(r"[^:]*(:\d+)?", authority)):
+        return f"{scheme.lower()}://{rest}"
+    place = rest[len(user) + 1 :]
+    name, colon, password = user.partition(":")
+    quoted = [re.sub("%(?![0-9A-Fa-f]{2})", "%25", quote(part, safe="%")) for part in (name, password)]
+    return f"{scheme.lower()}://{colon.join(quoted)}@{place}"
 
 
 def reason_of(error: Exception) -> str:

@@ -52,13 +52,14 @@ class StreamStats:
         captured: frames received.
         looked_at: frames processed by the network.
         dropped: frames skipped because the network was busy.
+        damaged: frames left out because of damage on the way: lost packets, errors of the decoder.
         reconnects: number of reconnections after a loss of signal.
     """
 
     def __init__(self) -> None:
         """Start at zero; memory is constant from here."""
         self.captured, self.looked_at = Rate(), Rate()
-        self.dropped = self.reconnects = 0
+        self.dropped = self.damaged = self.reconnects = 0
         self._ages = np.zeros(round(TOP / STEP) + 1, np.int64)
         self._age = 0.0
 
@@ -80,5 +81,5 @@ class StreamStats:
         return (
             f"camera {self.captured.recent(now):.1f}/s  looked at {self.looked_at.recent(now):.1f}/s  "
             f"age {1000 * self._age:.0f} ms (p99 {self.age(99):.0f})  "
-            f"dropped {self.dropped}  reconnected {self.reconnects}"
+            f"dropped {self.dropped}  {f'damaged {self.damaged}  ' if self.damaged else ''}reconnected {self.reconnects}"
         )

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from data.errors import SettingsError
-from detection.video.frames import CapturedFrame
+from detection.video.frames import CapturedFrame, Reception
 from detection.video.source_names import PATTERN
 
 BITS = 32
@@ -45,6 +45,7 @@ class Pattern:
         self.rate = Fraction(rate)
         self._bars = np.repeat(np.array(BARS, np.uint8)[np.arange(width) * len(BARS) // width][None], height, axis=0)
         self._begin = time.monotonic()
+        self.reception = Reception(self._begin)
         self._next = 0
         self._closed = threading.Event()
 
@@ -56,7 +57,8 @@ class Pattern:
             return None
         number = self._next
         self._next += 1
-        return CapturedFrame(time.monotonic(), lambda: self.image(number))
+        self.reception.received = time.monotonic()
+        return CapturedFrame(self.reception.received, lambda: self.image(number))
 
     def image(self, number: int) -> np.ndarray:
         """Return frame `number`, (H, W, 3) uint8 RGB."""

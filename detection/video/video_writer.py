@@ -18,30 +18,48 @@ ROOM_A_FRAME = 32  # upper bound of a frame's bytes in the index
 ROOM_LOOKS = 0.5  # seconds between two checks of the disk
 BT709 = 1  # the code of ITU-T H.273 for its primaries, its transfer and its matrix alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
+# Fast start puts the index first, so that a browser begins before it has the whole file.
+PLAIN = {"movflags": "+faststart"}
+# Fragments of a second (in microseconds), each flushed to the disk, and an index over all of them at the end.
+FRAGMENTED = {"movflags": "+hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
 
 
 @contextmanager
 def video_writer(
-    path: Path | str, size: tuple[int, int], rate: Fraction, time_base: Fraction | None = None
+    path: Path | str,
+    size: tuple[int, int],
+    rate: Fraction,
+    time_base: Fraction | None = None,
+    *,
+    crash_safe: bool = False,
 ) -> Iterator["VideoWriter"]:
     """Yield a writer of an H.264 mp4 without sound, written to a temporary file that is renamed when the block ends.
 
     Ctrl-C in the block and a full disk, the file's own or another's, finish it as far as it got, and then go on; any
     other error removes it and leaves what stood at `path` before.
 
+    With `crash_safe`, for recordings that cannot be made again, the file is written at `path` itself in fragments of a
+    second, so that it can be played while it grows and after the process was killed; it becomes a plain mp4 at the end
+    of the block, and is kept on any error.
+
     Args:
         path: output file; its folder is created.
         size: (width, height) of the frames.
         rate: frames per second.
         time_base: unit of the frames' times in seconds; None for 1 / rate.
+        crash_safe: see above.
 
     Raises:
         OSError: the file system's. A disk that is nearly full is one as long as there is room to finish the file.
         ImageError: not one frame was written.
     """
+    if crash_safe:
+        with _recording(Path(path), size, rate, time_base or 1 / rate) as writer:
+            yield writer
+        return
     interrupt: KeyboardInterrupt | OSError | None = None
     with atomic_path(path) as aside:
-        writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate)
+        writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate, PLAIN)
         try:
             try:
                 yield writer
@@ -57,6 +75,24 @@ def video_writer(
         raise interrupt
 
 
+@contextmanager
+def _recording(path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> Iterator["VideoWriter"]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = VideoWriter(path, path, size, rate, time_base, FRAGMENTED)
+    try:
+        yield writer
+    except BaseException:
+        if writer.frames == 0:
+            writer.drop()
+            path.unlink(missing_ok=True)
+        elif writer.broken:
+            writer.drop()
+        else:
+            writer.finish()
+        raise
+    writer.finish()
+
+
 def _keeps(error: BaseException) -> bool:
     """Whether the frames written before this error are kept."""
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
@@ -70,8 +106,16 @@ class VideoWriter:
         broken: the file system refused a part of the file, so that it is no video.
     """
 
-    def __init__(self, aside: Path, path: Path, size: tuple[int, int], rate: Fraction, time_base: Fraction) -> None:
-        """Open `aside` for writing; errors name `path`."""
+    def __init__(
+        self,
+        aside: Path,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        options: dict[str, str],
+    ) -> None:
+        """Open `aside` for writing, with options of FFmpeg's mp4 muxer; errors name `path`."""
         import av
         from av.video.reformatter import VideoReformatter
 
@@ -85,8 +129,7 @@ class VideoWriter:
         self._last = -self._step
         # The encoder shares the cores with the network: each step slower than this one costs a third of the rate and
         # saves half of the file at best.
-        # Fast start puts the index first, so that a browser begins before it has the whole file.
-        self._container = av.open(f"file:{aside}", "w", format="mp4", options={"movflags": "+faststart"})
+        self._container = av.open(f"file:{aside}", "w", format="mp4", options=options)
         self._stream = self._container.add_stream(
             "libx264", rate=rate.limit_denominator(65_535), options={"preset": "ultrafast", "crf": "21"}
         )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data.errors import ImageError
-from detection.video.frames import CapturedFrame
-from detection.video.live_source import LiveSource
+from detection.video.frames import CapturedFrame, Reception
+from detection.video.live_source import KEY_WAIT, NOTE, LiveSource
 from tests.support.tcp_camera import TcpCamera
 
 PATIENCE = 30.0  # seconds, on a machine that is busy with other things
@@ -36,6 +36,7 @@ class Script:
     def __init__(self, *scripts: object, recording: bool = False) -> None:
         self.scripts = list(scripts)
         self.recording = recording
+        self.reception = Reception(0.0)
         self.opened = self.closed = 0
         self.go_on = threading.Event()
 
@@ -50,6 +51,7 @@ class Script:
         def __init__(self, script: "Script", steps: list) -> None:
             self.script, self.steps = script, steps
             self.rate, self.recording = script.rate, script.recording
+            self.reception = script.reception = Reception(time.monotonic())
 
         def read(self) -> CapturedFrame | None:
             step = self.steps.pop(0) if self.steps else None
@@ -196,6 +198,32 @@ def test_a_slow_camera_is_not_taken_for_dead(source) -> None:
     wait_for(lambda: live.figures.captured.count, live)
     time.sleep(0.2)
     assert live.poll() == [] and live.mark() is None
+
+
+@pytest.mark.parametrize("frames", [[], [1]])
+def test_a_stream_that_waits_for_its_next_key_frame_is_not_taken_for_dead(source, frames: list[int]) -> None:
+    script = Script([*frames, "hang"])
+    live = source(script, stall=1.0, start=1.0)
+    wait_for(lambda: live.figures.captured.count == len(frames) and script.opened, live)
+    live._grabber.touched -= 20
+    script.reception.received = time.monotonic() + PATIENCE  # data, but no whole frame
+    assert live.poll() == [] and not live.ended and live.mark() is None
+    live._grabber.touched -= KEY_WAIT
+    said = live.poll()
+    assert live.failed == "cam0: no whole frame came for 30 s" if not frames else said[0].startswith("cam0: no whole")
+
+
+def test_damaged_frames_are_counted_and_said_now_and_then(source) -> None:
+    script = Script([1, "hang"], [2, "hang"])
+    live = source(script, stall=PATIENCE)
+    wait_for(lambda: live.figures.captured.count, live)
+    script.reception.damaged = 3
+    assert live.poll() == ["cam0: damaged on the way: 3 frames left out until the next key frame"]
+    script.reception.damaged = 5
+    assert live.poll() == [] and live.figures.damaged == 5
+    live._damage_told_at -= NOTE
+    assert live.poll() == ["cam0: damaged on the way: 5 frames left out until the next key frame"]
+    assert "damaged 5" in live.figures.line()
 
 
 def test_tries_wait_longer_and_longer_but_not_forever(source, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detection.video.source_names import display_name, is_address, is_live
+from detection.video.source_names import display_name, is_address, is_live, stream_address
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,23 @@ def test_what_waits_is_told_from_what_does_not(text: str, live: bool, address: b
 )
 def test_passwords_stay_out_of_names(address: str, name: str) -> None:
     assert display_name(address) == name
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("rtsp://host:554/live?key=abc", "rtsp://host:554/live?key=abc"),
+        ("RTSP://host/Live", "rtsp://host/Live"),
+        ("rtsp://user:secret@host/live", "rtsp://user:secret@host/live"),
+        ("rtsp://user:p@ss/w?rd#1@host:8554/live", "rtsp://user:p%40ss%2Fw%3Frd%231@host:8554/live"),
+        ("rtsp://user:50%@host/live", "rtsp://user:50%25@host/live"),
+        ("rtsp://user:p%40ss@host/live", "rtsp://user:p%40ss@host/live"),
+        ("rtsp://host:554/live?mail=a@b", "rtsp://host:554/live?mail=a@b"),
+        ("rtsp://user@host/live", "rtsp://user@host/live"),
+        ("http://user:p@ss@host/x?mail=a@b", "http://user:p%40ss@host/x?mail=a@b"),
+        ("http://host/x?mail=a@b", "http://host/x?mail=a@b"),
+        ("udp://@239.0.0.1:1234", "udp://@239.0.0.1:1234"),
+    ],
+)
+def test_an_address_as_ffmpeg_takes_it(given: str, address: str) -> None:
+    assert stream_address(given) == address

@@ -1,0 +1,1 @@
+"""Network streams: connection, access units, damage, timestamps."""

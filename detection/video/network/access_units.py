@@ -1,0 +1,136 @@
+"""Access units of H.264 and H.265 from the packets of FFmpeg's RTP and MPEG-TS demuxers.
+
+RTP carries single NAL units and fragments of them (RFC 6184, RFC 7798); FFmpeg passes each on as a packet of its own. A
+decoder needs the packets of one access unit (the coded frame) together: a slice alone decodes to a torn frame. FFmpeg's
+parser joins them, but recognizes the end of a unit by the start of the next one, one frame later. RTP marks the end by
+a bit that FFmpeg does not pass on, so `AccessUnits` predicts the end, and predicts only what has held for the stream.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+START_CODE = b"\x00\x00\x01"
+LEARN = 16  # units in a row whose end was predicted correctly, before a prediction counts
+RELEARN = 8  # a wrong prediction multiplies this number
+MARGIN = 24  # bytes by which a packet is shorter than a full one: more than the headers' differences
+
+
+@dataclass(frozen=True, slots=True)
+class AccessUnit:
+    """Coded frame.
+
+    Attributes:
+        data: NAL units in Annex B format; empty for the tail of a unit that was ended too early.
+        pts: timestamp of its first packet, in the stream's time base.
+        damaged: a part is known to be missing.
+    """
+
+    data: bytes
+    pts: int | None
+    damaged: bool = False
+
+
+@dataclass(slots=True)
+class _OpenUnit:
+    """Unit whose packets are being collected.
+
+    predicted: its end was predicted; correct: no part of a slice followed; ended: it was yielded at that end.
+    """
+
+    parts: list[bytes] = field(default_factory=list)
+    pts: int | None = None
+    slices: int = 0
+    in_slice: bool = True  # the last NAL unit that began is a slice, and no SEI message or parameter set
+    short: bool = False  # the last packet is no full one
+    damaged: bool = False
+    predicted: bool = False
+    correct: bool = True
+    ended: bool = False
+
+    def whole(self) -> AccessUnit:
+        return AccessUnit(b"".join(self.parts), self.pts, self.damaged)
+
+
+class AccessUnits:
+    """Assembler of access units.
+
+    All packets of a unit have one timestamp. The last one is predicted: it completes as many slices as the unit before
+    had, and it is no full packet, whereas all but the last fragment of a NAL unit are full.
+    """
+
+    def __init__(self, codec: str, learn: int = LEARN) -> None:
+        """Set the codec, "h264" or "hevc", and the number of units before a prediction counts."""
+        self._hevc = codec == "hevc"
+        self._needed = learn
+        self._streak = 0  # units in a row whose end was predicted correctly
+        self._full = 0  # bytes of the largest packet without its header
+        self._slices_before = 0  # in the last unit
+        self._last_pts: int | None = None
+        self._unit = _OpenUnit()
+
+    def push(self, data: bytes, pts: int | None) -> Iterator[AccessUnit]:
+        """Add a packet; yield the units that it completes.
+
+        Args:
+            data: NAL units with start codes, or the continuation of one.
+            pts: timestamp in the stream's time base; None for that of the packet before.
+        """
+        starts = data.startswith((START_CODE, b"\x00" + START_CODE))
+        # A timestamp that changes within a NAL unit comes from the first RTCP report.
+        other = pts is not None and pts != self._last_pts
+        if other and self._unit.slices and (starts or self._unit.short):
+            yield from self.flush()
+        if not self._unit.slices:  # parameter sets may have a timestamp of their own
+            self._unit.pts = pts
+        self._last_pts = self._last_pts if pts is None else pts
+        yield from self._add(self._unit, data, starts)
+
+    def flush(self) -> Iterator[AccessUnit]:
+        """Yield the unit of the packets so far, and begin a new one."""
+        unit, self._unit = self._unit, _OpenUnit()
+        if unit.predicted:
+            self._streak = self._streak + 1 if unit.correct else 0
+            if unit.ended and not unit.correct:
+                self._needed *= RELEARN
+        if unit.slices and not unit.ended:
+            yield unit.whole()
+        self._slices_before = unit.slices
+
+    def _add(self, unit: _OpenUnit, data: bytes, starts: bool) -> Iterator[AccessUnit]:
+        slices, first = self._scan(data) if starts else (0, False)
+        fragment = slices > 0 or (not starts and unit.in_slice)
+        unit.in_slice = slices > 0 if starts else unit.in_slice
+        if fragment and not unit.slices and not first:
+            unit.damaged = True  # the first slice of the frame, or its first fragment, is missing
+            slices = max(slices, 1)
+        unit.slices += slices
+        body = len(data) - (6 if self._hevc else 5) * starts
+        self._full = max(self._full, body)
+        unit.short = body < self._full - MARGIN
+        if fragment and unit.predicted:
+            if unit.ended and unit.correct:
+                yield AccessUnit(b"", unit.pts, damaged=True)
+            unit.correct = False
+        if unit.ended:
+            return
+        unit.parts.append(data)
+        if fragment and unit.short and unit.slices == self._slices_before and not unit.predicted:
+            unit.predicted = True
+            if self._streak >= self._needed:
+                yield unit.whole()
+                unit.ended = True
+
+    def _scan(self, data: bytes) -> tuple[int, bool]:
+        """Return the number of slices in a packet, and whether the first of them is the frame's first."""
+        slices, first = 0, False
+        position = data.find(START_CODE)
+        while 0 <= position < len(data) - 5:
+            header = data[position + 3]
+            kind = header >> 1 & 63 if self._hevc else header & 31
+            if kind < 32 if self._hevc else 1 <= kind <= 5:
+                if slices == 0:
+                    # first_slice_segment_in_pic_flag; first_mb_in_slice = 0 is the Exp-Golomb code "1"
+                    first = bool(data[position + (5 if self._hevc else 4)] & 0x80)
+                slices += 1
+            position = data.find(START_CODE, position + 3)
+        return slices, first

@@ -1,0 +1,212 @@
+"""Network stream: a blocking read of one whole frame after the other, for the thread of a live source."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.errors import ImageError
+from detection.video.frames import CapturedFrame, Reception
+from detection.video.network.access_units import AccessUnits
+from detection.video.network.frame_numbers import FrameNumbers
+from detection.video.network.stream_clock import Clock
+from detection.video.source_names import display_name, reason_of, stream_address
+
+if TYPE_CHECKING:
+    import av
+
+
+OPEN_TIMEOUT = 5.0  # seconds
+READ_TIMEOUT = 20.0  # seconds; the watchdog abandons a stream long before, this ends the abandoned thread
+ANALYSE = 1_000_000  # microseconds of a stream that FFmpeg may read before the first frame; its default is 5 s
+BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds by which decoding lags: key frames only from the first, until the second
+PATIENCE = 5.0  # seconds; a lag that key frames do not reduce is a jump of the timestamps
+STRICT_FAILURES = 100  # errors of a strict decoder without one frame: it takes the stream's quirks for damage
+# FFmpeg's parser, which joins packets to frames, holds each back until the next one begins. MPEG-TS needs no parser: a
+# packet is a frame. RTSP has `AccessUnits`.
+UNPARSED = ("tcp", "udp", "rtsp", "rtsps")
+WHOLE = frozenset({"mpegts", "rtsp"})
+# Formats whose timestamps are the camera's. Those of others follow from an assumed frame rate.
+STAMPED = frozenset({"mpegts", "rtsp", "flv", "live_flv", "hls", "dash", "matroska", "webm", "mov", "mp4"})
+BURSTS = frozenset({"hls", "dash"})  # arrive in segments of some seconds: paced by their timestamps
+
+
+class Stream:
+    """Stream at a network address, opened by FFmpeg through PyAV; a `Capture`.
+
+    Frames that are damaged, or that refer to damaged ones, are counted and left out: after damage, and after the
+    connection, frames are returned from the next key frame on.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Connect and find its video stream; `ImageError`, without the password, where there is none."""
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._name = display_name(address)
+        scheme = address.partition("://")[0].lower()
+        options = {
+            "analyzeduration": str(ANALYSE),
+            "fpsprobesize": "0",
+            "rtsp_flags": "prefer_tcp",
+            "allowed_media_types": "video",
+        }
+        if scheme in UNPARSED:
+            options["fflags"] = "noparse+nofillin"
+        try:
+            self._container = av.open(stream_address(address), timeout=(OPEN_TIMEOUT, READ_TIMEOUT), options=options)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            empty = isinstance(error, (av.InvalidDataError, av.EOFError))
+            reason = "nothing comes that can be read; is it busy?" if empty else reason_of(error)
+            raise ImageError(
+                f"{self._name}: the stream does not open ({reason}); check the address, and that a player on this "
+                "machine can open it"
+            ) from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise ImageError(f"{self._name}: the stream has no video")
+        self._stream = stream = self._container.streams.video[0]
+        self.rate = stream.average_rate or stream.guessed_rate
+        self.recording = self._container.duration is not None
+        names = self._container.format.name.split(",")
+        self._stamped = not STAMPED.isdisjoint(names)
+        self._paced = self.recording or not BURSTS.isdisjoint(names)
+        self._raw = scheme in UNPARSED and WHOLE.isdisjoint(names)
+        self._codec = stream.codec_context.name
+        self._assembler: AccessUnits | None = None
+        self._frame_numbers: FrameNumbers | None = None
+        if "rtsp" in names and self._codec in ("h264", "hevc"):
+            self._assembler = AccessUnits(self._codec)
+        if self._assembler is not None and self._codec == "h264":
+            self._frame_numbers = FrameNumbers(stream.codec_context.extradata)
+        self._decoder = self._new_decoder(strict=self._codec == "hevc")
+        self._reformatter = VideoReformatter()  # shared by all frames: it caches the conversion
+        self.reception = Reception(time.monotonic())
+        # H.264's decoder waits for a key frame by itself, and finds those of streams that refresh them in parts.
+        self._key_needed = self._codec != "h264"
+        self._damaged = False  # since the last whole frame
+        self._began = False  # there was a whole frame
+        self._errors = 0  # of the decoder, before that
+        self._clock = Clock()
+        self._frames = self._decode()
+        self._closed = threading.Event()
+
+    def read(self) -> CapturedFrame | None:
+        """Wait for the next frame."""
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        base = frame.time_base or self._stream.time_base
+        stamp = None if frame.pts is None or base is None else float(frame.pts * base)
+        now = time.monotonic()
+        if self._paced and stamp is not None:
+            self._closed.wait(self._clock.early(stamp, now))
+            return CapturedFrame(time.monotonic(), lambda: self._rgb(frame))
+        captured = self._clock.captured(stamp if self._stamped else None, now)
+        self._catch_up(now - captured, now)
+        return CapturedFrame(captured, lambda: self._rgb(frame))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._closed.set()
+        self._container.close()
+
+    def _new_decoder(self, strict: bool) -> "av.VideoCodecContext":
+        """Return a decoder of the stream; a strict one raises where it would conceal an error."""
+        import av
+
+        described = self._stream.codec_context
+        decoder = described
+        if self._assembler:
+            decoder = av.VideoCodecContext.create(described.name, "r")  # type: ignore[assignment]
+        # Threads that decode a frame each hold as many frames back as there are threads.
+        decoder.thread_type = "SLICE"
+        decoder.thread_count = 1
+        if self._assembler:
+            decoder.extradata = described.extradata
+            decoder.options = {"err_detect": "explode"} if strict else {}
+        return decoder
+
+    def _decode(self) -> "Iterator[av.VideoFrame]":
+        """Yield whole frames; an error of the network ends them."""
+        import av
+
+        try:
+            for packet in self._packets():
+                for frame in self._decoded(packet):
+                    if frame.is_corrupt:
+                        self._lose()
+                    elif frame.key_frame or not self._key_needed:
+                        self._key_needed = self._damaged = False
+                        self._began = True
+                        yield frame
+                if self._damaged:
+                    self.reception.damaged += 1
+        except (av.FFmpegError, OSError) as error:
+            raise ImageError(f"{self._name}: {reason_of(error)}") from None
+
+    def _decoded(self, packet: "av.Packet | None") -> "list[av.VideoFrame]":
+        """Decode a packet that holds a whole frame; None for one that is known to be damaged."""
+        import av
+
+        if packet is None:
+            self._lose()
+            return []
+        try:
+            return self._decoder.decode(packet)
+        except av.EOFError:
+            return []
+        except av.FFmpegError:
+            self._lose()
+        self._errors += not self._began
+        if self._errors == STRICT_FAILURES and self._assembler is not None:
+            self._decoder = self._new_decoder(strict=False)
+        return []
+
+    def _packets(self) -> "Iterator[av.Packet | None]":
+        """Yield packets that hold a whole frame each; None for a damaged one."""
+        import av
+
+        for packet in self._container.demux(self._stream):
+            self.reception.received = time.monotonic()
+            if self._raw:
+                yield from self._stream.codec_context.parse(bytes(packet))
+            elif self._assembler is None:
+                yield None if packet.is_corrupt else packet
+            else:
+                ended = packet.size == 0
+                units = self._assembler.flush() if ended else self._assembler.push(bytes(packet), packet.pts)
+                for unit in units:
+                    if self._frame_numbers is not None and self._frame_numbers.gap(unit.data):
+                        self._lose()
+                    whole = av.Packet(unit.data)
+                    whole.pts = unit.pts
+                    yield None if unit.damaged else whole
+                if ended:
+                    yield av.Packet(b"")
+
+    def _lose(self) -> None:
+        """Leave frames out until the next key frame."""
+        self._damaged = self._began
+        if self._codec == "h264":
+            self._decoder.flush_buffers()
+        else:
+            self._key_needed = True
+
+    def _catch_up(self, lag: float, now: float) -> None:
+        """Decode key frames only while decoding is slower than the stream, so that no packets queue up."""
+        context = self._decoder
+        if context.skip_frame != "NONKEY":
+            if lag > BEHIND:
+                context.skip_frame = "NONKEY"
+                self._behind_since = now
+        elif lag < CAUGHT_UP:
+            context.skip_frame = "DEFAULT"
+        elif now - self._behind_since > PATIENCE:
+            context.skip_frame = "DEFAULT"
+            self._clock = Clock()
+
+    def _rgb(self, frame: "av.VideoFrame") -> np.ndarray:
+        return self._reformatter.reformat(frame, format="rgb24").to_ndarray()

@@ -1,0 +1,97 @@
+"""Access units: assembly of RTP packets, prediction of the end, damage."""
+
+import random
+
+import pytest
+
+from detection.video.network.access_units import LEARN, AccessUnits
+
+FULL = 1386  # bytes of a full fragment
+
+
+def slice_packets(size: int, first: bool, codec: str = "h264") -> list[bytes]:
+    """One slice of a P frame as FFmpeg passes it on: a start code and a header, then full fragments and the rest."""
+    header = b"\x00\x00\x00\x01" + (b"\x41" if codec == "h264" else b"\x02\x01")
+    body = bytes([0x9A if first else 0x42]) + b"\xaa" * (size - 1)
+    parts = [body[start : start + FULL] for start in range(0, size, FULL)]
+    return [header + parts[0], *parts[1:]]
+
+
+def frame_packets(sizes: list[int], codec: str = "h264") -> list[bytes]:
+    return [packet for index, size in enumerate(sizes) for packet in slice_packets(size, index == 0, codec)]
+
+
+def feed(units: AccessUnits, frames: list[list[bytes]]) -> list[tuple[int, bytes, bool, bool]]:
+    """Push all packets; return (pts, data, damaged, whether it came with its own last packet) of each unit."""
+    found = []
+    for pts, packets in enumerate(frames):
+        for index, packet in enumerate(packets):
+            for unit in units.push(packet, pts):
+                found.append((unit.pts, unit.data, unit.damaged, unit.pts == pts and index == len(packets) - 1))
+    return found + [(unit.pts, unit.data, unit.damaged, False) for unit in units.flush()]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("slices", [1, 2, 4])
+def test_a_frame_is_whole_and_after_some_frames_comes_with_its_last_packet(codec: str, slices: int) -> None:
+    rng = random.Random(slices)
+    frames = [frame_packets([rng.randint(50, 5000) for _ in range(slices)], codec) for _ in range(80)]
+    found = feed(AccessUnits(codec), frames)
+    assert [(pts, data) for pts, data, _, _ in found] == [(pts, b"".join(parts)) for pts, parts in enumerate(frames)]
+    assert not any(damaged for _, _, damaged, _ in found)
+    at_once = [early for _, _, _, early in found]
+    assert not any(at_once[:LEARN])
+    # Only where the last packet happens to be a full one must the next frame be waited for.
+    late = [pts for pts in range(LEARN + 10, 80) if not at_once[pts]]
+    assert all(len(frames[pts][-1]) > FULL - 30 for pts in late) and len(late) < 20
+
+
+def test_a_wrong_prediction_is_damage_and_is_not_repeated() -> None:
+    """A camera that begins to send two slices a frame."""
+    frames = [frame_packets([5000]), *[frame_packets([300])] * 39, *[frame_packets([300, 300])] * 40]
+    found = feed(AccessUnits("h264"), frames)
+    damaged = [pts for pts, _, damage, _ in found if damage]
+    assert damaged == [40]
+    assert [pts for pts, data, damage, _ in found if data == b"".join(frames[-1])] == list(range(41, 80))
+
+
+def test_slices_that_vary_in_number_are_never_cut() -> None:
+    rng = random.Random(1)
+    frames = [frame_packets([rng.randint(50, 5000) for _ in range(rng.randint(1, 6))]) for _ in range(400)]
+    found = feed(AccessUnits("h264"), frames)
+    whole = [data for _, data, damaged, _ in found if not damaged]
+    assert len(whole) >= 399 and set(whole) <= {b"".join(parts) for parts in frames}
+
+
+def test_an_even_split_is_not_taken_for_an_end() -> None:
+    """Fragments of equal size, none of them full: as some servers split a frame."""
+    packets = [b"\x00\x00\x00\x01\x41\x9a" + b"\xaa" * 900, b"\xaa" * 900, b"\xaa" * 899]
+    frames = [frame_packets([1380]), *[packets] * 200]
+    found = feed(AccessUnits("h264"), frames)
+    assert [data for _, data, _, _ in found] == [b"".join(parts) for parts in frames]
+
+
+def test_parameter_sets_and_messages_belong_to_the_frame_behind_them() -> None:
+    units = AccessUnits("h264")
+    sps, sei = b"\x00\x00\x00\x01\x67\x42\x00\x1e", b"\x00\x00\x00\x01\x06\x05" + b"\xaa" * 1380
+    found = [*units.push(sps, 1), *units.push(sei, 2), *units.push(b"\xbb" * 700, 2)]
+    for packet in frame_packets([3000]):
+        found += units.push(packet, 2)
+    found += units.push(slice_packets(100, first=True)[0], 3)
+    (unit,) = found
+    assert unit.data == b"".join([sps, sei, b"\xbb" * 700, *frame_packets([3000])])
+    assert unit.pts == 2 and not unit.damaged
+
+
+def test_a_lost_first_slice_or_fragment_is_damage() -> None:
+    for packets in (slice_packets(100, first=False), slice_packets(3000, first=True)[1:]):
+        units = AccessUnits("h264")
+        assert [unit for packet in packets for unit in units.push(packet, 1)] == []
+        assert [unit.damaged for unit in units.push(slice_packets(100, first=True)[0], 2)] == [True]
+
+
+def test_a_timestamp_that_changes_within_a_slice_does_not_cut_it() -> None:
+    units = AccessUnits("h264")
+    first, *rest = slice_packets(3000, first=True)
+    found = [*units.push(first, 1), *(unit for packet in rest for unit in units.push(packet, 77)), *units.flush()]
+    assert [(unit.data, unit.damaged) for unit in found] == [(first + b"".join(rest), False)]

@@ -1,0 +1,221 @@
+"""Network streams: opening, made-up times, recordings in parts, RTSP with every codec and with losses."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import lru_cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from data.errors import ImageError
+from detection.video.live_source import LiveSource
+from detection.video.open_source import open_capture
+from detection.video.synthetic_pattern import read_number
+from tests.support.rtsp_server import RtspServer, missing_gstreamer
+from tests.support.tcp_camera import frame_at
+
+PATIENCE = 30.0  # seconds, on a machine that is busy with other things
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "cam97",
+        "/dev/video97",
+        "rtsp://user:secret@127.0.0.1:9/live",
+        "http://u:secret@127.0.0.1:9/x",
+        "tcp://127.0.0.1:9",
+    ],
+)
+def test_what_does_not_open_is_one_line_without_the_password(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImageError, match="does not open") as error:
+        open_capture(address)
+    assert "secret" not in str(error.value) and "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[str]:
+    """A server of the test's folder, and of an MJPEG stream of 60 frames at some 50 a second, at /live."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            if self.path != "/live":
+                return super().do_GET()
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+            self.end_headers()
+            for number in range(60):
+                jpeg = cv2.imencode(".jpg", frame_at(number, 128, 96)[..., ::-1])[1].tobytes()
+                head = f"--part\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+                time.sleep(0.02)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield f"http://user:secret@127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_mjpeg_whose_times_are_made_up(http: str) -> None:
+    """FFmpeg takes such a stream for one of 25 frames a second, so that frames seem to come ever earlier."""
+    capture = open_capture(f"{http}/live")
+    numbers = []
+    for _ in range(40):
+        before = time.monotonic()
+        shot = capture.read()
+        assert before <= shot.captured <= time.monotonic()
+        numbers.append(read_number(shot.to_rgb()))
+    capture.close()
+    assert numbers == list(range(numbers[0], numbers[0] + 40))
+
+
+def test_a_recording_in_parts_plays_at_its_own_pace_and_ends(http: str, tmp_path: Path) -> None:
+    parts = {"hls_time": "0.5", "hls_list_size": "0"}
+    with av.open(str(tmp_path / "list.m3u8"), "w", format="hls", options=parts) as container:
+        stream = container.add_stream("libx264", rate=20, options={"preset": "ultrafast", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(30):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_at(number, 128, 96))))
+        container.mux(stream.encode(None))
+    live = LiveSource(f"{http}/list.m3u8", retries=3)
+    begin = time.monotonic()
+    while not live.ended:
+        assert live.poll() == [] and time.monotonic() < begin + PATIENCE
+        time.sleep(0.002)
+    assert live.failed is None and live.figures.captured.count == 30
+    assert time.monotonic() - begin > 1.3  # 1.5 s of frames, although all of them were there at once
+    live.close()
+
+
+# RTSP, against GStreamer's server
+
+RATE, FRAMES = 50, 60
+X264 = {"preset": "ultrafast", "tune": "zerolatency", "g": "25", "sc_threshold": "0"}
+FILMS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "1-slice": ("h264", "libx264", {**X264, "x264-params": "sliced-threads=0:slices=1"}),
+    "2-slices": ("h264", "libx264", {**X264, "x264-params": "sliced-threads=0:slices=2"}),
+    "4-slices": ("h264", "libx264", {**X264, "x264-params": "sliced-threads=0:slices=4"}),
+    "b-frames": ("h264", "libx264", {"preset": "fast", "g": "25", "bf": "2"}),
+    "h265": ("h265", "libx265", {"preset": "ultrafast", "x265-params": "keyint=25:bframes=0:log-level=none"}),
+    "mjpeg": ("jpeg", "mjpeg", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, str, list[np.ndarray]]]:
+    """Make a film of FILMS; return its path, its codec, and the frames that a plain decoding of the file gives."""
+    if missing_gstreamer():
+        pytest.skip(missing_gstreamer())
+    folder = tmp_path_factory.mktemp("films")
+
+    @lru_cache
+    def make(name: str) -> tuple[Path, str, list[np.ndarray]]:
+        codec, encoder, options = FILMS[name]
+        path = folder / f"{name}.mkv"
+        rng = np.random.default_rng(0)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(encoder, rate=RATE, options=options)
+            stream.width, stream.height = 320, 240
+            stream.pix_fmt = "yuvj420p" if codec == "jpeg" else "yuv420p"
+            for number in range(FRAMES):
+                image = frame_at(number, 320, 240)
+                image[:32] = rng.integers(0, 255, (32, 320, 3), np.uint8)  # frames of several packets
+                frame = av.VideoFrame.from_ndarray(image)
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        with av.open(str(path)) as container:
+            return path, codec, [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+    return make
+
+
+def received(address: str) -> tuple[list[np.ndarray], int]:
+    """Return the frames of a stream until its end, and the number of damaged ones."""
+    capture = open_capture(address)
+    try:
+        frames = []
+        while (frame := capture.read()) is not None:
+            frames.append(frame.to_rgb())
+        return frames, capture.reception.damaged
+    finally:
+        capture.close()
+
+
+def assert_whole(frames: list[np.ndarray], reference: list[np.ndarray]) -> list[int]:
+    """Check that each frame is bit for bit that of its number, in order; return the numbers."""
+    numbers = [read_number(image) for image in frames]
+    assert numbers == sorted(set(numbers))
+    assert [n for n, image in zip(numbers, frames, strict=True) if not np.array_equal(image, reference[n])] == []
+    return numbers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, []) for name in FILMS), ("2-slices", ["--audio"]), ("1-slice", ["--mtu", "400"])],
+)
+def test_rtsp_gives_the_frames_of_the_film(film, name: str, options: list[str]) -> None:
+    path, codec, reference = film(name)
+    with RtspServer(path, codec, *options) as server:
+        frames, damaged = received(server.address())
+    assert damaged == 0 and assert_whole(frames, reference) == list(range(FRAMES))
+
+
+@pytest.mark.slow
+def test_rtsp_over_udp_only(film) -> None:
+    """A busy machine may lose packets, and the goodbye may overtake the last frames; all others are whole."""
+    path, codec, reference = film("2-slices")
+    with RtspServer(path, codec, "--udp") as server:
+        frames, _ = received(server.address())
+    assert len(assert_whole(frames, reference)) > FRAMES // 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["1-slice", "4-slices", "b-frames", "h265", "mjpeg"])
+def test_rtsp_that_loses_packets_gives_whole_frames_only(film, name: str) -> None:
+    """Packets 60 and 61 are of a frame in the first group of pictures; the second group is whole."""
+    path, codec, reference = film(name)
+    with RtspServer(path, codec, "--lose", "60", "61") as server:
+        frames, damaged = received(server.address())
+    numbers = assert_whole(frames, reference)
+    assert 0 < len(numbers) < FRAMES and numbers[-1] == FRAMES - 1
+    if name != "mjpeg":  # FFmpeg leaves out incomplete JPEGs by itself, without a word
+        assert damaged > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [[], ["--digest"]])
+@pytest.mark.parametrize("login", ["admin:p@ss/w?rd#1", "ad min:a b%&=+;,ä"])
+def test_rtsp_passwords_of_any_characters(film, login: str, method: list[str]) -> None:
+    path, codec, _ = film("1-slice")
+    with RtspServer(path, codec, "--user", login, *method) as server:
+        capture = open_capture(server.address(f"{login}@"))
+        assert capture.read() is not None
+        capture.close()
+        with pytest.raises(ImageError, match="401 Unauthorized") as error:
+            open_capture(server.address("admin:wr@ng/1@"))
+    assert "wr@ng" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_an_rtsp_recording_that_ends_is_no_loss(film) -> None:
+    path, codec, _ = film("2-slices")
+    with RtspServer(path, codec) as server:
+        live = LiveSource(server.address(), retries=3)
+        deadline = time.monotonic() + PATIENCE
+        while not live.ended:
+            assert live.poll() == [] and time.monotonic() < deadline
+            time.sleep(0.002)
+        live.close()
+    assert live.failed is None and live.figures.captured.count == FRAMES
