@@ -45,8 +45,8 @@ def test_many_images_are_grouped_by_argument(capsys: pytest.CaptureFixture[str])
 def test_live_statistics_and_tracks(capsys: pytest.CaptureFixture[str]) -> None:
     live = summary("cam0", "cam0")
     live.stream_stats = StreamStats()
-    live.stream_stats.dropped = 7
+    live.stream_stats.dropped, live.stream_stats.damaged = 7, 5
     live.tracks = {"objects": {"car": 2}}
     print_report([live], timer(), 1.0, "torch", False)
     out = capsys.readouterr().out
-    assert "cam0: 0 frames came" in out and "dropped 7" in out and 'cam0: tracks {"objects": {"car": 2}}' in out
+    assert "cam0: 0 frames came" in out and "dropped 7; damaged 5" in out and 'cam0: tracks {"objects": {"car": 2}}' in out
