@@ -111,6 +111,15 @@ def test_a_second_signal_ends_it_at_once(attempt: int) -> None:
     assert code == 0 and all(line["level"] == "info" for line in log)
 
 
+@pytest.mark.slow
+def test_signals_at_any_time_of_the_end_leave_the_exit_code_at_0() -> None:
+    with process() as server:
+        while server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+        code, log = server.end()
+    assert code == 0 and all(line["level"] == "info" for line in log)
+
+
 def _ask_in_vain(address: str) -> None:
     with pytest.raises(httpx.HTTPError):
         httpx.post(f"{address}/detect", content=encoded(), timeout=30).raise_for_status()
