@@ -15,6 +15,7 @@ import numpy as np
 from data.atomic_files import atomic_path
 from data.errors import ImageError
 from data.images.image_io import read_image
+from data.images.image_slice import ImageFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +134,7 @@ def image_grid(count: int, *, columns: int, side: float, caption: float, header:
     return ImageGrid(figure, width, height, cells)
 
 
-def show_thumbnail(axes: Axes, file: Path, limit: int) -> bool:
+def show_thumbnail(axes: Axes, file: ImageFile, limit: int) -> bool:
     """Draw an image file, its longer side reduced to `limit` pixels, in coordinates of the file's own pixels.
 
     Thumbnails keep a page of dozens of images below a few megabytes. Returns False and draws nothing where the file

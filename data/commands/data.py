@@ -1,4 +1,4 @@
-"""`pelee-data`: check a dataset before training, download the public ones, prepare them, compute color statistics."""
+"""`pelee-data`: check, download, pack and prepare datasets, and compute their color statistics."""
 
 import argparse
 import sys
@@ -8,13 +8,15 @@ from data.command_line import new_parser, run
 from data.commands.check import add_check
 from data.commands.classification import add_prepare, add_statistics
 from data.commands.download import add_download
+from data.commands.pack import add_pack
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; each subcommand sets `body`, which takes the parsed arguments."""
-    parser = new_parser(prog="pelee-data", description="Check datasets, download the public ones and prepare them.")
-    commands = parser.add_subparsers(required=True, metavar="check|download|statistics|prepare")
-    for add in (add_check, add_download, add_statistics, add_prepare):
+    description = "Check datasets, download the public ones, pack and prepare them."
+    parser = new_parser(prog="pelee-data", description=description)
+    commands = parser.add_subparsers(required=True, metavar="check|download|pack|statistics|prepare")
+    for add in (add_check, add_download, add_pack, add_statistics, add_prepare):
         add(commands)
     return parser
 

@@ -40,7 +40,7 @@ def add_dataset_options(
 
 def default_splits(split: Callable[[DatasetFormat], str], annotated: bool = True) -> str:
     """Return each format with its default split, such as "voc 2007-test, coco val2017", for the help of `--split`."""
-    return ", ".join(f"{name} {split(FORMATS[name])}" for name in dataset_formats(annotated))
+    return ", ".join(f"{name} {split(FORMATS[name]) or 'the only one'}" for name in dataset_formats(annotated))
 
 
 def _each(names: tuple[str, ...], text: Callable[[DatasetFormat], str]) -> str:

@@ -1,9 +1,10 @@
 """Record and Dataset: the annotations of one image and of a split, as every reader returns them."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+
+from data.images.image_slice import ImageFile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -11,7 +12,7 @@ class Record:
     """One image and its annotated objects.
 
     Attributes:
-        image: path of the image file.
+        image: path of the image file, or its place in a shard.
         image_id: the dataset's own name of the image, unique within a split.
         boxes: (n, 4) float32, xyxy in continuous pixels of the image as `data.images.image_io.read_image` returns it.
         labels: (n,) int64, 0-based; there is no background class.
@@ -21,7 +22,7 @@ class Record:
         size: (width, height) as annotated, or None where the dataset does not give it.
     """
 
-    image: Path
+    image: ImageFile
     image_id: str
     boxes: np.ndarray
     labels: np.ndarray

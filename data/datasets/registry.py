@@ -24,8 +24,8 @@ class DatasetFormat:
             layout or an annotation that cannot be used.
         help: the format in a few words, for `--help`.
         root: the value of `--root` in a few words, for `--help`.
-        train_split: split to train on by default.
-        val_split: split to measure on by default.
+        train_split: split to train on by default; empty for the only one that the root has.
+        val_split: split to measure on by default; empty likewise.
         check_split: split that `pelee-data check` checks by default; empty for the training split.
         annotated: whether the format has boxes; one without is for `pelee-data check` only.
     """
@@ -72,6 +72,22 @@ FORMATS = {
             root="the yaml file or its folder",
             train_split="train",
             val_split="val",
+        ),
+        DatasetFormat(
+            name="packed",
+            reader="data.packed.packed_reader:read_packed",
+            help="shards of pelee-data pack, read from disk",
+            root="the --output of pelee-data pack",
+            train_split="",
+            val_split="",
+        ),
+        DatasetFormat(
+            name="packed-in-memory",
+            reader="data.packed.packed_reader:read_packed_in_memory",
+            help="the same, read into memory first",
+            root="as packed",
+            train_split="",
+            val_split="",
         ),
         DatasetFormat(
             name="folder",

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data.atomic_files import atomic_path
 from data.errors import ImageError
+from data.images.image_slice import ImageSlice
 
 #: Pillow's decoders that are used (JPEG's also reads MPO); the others (PSD, EPS, ...) are never tried on user data.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -53,11 +54,11 @@ _DECODER_ERRORS = (
 )
 
 
-def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(source: Path | str | bytes | ImageSlice, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image, upright (EXIF orientation applied), the first frame where there are several.
 
     Args:
-        source: a path, or the bytes of a file.
+        source: a path, the bytes of a file, or an image in a shard.
         max_pixels: an image with more pixels is rejected by its header, before it is decoded.
 
     Returns:
@@ -81,7 +82,7 @@ def read_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.n
             raise ImageError(f"{name}: cannot be read as an image: {_reason(error)}") from error
 
 
-def read_size(source: Path | str | bytes) -> tuple[int, int]:
+def read_size(source: Path | str | bytes | ImageSlice) -> tuple[int, int]:
     """Return (width, height) of the image that `read_image` would return, from its header alone.
 
     Raises:
@@ -164,13 +165,15 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _name(source: Path | str | bytes) -> str:
+def _name(source: Path | str | bytes | ImageSlice) -> str:
     return f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _opened(source: Path | str | bytes, name: str) -> BinaryIO:
+def _opened(source: Path | str | bytes | ImageSlice, name: str) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
+    if isinstance(source, ImageSlice):
+        return io.BytesIO(source.read_bytes())
     try:
         return Path(source).open("rb")
     except OSError as error:

@@ -3,9 +3,10 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from data.datasets.records import Dataset, Record
+from data.errors import ImageError
+from data.images.image_slice import ImageFile, stored_length
 from data.inspection.findings import Finding, map_in_threads
 
 
@@ -19,12 +20,12 @@ def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) 
     by_length: dict[int, list[tuple[int, Record]]] = defaultdict(list)
     for place in places:
         try:
-            by_length[place[1].image.stat().st_size].append(place)
+            by_length[stored_length(place[1].image)].append(place)
         except OSError:
             continue  # `inspect_split` reports it as unreadable
     suspects = [place for group in by_length.values() if len(group) > 1 for place in group]
-    paths = list(dict.fromkeys(record.image for _, record in suspects))
-    digests = dict(zip(paths, map_in_threads(_digest, paths, threads), strict=True))
+    images = list(dict.fromkeys(record.image for _, record in suspects))
+    digests = dict(zip(images, map_in_threads(_digest, images, threads), strict=True))
     same: dict[bytes, list[tuple[int, Record]]] = defaultdict(list)
     for place in suspects:
         digest = digests[place[1].image]
@@ -50,9 +51,8 @@ def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) 
     return findings
 
 
-def _digest(path: Path) -> bytes | None:
+def _digest(image: ImageFile) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+        return hashlib.sha256(image.read_bytes()).digest()
+    except (OSError, ImageError):
         return None

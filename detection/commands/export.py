@@ -15,6 +15,7 @@ from data.errors import SettingsError
 from pelee.runtime.backends import FORMATS
 
 if TYPE_CHECKING:
+    from data.images.image_slice import ImageFile
     from pelee.export.calibration import Calibration
     from weights.card import Card
 
@@ -123,7 +124,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise SettingsError("--split and --calibration-split go with --dataset and --root, and these with a split")
 
 
-def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[Any, list[Path]]:
+def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[Any, Sequence[ImageFile]]:
     """Dataset of a split, as read for the model's task, and its image files; (None, []) for no split."""
     if split is None:
         return None, []

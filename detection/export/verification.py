@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from data.boxes import box_iou
 from data.datasets.records import Dataset
 from data.errors import WeightsError
+from data.images.image_slice import ImageFile
 from detection.detector import Detector
 from detection.evaluation.evaluate import evaluate
 from detection.evaluation.label_mapping import label_map, relabel
@@ -46,7 +46,7 @@ LIMITS = {"f32": DetectorLimits(0.99, 0.99, 0.1), "int8": DetectorLimits(0.0, 0.
 class DetectorCheck:
     """Data of a verification: images, and a split of a dataset to measure mAP on, if any."""
 
-    images: Sequence[Path]
+    images: Sequence[ImageFile]
     dataset: Dataset | None = None
 
 
@@ -73,7 +73,7 @@ def verify(source: ModelFile, made: ModelFile, check: DetectorCheck, limits: Det
     return report
 
 
-def compare(reference: Detector, candidate: Detector, paths: Sequence[Path]) -> dict[str, Any]:
+def compare(reference: Detector, candidate: Detector, paths: Sequence[ImageFile]) -> dict[str, Any]:
     """Compare the detections of both in images warped to the input.
 
     Returns:

@@ -9,6 +9,7 @@ import numpy as np
 
 from data.classification.image_folder import ImageFolderDataset
 from data.errors import WeightsError
+from data.images.image_slice import ImageFile
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.evaluation.evaluate import check_classes, evaluate
 from pelee.classification.inference_model import ClassificationGraph
@@ -38,7 +39,7 @@ LIMITS = {"f32": ClassifierLimits(0.99, 0.001, 0.1), "int8": ClassifierLimits(0.
 class ClassifierCheck:
     """What an export is measured on: pictures, and a split of a data set where top-1 and top-5 are wanted."""
 
-    pictures: Sequence[Path]
+    pictures: Sequence[ImageFile]
     dataset: ImageFolderDataset | None = None
 
 
@@ -92,7 +93,7 @@ def verify(source: ModelFile, made: ModelFile, check: ClassifierCheck, limits: C
     return found
 
 
-def compare(reference: Classifier, candidate: Classifier, paths: Sequence[Path]) -> dict[str, Any]:
+def compare(reference: Classifier, candidate: Classifier, paths: Sequence[ImageFile]) -> dict[str, Any]:
     """Classify pictures with both.
 
     Returns:

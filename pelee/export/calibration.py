@@ -9,6 +9,7 @@ import numpy as np
 
 from data.errors import DatasetError
 from data.images.image_io import find_images, read_image
+from data.images.image_slice import ImageFile
 from data.images.preprocess import preprocess
 
 CALIBRATION_PICTURES = 300
@@ -23,18 +24,19 @@ class Calibration:
     source: str
 
 
-def choose(paths: Sequence[Path], count: int) -> list[Path]:
+def choose(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
     """The same `count` of the pictures at every call, at random, in their order; all where there are fewer."""
-    return sorted(random.Random(0).sample(list(paths), min(count, len(paths))))
+    numbers = random.Random(0).sample(range(len(images)), min(count, len(images)))
+    return [images[number] for number in sorted(numbers)]
 
 
-def read_inputs(paths: Sequence[Path], size: int) -> Iterator[np.ndarray]:
+def read_inputs(images: Sequence[ImageFile], size: int) -> Iterator[np.ndarray]:
     """Pictures as the network takes them: (S, S, 3) uint8 RGB."""
-    return (preprocess(read_image(path), size) for path in paths)
+    return (preprocess(read_image(image), size) for image in images)
 
 
 def calibrate_on(
-    pictures: Path | Sequence[Path], size: int, source: str = "", count: int = CALIBRATION_PICTURES
+    pictures: Path | Sequence[ImageFile], size: int, source: str = "", count: int = CALIBRATION_PICTURES
 ) -> Calibration:
     """`count` pictures for int8 at the network's size: of a folder, or of a list that `source` names.
 
@@ -45,5 +47,7 @@ def calibrate_on(
         if not pictures.is_dir():
             raise DatasetError(f"{pictures}: no such folder, expected one with pictures to calibrate int8 on")
         source = source or pictures.resolve().name
-        pictures = find_images([pictures])
-    return Calibration(list(read_inputs(choose(pictures, count), size)), source)
+        images: Sequence[ImageFile] = find_images([pictures])
+    else:
+        images = pictures
+    return Calibration(list(read_inputs(choose(images, count), size)), source)

@@ -17,6 +17,7 @@ from typing import Any
 
 from data.dotted_path import load_object
 from data.errors import SettingsError, WeightsError
+from data.images.image_slice import ImageFile
 from pelee.export.calibration import Calibration
 from pelee.export.graph import Graph
 from pelee.models.layers import fuse_conv_bn
@@ -82,7 +83,7 @@ def export(
     return ModelFile(source.card, folder / path.name, made)
 
 
-def check_source(source: ModelFile, task: str, pictures: Sequence[Path]) -> None:
+def check_source(source: ModelFile, task: str, pictures: Sequence[ImageFile]) -> None:
     """Raise on a model that is none to export for `task`, and where there is no picture to verify the export on."""
     if source.export is not None:
         raise SettingsError(f"{source.path.parent} is an export already, expected the weights to make one from")

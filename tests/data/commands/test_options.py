@@ -33,4 +33,6 @@ def test_formats_without_boxes_are_for_checks_only() -> None:
 
 
 def test_default_splits() -> None:
-    assert default_splits(lambda entry: entry.val_split) == "voc 2007-test, coco val2017, yolo val"
+    assert default_splits(lambda entry: entry.val_split) == (
+        "voc 2007-test, coco val2017, yolo val, packed the only one, packed-in-memory the only one"
+    )

@@ -86,12 +86,12 @@ def test_every_row_names_a_reader(name: str) -> None:
 
 
 def test_only_formats_with_boxes_can_be_trained_on() -> None:
-    assert dataset_formats() == ("voc", "coco", "yolo")
-    assert dataset_formats(annotated=False) == ("voc", "coco", "yolo", "folder")
+    assert dataset_formats() == ("voc", "coco", "yolo", "packed", "packed-in-memory")
+    assert dataset_formats(annotated=False) == ("voc", "coco", "yolo", "packed", "packed-in-memory", "folder")
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="unknown dataset format 'imagenet'; there are voc, coco, yolo, folder"):
+    with pytest.raises(SettingsError, match="unknown dataset format 'imagenet'; there are voc, coco, yolo, packed"):
         open_dataset("imagenet", tmp_path, "all")
 
 
