@@ -54,7 +54,6 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
         description="POST an image, get boxes. The live page is at /, frames go to /ws.",
         version=importlib.metadata.version("pelee"),
         lifespan=lifespan,
-        root_path=settings.root_path,
         redirect_slashes=False,  # see RequestMiddleware
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
@@ -87,6 +86,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
         metrics=service.metrics,
         draining=lambda: service.admission.draining,
         hosts=allowed_hosts(settings),
+        root_path=settings.root_path,
     )
     return app
 

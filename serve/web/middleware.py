@@ -30,6 +30,7 @@ class RequestMiddleware:
         metrics: Metrics,
         draining: Callable[[], bool] = lambda: False,
         hosts: frozenset[str] | None = None,
+        root_path: str = "",
     ) -> None:
         """Wrap an application.
 
@@ -38,11 +39,13 @@ class RequestMiddleware:
             metrics: its metrics.
             draining: returns whether the server is stopping; each connection then ends with its response.
             hosts: names under which the service answers beside localhost; None for any, see `security.allowed_hosts`.
+            root_path: path below which a reverse proxy publishes the service; requests come with it or without.
         """
         self.app = app
         self.metrics = metrics
         self.draining = draining
         self.hosts = hosts
+        self.root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, WebSocket or lifespan."""
@@ -53,6 +56,7 @@ class RequestMiddleware:
         given = headers.get(b"x-request-id")
         identity = request_id(None if given is None else given.decode("latin-1"))
         scope.setdefault("state", {})["request_id"] = identity
+        scope["root_path"] = self.root_path
         _strip_slash(scope)
         if scope["type"] == "websocket":
             await Handshake(self, scope, receive, send, headers, identity).run()
@@ -67,8 +71,8 @@ class RequestMiddleware:
 
 def _strip_slash(scope: Scope) -> None:
     """Serve `/detect/` as `/detect`. A redirect would name another scheme, port or path than a reverse proxy's."""
-    root, path = scope.get("root_path", ""), scope["path"]
-    if path.endswith("/") and path.removeprefix(root) != "/":
+    path = scope["path"]
+    if path.endswith("/") and path.removeprefix(scope["root_path"]) != "/":
         scope["path"] = path.rstrip("/") or "/"
 
 
@@ -172,7 +176,7 @@ class RequestCycle:
             # Proxies disagree on the end of such a body: what follows it may be a smuggled request (RFC 9112, 6.1).
             self.closes = True
             raise ServiceError("bad_request", "Transfer-Encoding with Content-Length or HTTP/1.0; send one length only")
-        if self.scope["path"].removeprefix(self.scope.get("root_path", "")) not in HEALTH:
+        if self.scope["path"].removeprefix(self.scope["root_path"]) not in HEALTH:
             self.owner.check_host(self.headers)
 
     async def receive(self) -> Message:

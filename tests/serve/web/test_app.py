@@ -27,6 +27,13 @@ def test_errors_of_validation_and_of_starlette_have_one_format() -> None:
             assert response.json().keys() == {"code", "message", "request_id"} and response.json()["code"] == code
 
 
+def test_the_root_path_may_come_with_a_request_or_be_left_out_by_the_proxy() -> None:
+    with TestClient(create_app(settings(root_path="/pelee"), {"fake": FakeNetwork().source()})) as client:
+        for prefix in ("", "/pelee"):
+            assert client.get(f"{prefix}/models").status_code == client.get(f"{prefix}/").status_code == 200
+            assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/pelee"}]
+
+
 def test_a_model_that_cannot_be_loaded_is_the_failure() -> None:
     def load() -> None:
         raise WeightsError("damaged")

@@ -18,15 +18,16 @@ def call(
     headers: dict[str, str] | None = None,
     messages: list[dict[str, Any]] | None = None,
     draining: Callable[[], bool] = lambda: False,
-    **changes: str,
+    path: str = "/x",
+    root_path: str = "",
 ) -> tuple[list[dict[str, Any]], Metrics]:
     """Call the middleware around an application; returns the messages sent, and its metrics."""
     metrics, sent = Metrics(), []
     pending = list(messages or [{"type": "http.request", "body": b"", "more_body": False}])
     scope = {
-        "type": "http", "method": "POST", "path": "/x", "http_version": "1.1", "client": ("127.0.0.1", 1),
+        "type": "http", "method": "POST", "path": path, "http_version": "1.1", "client": ("127.0.0.1", 1),
         "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
-    } | changes  # fmt: skip
+    }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
         return pending.pop(0) if pending else {"type": "http.disconnect"}
@@ -34,7 +35,7 @@ def call(
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    asyncio.run(RequestMiddleware(app, metrics, draining)(scope, receive, send))
+    asyncio.run(RequestMiddleware(app, metrics, draining, root_path=root_path)(scope, receive, send))
     return sent, metrics
 
 
@@ -92,7 +93,7 @@ def test_a_slash_at_the_end_of_a_path_is_ignored(root: str, path: str, seen: str
         paths.append(scope["path"])
         await respond(scope, receive, send)
 
-    call(app, root_path=root, path=path)
+    call(app, path=path, root_path=root)
     assert paths == [seen]
 
 
