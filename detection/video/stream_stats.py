@@ -78,8 +78,9 @@ class StreamStats:
     def line(self) -> str:
         """Return the line of statistics that is drawn on the frame."""
         now = time.monotonic()
+        damaged = f"damaged {self.damaged}  " if self.damaged else ""
         return (
             f"camera {self.captured.recent(now):.1f}/s  looked at {self.looked_at.recent(now):.1f}/s  "
             f"age {1000 * self._age:.0f} ms (p99 {self.age(99):.0f})  "
-            f"dropped {self.dropped}  {f'damaged {self.damaged}  ' if self.damaged else ''}reconnected {self.reconnects}"
+            f"dropped {self.dropped}  {damaged}reconnected {self.reconnects}"
         )

@@ -5,9 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from data.errors import ImageError
+from detection.video.frame_geometry import RgbConverter
 from detection.video.frames import CapturedFrame, Reception
 from detection.video.network.access_units import AccessUnits
 from detection.video.network.frame_numbers import FrameNumbers
@@ -43,7 +42,6 @@ class Stream:
     def __init__(self, address: str) -> None:
         """Connect and find its video stream; `ImageError`, without the password, where there is none."""
         import av
-        from av.video.reformatter import VideoReformatter
 
         self._name = display_name(address)
         scheme = address.partition("://")[0].lower()
@@ -82,7 +80,7 @@ class Stream:
         if self._assembler is not None and self._codec == "h264":
             self._frame_numbers = FrameNumbers(stream.codec_context.extradata)
         self._decoder = self._new_decoder(strict=self._codec == "hevc")
-        self._reformatter = VideoReformatter()  # shared by all frames: it caches the conversion
+        self._converter = RgbConverter(stream.sample_aspect_ratio)
         self.reception = Reception(time.monotonic())
         # H.264's decoder waits for a key frame by itself, and finds those of streams that refresh them in parts.
         self._key_needed = self._codec != "h264"
@@ -103,10 +101,10 @@ class Stream:
         now = time.monotonic()
         if self._paced and stamp is not None:
             self._closed.wait(self._clock.early(stamp, now))
-            return CapturedFrame(time.monotonic(), lambda: self._rgb(frame))
+            return CapturedFrame(time.monotonic(), lambda: self._converter.convert(frame))
         captured = self._clock.captured(stamp if self._stamped else None, now)
         self._catch_up(now - captured, now)
-        return CapturedFrame(captured, lambda: self._rgb(frame))
+        return CapturedFrame(captured, lambda: self._converter.convert(frame))
 
     def close(self) -> None:
         """Disconnect."""
@@ -207,6 +205,3 @@ class Stream:
         elif now - self._behind_since > PATIENCE:
             context.skip_frame = "DEFAULT"
             self._clock = Clock()
-
-    def _rgb(self, frame: "av.VideoFrame") -> np.ndarray:
-        return self._reformatter.reformat(frame, format="rgb24").to_ndarray()

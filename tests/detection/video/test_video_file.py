@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 import threading
@@ -9,9 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from data.errors import ImageError, SettingsError
 from detection.display import window
+from detection.video.frames import Frame
 from detection.video.video_file import VideoFile
 from detection.video.video_writer import video_writer
 from tests.support.rectangle_session import RED, clip, picture
@@ -81,6 +84,91 @@ def test_a_damaged_video_says_how_far_it_came(tmp_path: Path) -> None:
         for _ in source:
             count += 1
     assert 0 < count < 60 and f"only {count} of 60" in str(error.value)
+
+
+def transport_stream(frames: int = 50, group: int = 25, **options: str) -> bytes:
+    """Return an MPEG-TS of noise, whose frames need several packets each."""
+    file = io.BytesIO()
+    rng = np.random.default_rng(0)
+    with av.open(file, "w", format="mpegts") as container:
+        x264 = {"preset": "ultrafast", "tune": "zerolatency", "g": str(group), "sc_threshold": "0"} | options
+        stream = container.add_stream("libx264", rate=25, options=x264)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (96, 128, 3), np.uint8))
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def read_all(path: Path) -> tuple[list[Frame], str]:
+    """Return all frames, and the error at the end, if any."""
+    frames: list[Frame] = []
+    with VideoFile(path) as source:
+        try:
+            frames.extend(source)
+        except ImageError as error:
+            return frames, str(error)
+    return frames, ""
+
+
+def test_timestamps_that_restart_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "two.ts"
+    path.write_bytes(2 * transport_stream())
+    frames, error = read_all(path)
+    assert [frame.index for frame in frames] == list(range(100)) and error == ""
+    assert [float(frame.time) for frame in frames] == pytest.approx([number / 25 for number in range(100)])
+
+
+def test_a_lost_packet_costs_its_frame_and_not_the_rest(tmp_path: Path) -> None:
+    """188 bytes of 50 frames are missing; what follows them is there, and the loss is said."""
+    content = transport_stream()
+    middle = len(content) // 2 // 188 * 188
+    path = tmp_path / "lost.ts"
+    path.write_bytes(content[:middle] + content[middle + 188 :])
+    frames, error = read_all(path)
+    assert len(frames) == 49 and frames[-1].index == 49 and float(frames[-1].time) == pytest.approx(49 / 25)
+    assert error == f"{path}: only 49 of 50 frames could be read (the file is cut off or damaged)"
+
+
+def test_a_recording_that_begins_between_key_frames_is_no_damage(tmp_path: Path) -> None:
+    content = transport_stream()
+    path = tmp_path / "tail.ts"
+    tables = content[: 3 * 188]  # those of the programs
+    path.write_bytes(tables + content[len(content) // 4 // 188 * 188 :])
+    frames, error = read_all(path)
+    assert len(frames) == 25 and error == ""
+
+
+def test_the_cover_of_an_album_is_not_the_video(tmp_path: Path) -> None:
+    path = tmp_path / "cover.mp4"
+    cover = np.zeros((64, 64, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        image = container.add_stream("mjpeg", rate=1)
+        image.width = image.height = 64
+        image.pix_fmt, image.disposition = "yuvj420p", Disposition.attached_pic
+        film = container.add_stream("libx264", rate=25)
+        film.width, film.height, film.pix_fmt = 128, 96, "yuv420p"
+        container.mux(image.encode(av.VideoFrame.from_ndarray(cover)))
+        for stream, count in ((film, 5), (image, 0)):
+            for _ in range(count):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(128, 96))))
+            container.mux(stream.encode(None))
+    frames, error = read_all(path)
+    assert len(frames) == 5 and error == "" and frames[0].image.shape == (96, 128, 3)
+
+
+def test_a_song_with_a_cover_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        image = container.add_stream("mjpeg", rate=1)
+        image.width = image.height = 64
+        image.pix_fmt, image.disposition = "yuvj420p", Disposition.attached_pic
+        container.mux(image.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        container.mux(image.encode(None))
+    with pytest.raises(ImageError, match="holds no video stream"):
+        VideoFile(path)
 
 
 def test_a_name_that_ffmpeg_would_take_for_a_protocol(tmp_path: Path) -> None:
