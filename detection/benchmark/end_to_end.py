@@ -14,10 +14,11 @@ from detection.benchmark.latency import async_throughput, openvino_model, raw_th
 from detection.detector import Detector
 from detection.inference.options import DetectionOptions
 from detection.inference.stage_timer import StageTimer
+from detection.pipeline.annotated_copies import VideoCopies
 from detection.pipeline.file_pipeline import Pipeline
 from detection.pipeline.inputs import InputSource, collect
 from detection.pipeline.run_config import RunConfig, RunState
-from detection.pipeline.sinks import JsonLines, Sink, VideoCopies
+from detection.pipeline.sinks import JsonLines, Sink
 from detection.video.video_file import VideoFile
 from pelee.runtime.backends import BACKENDS, session_backend
 from weights.store import ModelFile

@@ -1,10 +1,9 @@
 """`pelee-detect`: detection in images, videos, cameras and streams; writes annotated copies, JSON Lines, a table."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +39,11 @@ The line of each image is written before the next one is needed.
 
 exit codes:
   0    everything was read and written
-  1    some inputs could not be read, or not to their end: one line each on stderr; the others are complete
+  1    some inputs could not be read to their end, or some outputs not written: one line each on stderr; the others
+       are complete
   2    nothing could be read, or an error ended the run: one line on stderr
   3    a camera or stream did not open (absent, busy, a wrong address: within 10 s), or did not come back
-  130  ctrl-C, 143 SIGTERM: videos and JSON are complete as far as they got
+  130  ctrl-C, 143 SIGTERM, 129 a closed terminal: videos and JSON are complete up to there
 """
 
 
@@ -162,14 +162,16 @@ def _detect(args: argparse.Namespace) -> int:
     import cv2
 
     from data.json_lines import json_lines
-    from data.json_output import is_stdout
+    from data.json_output import check_json_target, is_stdout
+    from data.termination_signals import termination_raises
     from detection.detector import Detector
     from detection.inference.options import DetectionOptions
+    from detection.pipeline.annotated_copies import ImageCopies, VideoCopies, WrittenCopies
     from detection.pipeline.file_pipeline import Pipeline, prepare_output
     from detection.pipeline.inputs import check_targets, collect
     from detection.pipeline.run_config import RunConfig, RunState
     from detection.pipeline.run_progress import ProgressBars
-    from detection.pipeline.sinks import ImageCopies, JsonLines, VideoCopies
+    from detection.pipeline.sinks import JsonLines
     from detection.pipeline.summary_table import print_report
 
     cv2.setNumThreads(1)  # the network uses the cores; OpenCV's operations on one image are too short to split
@@ -181,8 +183,9 @@ def _detect(args: argparse.Namespace) -> int:
         from detection.tracking.counting import Counting
 
         counting = Counting.parse(args.line, args.zone)
+    check_json_target(args.json)
+    protected = check_targets(items, args.output, None if is_stdout(args.json) else args.json)
     if items and args.output is not None:
-        check_targets(items, args.output)
         prepare_output(args.output)
     interrupted: KeyboardInterrupt | None = None
     to_stdout = is_stdout(args.json)
@@ -220,13 +223,14 @@ def _detect(args: argparse.Namespace) -> int:
             max_detections=args.max_detections,
             classes=detector.class_ids(classes),
         )
+        written = WrittenCopies()
         state = RunState(options, failed=len(problems))
         config = RunConfig(detector, args.every, counting, not args.no_numbers, args.retry)
         try:
-            with _terminable(), json_lines(args.json) as write_line, bars:
+            with termination_raises(), json_lines(args.json) as write_line, bars:
                 sinks: list[Sink] = []
                 if args.output is not None:
-                    sinks.append(ImageCopies(args.output, detector.timer))
+                    sinks.append(ImageCopies(args.output, detector.timer, written, protected))
                 if write_line is not None:
                     sinks.append(JsonLines(write_line, detector.class_names))
                 if view is not None:
@@ -234,15 +238,15 @@ def _detect(args: argparse.Namespace) -> int:
 
                     sinks.append(ViewSink(view, state, bars, args.output, [item for item in items if item.live]))
                 if args.output is not None:  # after the view: encoding delays no shown frame
-                    sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every))
+                    sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every, written, protected))
                 Pipeline(config, state, sinks, bars).run(items)
         except KeyboardInterrupt as error:
             interrupted = error
     if state.summaries:
         print_report(state.summaries, detector.timer, state.seconds, detector.runtime.name, to_stderr=to_stdout)
-        if args.output is not None:
-            names = ", ".join(str(args.output / summary.item.target) for summary in state.summaries[:4])
-            more = f" and {len(state.summaries) - 4} more" if len(state.summaries) > 4 else ""
+        if written.count:
+            names = ", ".join(str(path) for path in written.first)
+            more = f" and {written.count - len(written.first)} more" if written.count > len(written.first) else ""
             print(f"annotated copies: {names}{more}", file=sys.stderr if to_stdout else sys.stdout)
     return _exit_code(state, interrupted)
 
@@ -257,34 +261,12 @@ def _wants_latency(items: "Sequence[InputSource]") -> bool:
 def _exit_code(state: "RunState", interrupted: KeyboardInterrupt | None) -> int:
     if interrupted is not None:
         print("interrupted; what was written is complete as far as it got", file=sys.stderr)
-        return 143 if isinstance(interrupted, _Terminated) else 130
+        return getattr(interrupted, "exit_code", 130)
     if state.lost:
         return 3
     if state.failed:
         return 1 if state.summaries else 2
     return 0
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a run as ctrl-C."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise `_Terminated` on SIGTERM in the block, so that files are finished; only in the main thread."""
-
-    def terminate(*_: object) -> None:
-        raise _Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # another thread than the main one
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _host_port(text: str) -> tuple[str, int]:

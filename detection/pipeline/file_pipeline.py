@@ -72,7 +72,7 @@ class Pipeline:
                 try:
                     if not (self._stdin(item) if item.source == STDIN else self._video(item)):
                         return
-                except ImageError as error:  # it does not open
+                except ImageError as error:  # it does not open, or a line is outside its frame
                     self._run.problem(str(error))
         if live:
             from detection.pipeline.live_pipeline import LivePipeline
@@ -110,8 +110,8 @@ class Pipeline:
             if not run.needs_images:
                 source.every = self.config.every
             run.progress.start(source.name, source.frames)
+            tracker = run.tracker(source.name, source.rate, source.size)
             summary = self._summary(item)
-            tracker = run.tracker(source.rate)
             # Larger frames cost more to decode than to analyze, and a group of them much memory.
             small = self.config.every == 1 and source.size[0] * source.size[1] <= SMALL
             group = self.config.detector.runtime.batch if small else 1

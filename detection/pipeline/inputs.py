@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data.atomic_files import is_special_file
 from data.errors import ImageError, SettingsError
 from data.images.image_io import IMAGE_SUFFIXES, find_images
 from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
+
+NAME_BYTES = 255  # longest name of a file
+FRAME_BYTES = 12  # what a snapshot appends to a video's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
     An entry of `videos` may also be a live source, and a file there is a video whatever its suffix.
 
     The output folder inside a folder is skipped: it holds annotated copies of earlier runs. An image of a folder keeps
-    its subfolder in `target`, and equal targets get a number.
+    its subfolder in `target`, and equal targets get a number. So does the recording of a live source if the output
+    folder has one of that name: it cannot be made again.
     """
     items: dict[str, InputSource] = {}
     problems: list[str] = []
@@ -61,17 +66,37 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
                 items.setdefault(item.source if remote else os.path.realpath(item.source), item)
         except ImageError as error:
             problems.append(str(error))
-    return _numbered(list(items.values())), problems
+        except OSError as error:  # a forbidden or over-long path
+            problems.append(f"{display_name(given)}: {error.strerror or error}")
+    return _unique_targets(list(items.values()), output), problems
 
 
-def check_targets(items: Sequence[InputSource], output: Path) -> None:
-    """Raise `SettingsError` where `output` is no folder, or where a result would overwrite an input."""
-    if output.exists() and not output.is_dir():
+def check_targets(items: Sequence[InputSource], output: Path | None, json: str | None = None) -> frozenset[str]:
+    """Check that no output replaces an input or another output.
+
+    Args:
+        items: the inputs, with their targets.
+        output: folder of the annotated copies; None for none.
+        json: file of JSON Lines; None for none.
+
+    Returns:
+        Real paths of all inputs and copies, which outputs with names of their own (snapshots) avoid.
+
+    Raises:
+        SettingsError: `output` is no folder, or an output would replace an input or another output.
+    """
+    if output is not None and output.exists() and not output.is_dir():
         raise SettingsError(f"--output {output} is a file; name a folder")
-    sources = {os.path.realpath(item.source) for item in items}
-    for item in items:
-        if os.path.realpath(output / item.target) in sources:
-            raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
+    taken = {os.path.realpath(item.source) for item in items}
+    if output is not None:
+        copies = [os.path.realpath(output / item.target) for item in items]
+        for item, copy in zip(items, copies, strict=True):
+            if copy in taken:
+                raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
+        taken.update(copies)
+    if json is not None and os.path.realpath(json) in taken and not is_special_file(json):
+        raise SettingsError(f"--json {json} is an input, or an annotated copy; name another file")
+    return frozenset(taken)
 
 
 def _items(given: str, output: Path | None, as_video: bool) -> list[InputSource]:
@@ -131,15 +156,30 @@ def _video_target(source: str) -> Path:
     return Path(Path(source).stem + ".mp4")
 
 
-def _numbered(items: list[InputSource]) -> list[InputSource]:
-    """Make targets unique, ignoring case: name.jpg, name-2.jpg, name-3.jpg."""
+def _unique_targets(items: list[InputSource], output: Path | None) -> list[InputSource]:
+    """Make targets unique, ignoring case: name.jpg, name-2.jpg, name-3.jpg; and no longer than a file name may be."""
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the last number of each name, so that many equal names cost linear time
     result = []
     for item in items:
-        target, number = item.target, 1
-        while str(target).casefold() in taken:
+        name = str(item.target).casefold()
+        number = numbers.get(name, 0) + 1
+        while True:
+            target = _named(item.target, number, NAME_BYTES - (FRAME_BYTES if item.video else 0))
+            exists = item.live and output is not None and (output / target).exists()
+            if str(target).casefold() not in taken and not exists:
+                break
             number += 1
-            target = item.target.with_name(f"{item.target.stem}-{number}{item.target.suffix}")
+        numbers[name] = number
         taken.add(str(target).casefold())
         result.append(replace(item, target=target))
     return result
+
+
+def _named(target: Path, number: int, limit: int) -> Path:
+    """Return the target with its number, from 2 on, and with its stem cut so that the name has up to `limit` bytes."""
+    end = (f"-{number}" if number > 1 else "") + target.suffix
+    stem = target.stem
+    while len(os.fsencode(stem + end)) > limit:
+        stem = stem[:-1]
+    return target.with_name(stem + end)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.errors import ImageError
 from detection.display.overlay import draw_signal_loss, draw_status
 from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
@@ -40,6 +41,7 @@ class _Stream:
         image: its last annotated image.
         loss: text of its signal loss; None with a signal.
         failure_reported: whether its final failure has been reported.
+        refused: a line or zone is outside its frame.
     """
 
     item: InputSource
@@ -50,6 +52,7 @@ class _Stream:
     image: np.ndarray | None = None
     loss: str | None = None
     failure_reported: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ class LivePipeline:
         run, stats = self._run, stream.source.figures
         if stream.summary.frames == 0:
             self._open_sinks(result, stream)
+        if stream.refused:
+            return
         stats.looked_at.add(time.monotonic())
         run.track(result, stream.tracker)
         if run.needs_images:
@@ -173,11 +178,18 @@ class LivePipeline:
 
     def _open_sinks(self, result: FrameResult, stream: _Stream) -> None:
         """Open the sinks for a source, and its tracker: both need the size of the first frame."""
-        run = self._run
-        run.state.summaries.append(stream.summary)
+        run, size = self._run, (result.width, result.height)
         rate = stream.source.rate or FALLBACK_RATE
-        stream.tracker = run.tracker(rate)
-        info = SourceInfo(stream.item, (result.width, result.height), rate, TIME_BASE)
+        try:
+            stream.tracker = run.tracker(stream.source.name, rate, size)
+        except ImageError as error:
+            if not stream.refused:  # once; its other frames may be in the network already
+                run.problem(str(error))
+            stream.refused = True
+            stream.source.close()
+            return
+        run.state.summaries.append(stream.summary)
+        info = SourceInfo(stream.item, size, rate, TIME_BASE)
         self._open.enter_context(run.opened(info))
 
     def _update_signals(self) -> None:
@@ -195,5 +207,4 @@ class LivePipeline:
             if loss is not None:
                 assert stream.begin is not None
                 image, moment = draw_signal_loss(stream.image, loss), Fraction(round(1000 * (now - stream.begin)), 1000)
-                for sink in self._run.sinks:
-                    sink.signal_lost(stream.item, image, moment)
+                self._run.emit_signal_loss(stream.item, image, moment)

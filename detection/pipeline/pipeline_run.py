@@ -1,19 +1,21 @@
 """Run of a pipeline: configuration, state, sinks, and the tracking and drawing that all sources share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from data.errors import ImageError, SettingsError
 from detection.drawing import draw
 from detection.inference.options import DetectionOptions
 from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
 from detection.pipeline.run_config import RunConfig, RunState
 from detection.pipeline.run_progress import Progress
-from detection.pipeline.sinks import Sink, SourceInfo
+from detection.pipeline.sinks import Sink, SinkError, SourceInfo
 
 if TYPE_CHECKING:
     from detection.tracking.tracker import Tracker
@@ -49,14 +51,23 @@ class PipelineRun:
 
         return replace(self.state.options, confidence=continuation_threshold(self.state.options.confidence))
 
-    def tracker(self, rate: Fraction) -> "Tracker | None":
-        """A new tracker for a video of `rate` frames per second; None without tracking."""
+    def tracker(self, name: str, rate: Fraction, size: tuple[int, int]) -> "Tracker | None":
+        """A new tracker for a video of `rate` frames per second and (width, height); None without tracking.
+
+        Raises:
+            ImageError: a line or zone is outside the frame.
+        """
         if self.config.counting is None:
             return None
         from detection.tracking.tracker import Tracker
 
         names, counting = self.config.detector.class_names, self.config.counting
-        return Tracker(names, rate / self.config.every, counting, confidence=self.state.options.confidence)
+        tracker = Tracker(names, rate / self.config.every, counting, confidence=self.state.options.confidence)
+        try:
+            tracker.shapes(size)
+        except SettingsError as error:
+            raise ImageError(f"{name}: {error}") from error
+        return tracker
 
     def track(self, result: FrameResult, tracker: "Tracker | None") -> None:
         """Give the detections of a video's next frame their track ids, and the frame its events."""
@@ -97,24 +108,38 @@ class PipelineRun:
         """Open all sinks for a source; close them in reverse order, with the error that ends the block."""
         with ExitStack() as stack:
             for sink in self.sinks:
-                sink.open(info)
-                stack.push(_closer(sink, info.source))
+                stack.push(lambda kind, error, traceback, sink=sink: self._close(sink, info.source, error))
+                with self._sink_errors():
+                    sink.open(info)
             yield
+
+    def _close(self, sink: Sink, source: InputSource, error: BaseException | None) -> None:
+        with self._sink_errors():
+            sink.close(source, error)
+
+    @contextmanager
+    def _sink_errors(self) -> Iterator[None]:
+        """Report the failure of one output."""
+        try:
+            yield
+        except SinkError as error:
+            self.problem(str(error))
 
     def emit(self, result: FrameResult) -> bool:
         """Give a result to all sinks; return whether to go on."""
         if result.analyzed or self.needs_images:
             for sink in self.sinks:
-                sink.emit(result)
+                with self._sink_errors():
+                    sink.emit(result)
         return not self.state.quit
 
+    def emit_signal_loss(self, source: InputSource, image: np.ndarray, time: Fraction) -> None:
+        """Give a frame of a lost signal to all sinks; see `Sink.signal_lost`."""
+        for sink in self.sinks:
+            with self._sink_errors():
+                sink.signal_lost(source, image, time)
+
     def problem(self, line: str) -> None:
-        """Report an input that could not be read, and count it."""
+        """Report an input that could not be read, or an output that could not be written, and count it."""
         self.state.failed += 1
         self.progress.problem(line)
-
-
-def _closer(
-    sink: Sink, source: InputSource
-) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
-    return lambda kind, error, traceback: sink.close(source, error)

@@ -180,23 +180,73 @@ def test_an_output_folder_that_cannot_be_written(photos: Path, capsys: pytest.Ca
 def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detection.pipeline import sinks
+    from detection.pipeline import annotated_copies
 
     Path("found.jsonl").write_text("old")
-    write = sinks.write_image
+    write = annotated_copies.write_image
 
     def fail_at_second(path: Path, image: np.ndarray) -> None:
         if path.name != "a.jpg" or path.parent.name == "sub":
             raise OSError(28, "No space left on device", str(path))
         write(path, image)
 
-    monkeypatch.setattr(sinks, "write_image", fail_at_second)
+    monkeypatch.setattr(annotated_copies, "write_image", fail_at_second)
     assert cli.main(["photos", "--output", "out", "--json", "found.jsonl"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: No space left on device: out/sub/a.jpg") and len(err.splitlines()) == 1
     assert tree("out") == ["a.jpg"]
     # A line is told when its copy is there.
     assert [line["source"] for line in lines(Path("found.jsonl").read_text())] == ["photos/a.jpg"]
+
+
+def test_a_copy_that_cannot_be_written_does_not_end_the_run(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too wide for a JPEG; a folder of its name; names as long as they may be."""
+    long = "x" * 242
+    Image.fromarray(picture(70_000, 4, (0, 0, 8, 4))).save("photos/wide.png")
+    Image.fromarray(picture()).save(f"photos/{long}.png")
+    Path("out/a.jpg").mkdir(parents=True)
+    clip(Path("clip.mp4"), frames=3)
+    Path("out/clip.mp4").mkdir()
+    assert cli.main(["photos", "clip.mp4", "--output", "out", "--json", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert len(lines(out)) == 5 + 3
+    assert tree("out") == ["sub/a.jpg", "sub/none.jpg", f"{long}.jpg"]
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3
+    assert "error: out/wide.jpg: not written: a JPEG has up to 65500 px a side, this has 70000x4" in errors
+    assert "error: out/a.jpg: not written: Is a directory" in errors
+    assert "error: out/clip.mp4: not written: Is a directory" in errors
+    assert f"annotated copies: out/sub/a.jpg, out/sub/none.jpg, out/{long}.jpg\n" in err
+
+
+def test_a_video_that_the_encoder_refuses_is_an_error_of_that_video(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detection.video.video_writer import VideoWriter
+
+    for name in ("one.mp4", "two.mp4"):
+        clip(Path(name), frames=4)
+    write = VideoWriter.write
+
+    def refuse(self: VideoWriter, image: np.ndarray, time: object = None) -> None:
+        if self._path.name == "one.mp4" and self.frames == 2:
+            raise OSError(-542398533, "Generic error in an external library", str(self._path))
+        write(self, image, time)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(VideoWriter, "write", refuse)
+    assert cli.main(["one.mp4", "two.mp4", "--output", "out", "--json", "-", "--snapshot-every", "0.1"]) == 1
+    out, err = capsys.readouterr()
+    assert [line["source"] for line in lines(out)] == ["one.mp4"] * 4 + ["two.mp4"] * 4
+    assert err.splitlines()[0] == "error: out/one.mp4: not written: Generic error in an external library"
+    assert [name for name in tree("out") if name.endswith(".mp4")] == ["two.mp4"]
+
+
+def test_json_does_not_replace_an_image(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("photos/a.jpg").read_bytes()
+    assert cli.main(["photos/sub/a.png", "--json", "photos/a.jpg"]) == 2
+    assert cli.main(["photos/a.jpg", "--json", "photos/a.jpg"]) == 2
+    assert capsys.readouterr().err.count("photos/a.jpg exists and is no JSON file") == 2
+    assert Path("photos/a.jpg").read_bytes() == before
 
 
 def test_json_to_something_that_is_no_file_is_not_replaced(photos: Path) -> None:

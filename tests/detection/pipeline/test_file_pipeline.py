@@ -19,10 +19,11 @@ from detection.inference.options import DetectionOptions
 from detection.inference.result_formats import to_json_line
 from detection.pipeline import file_pipeline as pipeline
 from detection.pipeline import pipeline_run
+from detection.pipeline.annotated_copies import ImageCopies, VideoCopies
 from detection.pipeline.file_pipeline import WAITING, Pipeline
 from detection.pipeline.inputs import InputSource, collect
 from detection.pipeline.run_config import RunConfig, RunState
-from detection.pipeline.sinks import ImageCopies, JsonLines, Sink, VideoCopies
+from detection.pipeline.sinks import JsonLines, Sink
 from detection.video.frames import Frame
 from detection.video.video_file import VideoFile
 from detection.video.video_writer import VideoWriter

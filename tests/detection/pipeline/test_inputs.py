@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from data.errors import SettingsError
-from detection.pipeline.inputs import check_targets, collect
+from detection.pipeline import inputs
+from detection.pipeline.inputs import InputSource, check_targets, collect
 from tests.support.rectangle_session import clip, picture
 
 
@@ -19,8 +20,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def targets(*inputs: str, videos: tuple[str, ...] = ()) -> list[str]:
-    return [str(item.target) for item in collect(inputs, videos, None)[0]]
+def targets(*given: str, videos: tuple[str, ...] = ()) -> list[str]:
+    return [str(item.target) for item in collect(given, videos, None)[0]]
 
 
 def test_kinds() -> None:
@@ -47,6 +48,54 @@ def test_an_argument_without_inputs_is_a_problem_and_not_an_error() -> None:
     items, problems = collect(["gone.jpg", "photos/a.jpg", "*.bmp", "cam0"], [], None)
     assert [item.source for item in items] == ["photos/a.jpg"]
     assert len(problems) == 3 and "after --video" in problems[2]
+
+
+def test_a_path_that_cannot_be_looked_at_does_not_stop_the_others() -> None:
+    items, problems = collect(["x" * 300 + ".jpg", "photos/a.jpg"], ["y" * 5000], None)
+    assert [item.source for item in items] == ["photos/a.jpg"]
+    assert [line[:3] for line in problems] == ["xxx", "yyy"] and all("\n" not in line for line in problems)
+
+
+def test_four_thousand_equal_names_cost_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    named = inputs._named
+
+    def counted(target: Path, number: int, limit: int) -> Path:
+        nonlocal calls
+        calls += 1
+        return named(target, number, limit)
+
+    monkeypatch.setattr(inputs, "_named", counted)
+    same = [InputSource(f"{index}/a.jpg", False, "", Path("a.jpg")) for index in range(4000)]
+    targets = {str(item.target) for item in inputs._unique_targets(same, None)}
+    assert len(targets) == 4000 and "a-4000.jpg" in targets and calls == 4000
+
+
+def test_names_are_cut_to_what_a_file_system_takes() -> None:
+    for stem in ("x" * 251, "ä" * 125):
+        Path(f"{stem}.bmp").write_bytes(b"")
+    clip(Path("v" * 251 + ".avi"), frames=1)
+    found = [Path(target).name for target in targets("x" * 251 + ".bmp", "ä" * 125 + ".bmp", "v" * 251 + ".avi")]
+    assert found[:2] == ["x" * 251 + ".jpg", "ä" * 125 + ".jpg"]
+    assert found[2] == "v" * 239 + ".mp4"  # room for -000000 of a snapshot
+    same = [InputSource(f"{index}", False, "", Path("x" * 251 + ".jpg")) for index in range(2)]
+    assert [len(item.target.name) for item in inputs._unique_targets(same, None)] == [255, 255]
+
+
+def test_a_recording_of_an_earlier_run_is_kept() -> None:
+    Path("out").mkdir()
+    Path("out/cam0.mp4").write_bytes(b"yesterday")
+    (item,) = collect([], ["cam0"], Path("out"))[0]
+    assert str(item.target) == "cam0-2.mp4"
+
+
+def test_json_is_neither_an_input_nor_a_copy() -> None:
+    items = collect(["photos/a.jpg"], [], Path("out"))[0]
+    for target in ("photos/a.jpg", "./photos/../photos/a.jpg", "out/a.jpg"):
+        with pytest.raises(SettingsError, match="is an input, or an annotated copy"):
+            check_targets(items, Path("out"), target)
+    protected = check_targets(items, Path("out"), "out/a.jsonl")
+    assert protected == {str(Path("photos/a.jpg").resolve()), str(Path("out/a.jpg").resolve())}
 
 
 def test_an_output_that_is_an_input_is_refused() -> None:

@@ -87,7 +87,7 @@ def test_the_pattern_until_the_window_is_closed(window, capsys: pytest.CaptureFi
     with VideoFile("out/test-256x128-100.mp4") as copy:
         written = [float(frame.time) for frame in copy]
     assert written == pytest.approx(times, abs=0.003)
-    assert "frames came" in err and "looked at 10, " in err and "age when shown" in err and "reconnected 0 times" in err
+    assert "received " in err and "processed 10, " in err and "age when shown" in err and "reconnected 0 times" in err
     assert "age" in window.statuses[-1] and "dropped" in window.statuses[-1]
 
 
@@ -327,10 +327,7 @@ def test_wrong_usage_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) 
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_finish_everything(sent: signal.Signals, code: int) -> None:
-    """The real signal, to a real process, while it looks at two sources."""
-    program = f"""
+PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import detection.detector
@@ -339,10 +336,32 @@ detection.detector.Detector.load = lambda name, **options: make_detector()
 from detection.commands import detect as cli
 sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+def test_a_killed_recording_can_be_played_and_its_lines_read() -> None:
+    words = ["--video", "test:64x48@60", "--output", "out", "--json", "found.jsonl"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=environment) as process:
+        deadline = time.monotonic() + PATIENCE
+        found: list[dict] = []
+        while len(found) < 150 and time.monotonic() < deadline:  # followed while it is written
+            text = Path("found.jsonl").read_text() if Path("found.jsonl").exists() else ""
+            found = lines(text[: text.rfind("\n") + 1])
+            time.sleep(0.05)
+        process.kill()
+    assert len(found) >= 150
+    with VideoFile("out/test-64x48-60.mp4") as copy:
+        times = [float(frame.time) for frame in copy]
+    assert times[-1] > found[-1]["time"] - 2.5 and times == sorted(times)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_finish_everything(sent: signal.Signals, code: int) -> None:
+    """The real signal, to a real process, while it looks at two sources."""
     words = ["--video", "test:64x48@20", "--video", "test:64x48@25", "--output", "out", "--json", "-"]
     with Path("errors").open("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", program, *words],
+            [sys.executable, "-c", PROGRAM, *words],
             preexec_fn=allow_sigint,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,

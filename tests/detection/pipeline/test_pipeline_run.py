@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import ImageError
 from detection.inference.options import DetectionOptions
 from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
 from detection.pipeline.pipeline_run import PipelineRun
 from detection.pipeline.run_config import RunConfig, RunState
 from detection.pipeline.run_progress import ProgressBars
-from detection.pipeline.sinks import Sink, SourceInfo
+from detection.pipeline.sinks import Sink, SinkError, SourceInfo
 from detection.tracking.counting import Counting
 from tests.support.rectangle_session import make_detector, picture
 
@@ -63,8 +64,32 @@ def test_a_frame_that_is_not_analyzed_is_emitted_only_for_images() -> None:
 
 
 def test_tracking_keeps_weaker_boxes() -> None:
-    assert make().options.confidence == 0.4 and make().tracker(Fraction(25)) is None
+    assert make().options.confidence == 0.4 and make().tracker("a", Fraction(25), (64, 48)) is None
     assert make(counting=Counting()).options.confidence == 0.2
+
+
+def test_a_line_outside_the_frame_is_an_error_of_that_source() -> None:
+    pytest.importorskip("trackers", reason="trackers is not here; it is in the extra track")
+    run = make(counting=Counting.parse(["0,0,100,100"], []))
+    assert run.tracker("large", Fraction(25), (128, 128)) is not None
+    with pytest.raises(ImageError, match=r"small: .* reaches to 100,100, and the frame is 64x48"):
+        run.tracker("small", Fraction(25), (64, 48))
+
+
+@pytest.mark.parametrize("method", ["open", "emit", "close", "signal_lost"])
+def test_a_failed_output_is_reported_and_the_other_sinks_go_on(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: object) -> None:
+        raise SinkError("a.jpg: not written")
+
+    log: list[str] = []
+    failing = Recorder("failing", log, needs_images=True)
+    setattr(failing, method, fail)
+    run = make(failing, Recorder("other", log))
+    with run.opened(SourceInfo(ITEM)):
+        assert run.emit(analyzed())
+        run.emit_signal_loss(ITEM, picture(), Fraction(1))
+    assert [line for line in log if "other" in line] == ["open other", "emit other", "close other None"]
+    assert run.state.failed == 1 and capsys.readouterr().err == "error: a.jpg: not written\n"
 
 
 def test_counts_are_by_class_of_analyzed_frames() -> None:

@@ -49,4 +49,8 @@ def test_live_statistics_and_tracks(capsys: pytest.CaptureFixture[str]) -> None:
     live.tracks = {"objects": {"car": 2}}
     print_report([live], timer(), 1.0, "torch", False)
     out = capsys.readouterr().out
-    assert "cam0: 0 frames came" in out and "dropped 7; damaged 5" in out and 'cam0: tracks {"objects": {"car": 2}}' in out
+    assert (
+        "cam0: received 0 frames" in out
+        and "dropped 7; damaged 5" in out
+        and 'cam0: tracks {"objects": {"car": 2}}' in out
+    )

@@ -142,3 +142,30 @@ sys.exit(run(body))
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [f"error: File too large: {path}"]
     assert path.read_bytes() == b"old" and [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_recording_can_be_played_while_it_grows_and_is_a_plain_file_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "camera.mp4"
+    with video_writer(path, (64, 48), Fraction(25), Fraction(1, 1000), crash_safe=True) as writer:
+        for index in range(100):
+            writer.write(picture(64, 48), Fraction(index, 25))
+        with VideoFile(str(path)) as growing:
+            assert 50 <= len(list(growing)) <= 100
+    with VideoFile(str(path)) as whole:
+        assert len(list(whole)) == 100 and whole.frames == 100
+
+
+@pytest.mark.parametrize("frames", [0, 30])
+def test_an_error_keeps_a_recording_unless_it_is_empty(tmp_path: Path, frames: int) -> None:
+    path = tmp_path / "camera.mp4"
+    with (
+        pytest.raises(RuntimeError, match="x"),
+        video_writer(path, (64, 48), Fraction(25), crash_safe=True) as writer,
+    ):
+        for _ in range(frames):
+            writer.write(picture(64, 48))
+        raise RuntimeError("x")
+    assert path.exists() == (frames > 0)
+    if frames:
+        with VideoFile(str(path)) as video:
+            assert len(list(video)) == frames
