@@ -56,10 +56,10 @@ def print_report(
 def _live_line(name: str, stats: "StreamStats") -> str:
     """Return the rates, losses and ages of a live source in one line."""
     return (
-        f"{name}: received {stats.captured.count} frames, {stats.captured.overall():.1f}/s; processed "
-        f"{stats.looked_at.count}, {stats.looked_at.overall():.1f}/s; dropped {stats.dropped}; damaged {stats.damaged}; "
-        f"age when shown {stats.age(50):.0f} ms (p50), {stats.age(99):.0f} ms (p99); reconnected "
-        f"{stats.reconnects} times"
+        f"{name}: received {stats.captured.count} frames, {stats.captured.overall():.1f}/s; "
+        f"processed {stats.looked_at.count}, {stats.looked_at.overall():.1f}/s; dropped {stats.dropped}; "
+        f"damaged {stats.damaged}; age when shown {stats.age(50):.0f} ms (p50), {stats.age(99):.0f} ms (p99); "
+        f"reconnected {stats.reconnects} times"
     )
 
 

@@ -282,7 +282,7 @@ def four(seconds: float) -> tuple[dict[str, Any], bool]:
             wait(run.out)
             time.sleep(seconds)
             said = run.stop()
-        return sum(float(number) for number in re.findall(r"looked at \d+, ([\d.]+)/s", said))
+        return sum(float(number) for number in re.findall(r"processed \d+, ([\d.]+)/s", said))
 
     ones, fours = [], []
     for _ in range(3):
