@@ -51,7 +51,7 @@ def video_writer(
 
     Raises:
         OSError: the file system's. A disk that is nearly full is one as long as there is room to finish the file.
-        ImageError: not one frame was written.
+        ImageError: not one frame was written, or the encoder does not take their size.
     """
     if crash_safe:
         with _recording(Path(path), size, rate, time_base or 1 / rate) as writer:
@@ -197,6 +197,10 @@ class VideoWriter:
 
         try:
             yield
+        except av.ExternalError as error:  # libx264 has a message of its own, which FFmpeg drops
+            self.broken = True
+            size = f"{self._stream.width}x{self._stream.height}"
+            raise ImageError(f"{self._path}: not written: the H.264 encoder refuses frames of {size}") from error
         except av.FFmpegError as error:
             self.broken = True
             raise OSError(error.errno, error.strerror, str(self._path)) from error

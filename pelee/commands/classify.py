@@ -122,6 +122,8 @@ def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
                 found.setdefault(os.path.realpath(path), path)
         except ImageError as error:
             problems.append(str(error))
+        except OSError as error:  # a forbidden or over-long path
+            problems.append(f"{given}: {error.strerror or error}")
     return list(found.values()), problems
 
 

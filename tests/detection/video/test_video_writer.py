@@ -169,3 +169,12 @@ def test_an_error_keeps_a_recording_unless_it_is_empty(tmp_path: Path, frames: i
     if frames:
         with VideoFile(str(path)) as video:
             assert len(list(video)) == frames
+
+
+def test_a_frame_too_wide_for_the_encoder_is_said_with_its_size(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ImageError, match=r"wide\.mp4: not written: the H\.264 encoder refuses frames of 17000x16"),
+        video_writer(tmp_path / "wide.mp4", (17_000, 16), Fraction(25)) as writer,
+    ):
+        writer.write(picture(17_000, 16, (0, 0, 8, 8)))
+    assert list(tmp_path.iterdir()) == []

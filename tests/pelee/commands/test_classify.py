@@ -199,3 +199,12 @@ def test_the_classifier_and_its_results_import_no_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_an_over_long_path_does_not_stop_the_others(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = gray_image(tmp_path / "1.png", 1)
+    assert main(["x" * 300, str(photo), "--weights", model, "--json", "-"]) == 1
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 1 and output.err.startswith("error: xxx")
