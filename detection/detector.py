@@ -12,11 +12,13 @@ from data.errors import WeightsError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 from detection.inference.options import DetectionOptions, class_ids
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections
 from detection.inference.stage_timer import StageTimer
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+from detection.tiling.tiled_batch import TiledBatch
+from detection.tiling.tiling import Tiling
 from weights.card import Card
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Detector:
         iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
+        tiles: "Tiling | str" = "off",
     ) -> "Detections": ...
 
     @overload
@@ -111,6 +114,7 @@ class Detector:
         iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
+        tiles: "Tiling | str" = "off",
     ) -> "list[Detections]": ...
 
     def __call__(
@@ -120,6 +124,7 @@ class Detector:
         iou: float = NMS_THRESHOLD,
         classes: Sequence[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
+        tiles: "Tiling | str" = "off",
     ) -> "Detections | list[Detections]":
         """Detect what is in a picture, or in each of a list of them.
 
@@ -129,6 +134,8 @@ class Detector:
             iou: of two boxes of one class that overlap more than this, 0 to 1, the better one stays.
             classes: names or ids to look for; None for all.
             max_detections: at most so many per picture, the best ones.
+            tiles: tiles to detect in beside the whole image, for small objects: "off", "auto", "2" for 2 × 2, "2x3"
+                for 2 rows and 3 columns, "2+3" for both grids, or a `detection.tiling.tiling.Tiling`.
 
         Returns:
             `supervision.Detections`, best first: `xyxy` in pixels of the upright image that
@@ -142,10 +149,11 @@ class Detector:
         single = isinstance(source, (str, Path, np.ndarray))
         pictures: Sequence[Picture] = [source] if single else source  # type: ignore[assignment,list-item]
         confidence = self.card.default_confidence if confidence is None else confidence
+        tiling = Tiling.parse(tiles) if isinstance(tiles, str) else tiles
         results: list[Detections] = []
         for start in range(0, len(pictures), BATCH):
             images = [self.read(picture) for picture in pictures[start : start + BATCH]]
-            predictions = self.predict_batch(images, confidence, iou, max_detections, classes)
+            predictions = self.predict_batch(images, confidence, iou, max_detections, classes, tiling)
             results += [to_detections(prediction, self.class_names) for prediction in predictions]
         return results[0] if single else results
 
@@ -163,6 +171,7 @@ class Detector:
         iou: float = NMS_THRESHOLD,
         max_detections: int = DETECTIONS_PER_IMAGE,
         classes: Sequence[str | int] | None = None,
+        tiling: Tiling | None = None,
     ) -> list[Prediction]:
         """Detect in (H, W, 3) uint8 RGB pictures of any sizes, as one batch; the defaults are those of evaluation.
 
@@ -171,22 +180,33 @@ class Detector:
         search = DetectionOptions(confidence, iou, max_detections, self.class_ids(classes))
         if not images:
             return []
+        if tiling is not None:
+            return self.submit(images, search, tiling).result()
         batch = self._batch(images)
         with self.timer.stage("network", len(images)):
             outputs = self.runtime(batch)
         return self.postprocess(outputs, _sizes(images), search)
 
-    def submit(self, images: Sequence[np.ndarray], search: DetectionOptions) -> "DetectionFuture":
-        """Start what `predict_batch` does with at least one picture, and return at once, or when there is room.
+    def submit(
+        self, images: Sequence[np.ndarray], search: DetectionOptions, tiling: Tiling | None = None
+    ) -> "DetectionFuture | TiledBatch":
+        """Start what `predict_batch` does with at least one image, and return at once, or when there is room.
 
         The network works on while the caller does other things; keep one more under way than `runtime.parallel`. The
-        pictures are no longer needed once this returns.
+        images are no longer needed once this returns. `result()` of the returned object waits for the predictions.
         """
+        if tiling is None:
+            return DetectionFuture(self, self._start(images), _sizes(images), search)
+        tiles = [tiling.tiles(width, height, self.input_size) for width, height in _sizes(images)]
+        return TiledBatch(images, tiles, search, self._start, self.postprocess)
+
+    def _start(self, images: Sequence[np.ndarray]) -> "Future[ScoresAndBoxes]":
+        """Preprocess and submit a batch to the session."""
         batch = self._batch(images)
         start = time.perf_counter()
         future = self.runtime.submit(batch)
         future.add_done_callback(lambda _: self.timer.add("network", time.perf_counter() - start, len(batch)))
-        return DetectionFuture(self, future, _sizes(images), search)
+        return future
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Pictures -> (N, S, S, 3) uint8."""

@@ -1,0 +1,101 @@
+"""Tiled batch: images and their tiles through the network, at most `BATCH` of them in a batch."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from detection.inference.options import DetectionOptions
+from detection.inference.prediction import Prediction
+from detection.inference.thresholds import TOPK_CANDIDATES
+from detection.tiling.merging import TILE_SCORE, merge, tile_prediction
+
+BATCH = 16
+#: Batches whose raw outputs are held; a large image has hundreds of tiles of 0.5 MB of outputs each.
+IN_FLIGHT = 2
+
+Outputs = tuple[np.ndarray, np.ndarray]
+
+
+#: `Detector.postprocess`: raw outputs and each image's (width, height) -> predictions.
+Postprocess = Callable[[Outputs, Sequence[tuple[int, int]], DetectionOptions], list[Prediction]]
+
+
+class TiledBatch:
+    """Images with tiles on their way through the network.
+
+    The constructor submits all views, which are the whole images and then their tiles. It waits for the oldest
+    batch when more than `IN_FLIGHT` are submitted, so that memory does not grow with the number of tiles.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        tiles: Sequence[np.ndarray],
+        options: DetectionOptions,
+        submit: Callable[[Sequence[np.ndarray]], "Future[Outputs]"],
+        postprocess: Postprocess,
+    ) -> None:
+        """Submit everything.
+
+        Args:
+            images: (H, W, 3) uint8 RGB, at least one; not needed any more on return.
+            tiles: for each image its tiles, (T, 4) int64 xyxy in pixels.
+            options: thresholds and classes of the result.
+            submit: starts a batch of images of any sizes.
+            postprocess: thresholds and NMS of a batch's outputs.
+        """
+        self._options = options
+        self._tile_options = replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+        self._postprocess = postprocess
+        self._sizes = [(image.shape[1], image.shape[0]) for image in images]
+        self._parts: list[list[Prediction]] = [[] for _ in images]
+        self._pending: deque[tuple[list[_View], Future[Outputs]]] = deque()
+        views = _views(images, tiles)
+        while batch := list(islice(views, BATCH)):
+            self._pending.append(([view for view, _ in batch], submit([pixels for _, pixels in batch])))
+            if len(self._pending) > IN_FLIGHT:
+                self._reduce()
+
+    def result(self) -> list[Prediction]:
+        """Wait for the network; one merged prediction per image, boxes in its pixels, best first."""
+        while self._pending:
+            self._reduce()
+        options = self._options
+        candidates = max(TOPK_CANDIDATES, options.max_detections)
+        return [
+            merge(parts, options.confidence, options.iou, candidates, options.max_detections)
+            if len(parts) > 1
+            else parts[0]
+            for parts in self._parts
+        ]
+
+    def _reduce(self) -> None:
+        """Wait for the oldest batch, and keep of its outputs the detections that count."""
+        views, future = self._pending.popleft()
+        scores, boxes = future.result()
+        for index, (image, tile) in enumerate(views):
+            one = slice(index, index + 1)
+            if tile is None:
+                found = self._postprocess((scores[one], boxes[one]), [self._sizes[image]], self._options)
+                self._parts[image].append(found[0])
+                continue
+            x1, y1, x2, y2 = tile
+            found = self._postprocess((scores[one], boxes[one]), [(x2 - x1, y2 - y1)], self._tile_options)
+            self._parts[image].append(tile_prediction(found[0], tile, *self._sizes[image]))
+
+
+#: Index of an image, and a tile's xyxy, None for the whole image.
+_View = tuple[int, tuple[int, int, int, int] | None]
+
+
+def _views(images: Sequence[np.ndarray], tiles: Sequence[np.ndarray]) -> Iterator[tuple[_View, np.ndarray]]:
+    """Views with their pixels, which share the images' memory: all whole images first."""
+    for index, image in enumerate(images):
+        yield (index, None), image
+    for index, (image, rows) in enumerate(zip(images, tiles, strict=True)):
+        for x1, y1, x2, y2 in rows.tolist():
+            yield (index, (x1, y1, x2, y2)), image[y1:y2, x1:x2]
