@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from data.atomic_files import atomic_path
 from data.errors import ImageError
 from data.images.image_slice import ImageSlice
+from data.images.rgb_conversion import to_rgb
 
 #: Pillow's decoders that are used (JPEG's also reads MPO); the others (PSD, EPS, ...) are never tried on user data.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -25,16 +26,6 @@ IMAGE_SUFFIXES = frozenset(
 #: The largest image that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
 MAX_PIXELS = 89_478_485
 _ORIENTATION_TAG = 0x0112
-#: EXIF orientation -> transposition that makes the image upright (EXIF 2.32, table 6).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 #: Errors that Pillow's decoders raise on damaged data. Caught around decoder calls only, so that no bug here is hidden.
 _DECODER_ERRORS = (
     OSError,
@@ -64,7 +55,8 @@ def read_image(source: Path | str | bytes | ImageSlice, max_pixels: int = MAX_PI
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit gray
         is scaled by 1/257, so that 65535 becomes 255; the range of 32-bit and floating-point gray is derived from its
-        values (see `_gray_to_uint8`).
+        values. Decoding needs up to 7 bytes a pixel and 16 MB (see `rgb_conversion`); more in the decoders of WebP and
+        progressive JPEG.
 
     Raises:
         ImageError: an image that cannot be read; the message names the file and the reason.
@@ -74,8 +66,7 @@ def read_image(source: Path | str | bytes | ImageSlice, max_pixels: int = MAX_PI
         try:
             image = _open(file, max_pixels)
             image.load()
-            image = _upright(image)
-            return np.array(_to_rgb(image))
+            return to_rgb(image, _orientation(image))
         except UnidentifiedImageError:
             raise ImageError(f"{name}: not an image; expected one of {', '.join(FORMATS)}") from None
         except _DECODER_ERRORS as error:
@@ -204,41 +195,3 @@ def _orientation(image: Image.Image) -> int:
     except _DECODER_ERRORS:  # damaged EXIF with intact pixels: no orientation is applied
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    method = _UPRIGHT.get(_orientation(image))
-    return image if method is None else image.transpose(method)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_gray_to_uint8(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _gray_to_uint8(gray: np.ndarray) -> np.ndarray:
-    """Convert gray of a mode that Pillow's `convert` would clip at 255: (H, W) -> (H, W) uint8.
-
-    The range is 0..65535 for 16-bit values and for 32-bit integers that fit it. Floating-point values
-    have the range 0..1, 0..255 or 0..65535, the smallest that contains them. Other values are scaled from their minimum
-    and maximum to 0..255.
-    """
-    if np.issubdtype(gray.dtype, np.floating):
-        gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
-        tops = [1.0, 255.0, 65535.0]
-    else:
-        tops = [65535.0]
-    values = gray.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    top = next((top for top in tops if low >= 0 and high <= top), None)
-    if top is None:
-        values -= low
-        top = high - low
-    return np.rint(values * (255.0 / top)).astype(np.uint8)
