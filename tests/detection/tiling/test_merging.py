@@ -50,7 +50,7 @@ def merged(whole: np.ndarray, boxes: np.ndarray, grid: TileGrid) -> Prediction:
 
 
 def by_place(boxes: np.ndarray) -> np.ndarray:
-    ordered: np.ndarray = boxes[np.lexsort(boxes.T)]
+    ordered: np.ndarray = boxes[np.lexsort(boxes.round().T)]
     return ordered
 
 
