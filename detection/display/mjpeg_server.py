@@ -17,11 +17,11 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from data.errors import SettingsError
+from detection.display.host_names import is_local_name
 from detection.display.latest_frame import VIEWERS, LatestFrame
 
 STATIC = Path(__file__).parent / "static"
@@ -41,6 +41,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+UNBUFFERED = {"X-Accel-Buffering": "no"}  # nginx would hold frames back until its buffers are full
+OWN_REQUEST = "X-Pelee-Page"  # header of the page's own POST
 BOUNDARY = "picture"
 CONNECTIONS = 64  # at once, including viewers; each has a thread
 TIMEOUT = 10.0  # seconds for a request, and for sending an image
@@ -156,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        if not self._is_allowed(page=path == "/"):
+        name = "index.html" if path == "/" else path.removeprefix("/static/")
+        if not self._is_allowed(public=name in self.server.assets):
             return
         if path == "/stream.mjpg":
             self._stream(_viewer(query))
@@ -168,17 +171,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(frame[1], "image/jpeg")
         elif path == "/state.json":
             self._answer(json.dumps(self.server.latest.state(_viewer(query))).encode(), "application/json")
+        elif name in self.server.assets:
+            self._answer(self.server.assets[name], CONTENT_TYPES[Path(name).suffix])
         else:
-            name = "index.html" if path == "/" else path.removeprefix("/static/")
-            if name in self.server.assets:
-                self._answer(self.server.assets[name], CONTENT_TYPES[Path(name).suffix])
-            else:
-                self._refuse(HTTPStatus.NOT_FOUND, "no such page")
+            self._refuse(HTTPStatus.NOT_FOUND, "no such page")
 
     def do_POST(self) -> None:
         """`/next?picture=N`: request the image after number N."""
         requested = re.fullmatch(r"/next\?picture=([0-9]{1,15})", self.path)
-        if not self._is_allowed(page=False):
+        if not self._is_allowed(public=False):
             return
         if requested is None:
             self._refuse(HTTPStatus.NOT_FOUND, "no such page")
@@ -186,18 +187,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.latest.request_next(int(requested[1]))
         self._answer(b"", "text/plain")
 
-    def _is_allowed(self, *, page: bool) -> bool:
-        """Whether to answer: requests of other sites' pages are refused; links to this page are allowed."""
-        try:
-            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        except ValueError:
-            host = ""
-        if self.server.loopback and host not in ("localhost", "127.0.0.1", "::1", self.server.own):
-            self._refuse(HTTPStatus.FORBIDDEN, "this page is at localhost, and not under any other name")
+    def _is_allowed(self, *, public: bool) -> bool:
+        """Whether to answer: requests of other sites' pages are refused, except for the page and its files.
+
+        Behind a reverse proxy, Host is the proxy's name for this server, and the browser's Origin differs from it. So
+        the page's own POST has a header that a page of another site cannot send without a permission (CORS) that is
+        never given.
+        """
+        host = self.headers.get("Host", "")
+        if self.server.loopback and not is_local_name(host):
+            self._refuse(HTTPStatus.FORBIDDEN, "this page is at localhost, and under no other domain")
             return False
         origin = self.headers.get("Origin")
-        foreign = origin is not None and origin.partition("://")[2] != self.headers.get("Host")
-        if not page and (foreign or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")):
+        foreign = origin is not None and origin.partition("://")[2] != host and OWN_REQUEST not in self.headers
+        if not public and (foreign or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")):
             self._refuse(HTTPStatus.FORBIDDEN, "not for pages of other sites")
             return False
         return True
@@ -211,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 return
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self._start(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+            self._start(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={BOUNDARY}", **UNBUFFERED)
             self.wfile.write(f"--{BOUNDARY}\r\n".encode())
             index = 0
             while (frame := latest.jpeg(index, RESEND)) is not None:
@@ -221,17 +224,14 @@ class _Handler(BaseHTTPRequestHandler):
                     head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(b"%b%b\r\n--%b\r\n" % (head.encode(), jpeg, BOUNDARY.encode()))
 
-    def _start(self, status: HTTPStatus, content_type: str, length: int | None = None) -> None:
+    def _start(self, status: HTTPStatus, content_type: str, **headers: str) -> None:
         self.send_response(status)
-        for name, value in HEADERS.items():
+        for name, value in (HEADERS | {"Content-Type": content_type} | headers).items():
             self.send_header(name, value)
-        self.send_header("Content-Type", content_type)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
         self.end_headers()
 
     def _answer(self, content: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> None:
-        self._start(status, content_type, len(content))
+        self._start(status, content_type, **{"Content-Length": str(len(content))})
         self.wfile.write(content)
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from detection.display.host_names import host_name, is_address, is_local_name
 from serve.errors import ServiceError
 from serve.settings import ServeSettings
 
@@ -48,13 +49,9 @@ def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
 def check_host(host: str | None, allowed: frozenset[str] | None) -> None:
     """Raise `ServiceError` if a Host header names a domain, and that is not one of `allowed_hosts`.
 
-    An IP address and a name without a dot (localhost, a container's name) are no domain that a web page can make point
-    to this machine. Programs that speak HTTP/1.0 send no Host.
+    Programs that speak HTTP/1.0 send no Host.
     """
-    if allowed is None or host is None:
-        return
-    name = _host_name(f"//{host}")
-    if ("." not in name and name) or name.endswith(".localhost") or name in allowed or _is_address(name):
+    if allowed is None or host is None or is_local_name(host) or host_name(f"//{host}") in allowed:
         return
     raise ServiceError(
         "forbidden", "this server answers as localhost only; for another name, set --allowed-hosts or API keys"
@@ -76,7 +73,7 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str], hosts: Sequ
         return
     if urlsplit(origin).netloc.lower() == headers.get("host", "").lower():
         return
-    if _host_name(origin) in {host.lower().strip("[]") for host in hosts}:
+    if host_name(origin) in {host.lower().strip("[]") for host in hosts}:
         return
     raise ServiceError(
         "forbidden",
@@ -84,24 +81,8 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str], hosts: Sequ
     )
 
 
-def _host_name(url: str) -> str:
-    """Host name of an address, in lower case; empty where there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def request_id(given: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Reverse proxies: the nginx and Caddy recipes of docs/serve.md, run in front of a server."""
+"""Reverse proxies: the nginx and Caddy recipes of docs/serve.md and docs/video.md, run in front of a server."""
 
 import contextlib
 import json
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
 
+from detection.display.mjpeg_server import OWN_REQUEST, WebView
 from serve.observability.json_logging import JsonFormatter
 from tests.support.documentation import blocks
 from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, wait_until
@@ -75,8 +77,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def recipe(language: str) -> str:
-    (found,) = blocks(ROOT / "docs" / "serve.md", language)
+def recipe(language: str, page: str = "serve.md") -> str:
+    (found,) = blocks(ROOT / "docs" / page, language)
     return found
 
 
@@ -96,6 +98,11 @@ def nginx_command(folder: Path, port: int, backend: int, certificate: Certificat
         ("/etc/ssl/pelee.example.org.key", str(certificate.key)),
         ("127.0.0.1:8000", f"127.0.0.1:{backend}"),
     )
+    return nginx_with(server, folder)
+
+
+def nginx_with(server: str, folder: Path) -> list[str]:
+    """Write a configuration around a server block, and return the command."""
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -226,3 +233,21 @@ def test_without_the_setting_forwarded_addresses_are_ignored(caplog: pytest.LogC
     ):
         server.client.get("/models", headers={"x-forwarded-for": "203.0.113.7"})
         assert logged_client(caplog) == "127.0.0.1"
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_the_page_of_a_camera_works_behind_nginx(tmp_path: Path) -> None:
+    """Frames are not held back in nginx's buffers, and the button for the next image works."""
+    port = free_port()
+    with WebView(port=0) as view:
+        location = changed(recipe("nginx", "video.md"), ("127.0.0.1:8080", f"127.0.0.1:{view.port}"))
+        command = nginx_with(f"server {{ listen 127.0.0.1:{port}; server_name cam.example;\n{location}}}\n", tmp_path)
+        base, headers = f"http://127.0.0.1:{port}/camera", {"host": "cam.example"}
+        with proxied(command, tmp_path, port), httpx.Client(headers=headers, timeout=60) as client:
+            view.show(np.zeros((48, 64, 3), np.uint8), wait=False)
+            origin = {"origin": "http://cam.example"}  # Chrome sends one with module scripts and POST
+            for path in ("/", "/static/view.js", "/static/view.css", "/state.json"):
+                assert client.get(base + path, headers=origin if "static" in path else {}).status_code == 200
+            assert client.post(f"{base}/next?picture=1", headers=origin | {OWN_REQUEST: "1"}).status_code == 200
+            with client.stream("GET", f"{base}/stream.mjpg") as response:
+                assert b"image/jpeg" in next(part for part in response.iter_raw() if b"image/jpeg" in part)

@@ -56,7 +56,7 @@ function pause() {
 }
 
 async function next() {
-  await fetch(`next?picture=${shown}`, { method: "POST" }).catch(() => {});
+  await fetch(`next?picture=${shown}`, { method: "POST", headers: { "X-Pelee-Page": "1" } }).catch(() => {});
   ask();
 }
 
