@@ -181,23 +181,31 @@ class Detector:
         if not images:
             return []
         if tiling is not None:
-            return self.submit(images, search, tiling).result()
+            for image in images:
+                check_image(image)
+            tiles = [tiling.tiles(width, height, self.input_size) for width, height in _sizes(images)]
+            return self.submit(images, search, tiles).result()
         batch = self._batch(images)
         with self.timer.stage("network", len(images)):
             outputs = self.runtime(batch)
         return self.postprocess(outputs, _sizes(images), search)
 
     def submit(
-        self, images: Sequence[np.ndarray], search: DetectionOptions, tiling: Tiling | None = None
+        self, images: Sequence[np.ndarray], search: DetectionOptions, tiles: Sequence[np.ndarray] | None = None
     ) -> "DetectionFuture | TiledBatch":
         """Start what `predict_batch` does with at least one image, and return at once, or when there is room.
 
         The network works on while the caller does other things; keep one more under way than `runtime.parallel`. The
         images are no longer needed once this returns. `result()` of the returned object waits for the predictions.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+            search: thresholds and classes.
+            tiles: for each image the tiles to detect in beside it, (T, 4) int64 xyxy in pixels; see
+                `detection.tiling.tiling.Tiling.tiles`.
         """
-        if tiling is None:
+        if tiles is None:
             return DetectionFuture(self, self._start(images), _sizes(images), search)
-        tiles = [tiling.tiles(width, height, self.input_size) for width, height in _sizes(images)]
         return TiledBatch(images, tiles, search, self._start, self.postprocess)
 
     def _start(self, images: Sequence[np.ndarray]) -> "Future[ScoresAndBoxes]":

@@ -1,5 +1,6 @@
 """Tiled batch: images and their tiles through the network, at most `BATCH` of them in a batch."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -29,6 +30,9 @@ class TiledBatch:
 
     The constructor submits all views, which are the whole images and then their tiles. It waits for the oldest
     batch when more than `IN_FLIGHT` are submitted, so that memory does not grow with the number of tiles.
+
+    Attributes:
+        views: number of whole images and tiles.
     """
 
     def __init__(
@@ -54,9 +58,13 @@ class TiledBatch:
         self._sizes = [(image.shape[1], image.shape[0]) for image in images]
         self._parts: list[list[Prediction]] = [[] for _ in images]
         self._pending: deque[tuple[list[_View], Future[Outputs]]] = deque()
+        self.views = len(images) + sum(len(rows) for rows in tiles)
+        self._start = self._end = time.perf_counter()
         views = _views(images, tiles)
         while batch := list(islice(views, BATCH)):
-            self._pending.append(([view for view, _ in batch], submit([pixels for _, pixels in batch])))
+            future = submit([pixels for _, pixels in batch])
+            future.add_done_callback(self._note_end)
+            self._pending.append(([view for view, _ in batch], future))
             if len(self._pending) > IN_FLIGHT:
                 self._reduce()
 
@@ -72,6 +80,14 @@ class TiledBatch:
             else parts[0]
             for parts in self._parts
         ]
+
+    @property
+    def seconds(self) -> float:
+        """Time from the start of the submission to the end of the last batch that is done."""
+        return self._end - self._start
+
+    def _note_end(self, _: "Future[Outputs]") -> None:
+        self._end = time.perf_counter()
 
     def _reduce(self) -> None:
         """Wait for the oldest batch, and keep of its outputs the detections that count."""
