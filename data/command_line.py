@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from data.errors import PeleeError
+from data.standard_streams import prepare_standard_streams
 
 WARNINGS_SHOWN = 5
 # Module that a light install lacks -> extra of the package that installs it.
@@ -122,6 +123,7 @@ def run(body: Callable[[], int]) -> int:
     A `PeleeError`, an `OSError` or a missing module of `EXTRAS` prints one line on stderr and returns 2; ctrl-C returns
     130, a closed pipe (`| head`) 141. Any other exception is a bug and keeps its traceback.
     """
+    prepare_standard_streams()
     try:
         return body()
     except BrokenPipeError:

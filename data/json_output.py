@@ -6,6 +6,7 @@ from typing import Any
 
 from data.atomic_files import atomic_path, is_special_file
 from data.errors import SettingsError
+from data.standard_streams import was_closed
 
 STDOUT = "-"
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
@@ -23,6 +24,8 @@ def check_json_target(target: str | None) -> None:
     Invalid are a folder, and an existing file that holds something else than JSON: `--json a.jpg b.jpg` would replace
     an image. Files of `JSON_SUFFIXES` and empty files may be replaced.
     """
+    if is_stdout(target) and was_closed("stdout"):
+        raise SettingsError(f"--json {target}: stdout is closed; name a file")
     if target is None or is_stdout(target):
         return
     path = Path(target)
