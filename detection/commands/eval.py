@@ -14,6 +14,7 @@ from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
 from data.json_output import check_json_target, is_stdout, write_json
+from detection.commands.options import add_tiles_options, parse_tiles
 from pelee.commands.options import add_inference_options, add_report_options
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         f"(default: {default_splits(lambda entry: entry.val_split)})",
     )
     add_inference_options(parser, None, note="pelee-voc for --dataset voc")
+    add_tiles_options(parser)
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per call (default: 16)")
     add_report_options(
         parser, "write plots of the curves, confusion matrix and errors, and pages of the best and worst images"
@@ -87,12 +89,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(
         arguments.dataset, arguments.root, arguments.split or find_format(arguments.dataset).val_split
     )
+    tiling = parse_tiles(arguments)
     mapping = label_map(detector.class_names, dataset.class_names)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:
         return [
             relabel(found, mapping)
-            for found in detector.predict_batch(images, SCORE_THRESHOLD, NMS_THRESHOLD, DETECTIONS_PER_IMAGE)
+            for found in detector.predict_batch(
+                images, SCORE_THRESHOLD, NMS_THRESHOLD, DETECTIONS_PER_IMAGE, tiling=tiling
+            )
         ]
 
     evaluation = evaluate(
@@ -112,7 +117,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "max_detections": DETECTIONS_PER_IMAGE,
         "batch": arguments.batch,
     }
-    settings |= {"runtime": detector.runtime.name, "size": detector.input_size}
+    settings |= {"runtime": detector.runtime.name, "size": detector.input_size, "tiles": arguments.tiles}
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
     write_json(arguments.json, evaluation.to_json(model, settings))
     if arguments.output is not None:

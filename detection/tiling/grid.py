@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import SettingsError
+from detection.inference.thresholds import TILE_OVERLAP
 
-OVERLAP = 0.25
 MAX_TILES_PER_SIDE = 32
 
 
@@ -26,7 +26,7 @@ class TileGrid:
 
     rows: int
     columns: int
-    overlap: float = OVERLAP
+    overlap: float = TILE_OVERLAP
 
     def __post_init__(self) -> None:
         if not (1 <= self.rows <= MAX_TILES_PER_SIDE and 1 <= self.columns <= MAX_TILES_PER_SIDE):
@@ -57,7 +57,7 @@ class TileGrid:
         return np.array([(x1, y1, x2, y2) for y1, y2 in down for x1, x2 in across], np.int64)
 
 
-def tile_count(length: int, side: float, overlap: float = OVERLAP) -> int:
+def tile_count(length: int, side: float, overlap: float = TILE_OVERLAP) -> int:
     """Number of tiles of about `side` pixels that cover `length` pixels with an overlap, at least 1."""
     return max(1, round((length / side - overlap) / (1 - overlap)))
 

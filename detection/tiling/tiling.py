@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 
 from data.errors import SettingsError
-from detection.tiling.grid import OVERLAP, TileGrid, tile_count
+from detection.inference.thresholds import TILE_OVERLAP
+from detection.tiling.grid import TileGrid, tile_count
 
 #: Magnification of the finest tiles of an automatic tiling: an object of 12 pixels has 24 at the network's input.
 MAGNIFICATION = 2.0
@@ -31,7 +32,7 @@ class Tiling:
     grids: tuple[TileGrid, ...] = ()
 
     @classmethod
-    def parse(cls, text: str, overlap: float = OVERLAP) -> Self | None:
+    def parse(cls, text: str, overlap: float = TILE_OVERLAP) -> Self | None:
         """Tiling of "auto", "2" (2 rows, 2 columns), "2x3" (2 rows, 3 columns) or "2+3" (both); None for "off".
 
         Raises:
