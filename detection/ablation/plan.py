@@ -92,8 +92,7 @@ def is_done(one: Run) -> bool:
     Raises:
         SettingsError: it was trained with other settings.
     """
-    from pelee.training.optimization import RESUMABLE
-    from pelee.training.recipes import check_resumed
+    from pelee.training.resume import RESUMABLE, check_resumed
     from weights.card import CARD_NAME, Card
 
     if not (one.model / CARD_NAME).is_file():

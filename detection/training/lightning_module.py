@@ -24,8 +24,9 @@ from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters
-from pelee.training.optimization import RESUMABLE, build_optimizer
-from pelee.training.recipes import check_resumed, to_plain
+from pelee.training.optimization import build_optimizer
+from pelee.training.recipes import to_plain
+from pelee.training.resume import RESUMABLE, check_resumed
 from pelee.training.schedules import with_schedule
 
 MONITOR = "val/mAP"

@@ -14,7 +14,8 @@ from detection.training.lightning_module import MONITOR, DetectorModule
 from detection.training.settings import TrainSettings
 from pelee.training.finetuning import summary
 from pelee.training.precision import resolve_precision
-from pelee.training.trainer import build_trainer, check_output, fit
+from pelee.training.resume import check_output
+from pelee.training.trainer import build_trainer, fit
 
 
 def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:

@@ -126,7 +126,7 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
     if not options.dataset or not options.root:
         raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
     from pelee.training.precision import resolve_precision
-    from pelee.training.trainer import check_output
+    from pelee.training.resume import check_output
 
     settings, reason = resolve_precision(settings, options.accelerator)
     print(f"precision {settings.precision}: {reason}")
@@ -139,8 +139,8 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
 def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, command: str) -> int:
     import torch
 
+    from pelee.runs.provenance import current_commit
     from pelee.runs.run import record_run
-    from pelee.training.provenance import current_commit
     from pelee.training.recipes import to_plain
     from weights.store import save_model
 

@@ -23,8 +23,8 @@ from pelee.search.budget import Budget, format_cost
 from pelee.search.net2net import extends, morph
 from pelee.search.sampler import DesignSampler
 from pelee.search.space import MODEL, PAPER, SPACE, space_to_json, to_model_settings, to_settings
-from pelee.training.optimization import RESUMABLE
 from pelee.training.recipes import to_plain
+from pelee.training.resume import RESUMABLE
 from pelee.training.trainer import to_tensors
 from weights.card import CARD_NAME, Card
 from weights.store import resolve, save_model

@@ -1,6 +1,7 @@
-"""Callbacks and plugins for Lightning: atomic checkpoints, checkpoints by step, a resumable plateau schedule."""
+"""Callbacks and plugins for Lightning: atomic checkpoints, checkpoints by step, plateau schedule, weight averaging."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data.atomic_files import atomic_path
@@ -72,3 +74,18 @@ class Plateau(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.restored = state_dict
+
+
+def average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Return the update of an exponential moving average (EMA) of the weights.
+
+    Its decay rises with the updates n as (1 + n) / (10 + n) up to `decay`.
+
+    With the full decay from the start, the average after a fine-tuning of 100 steps would be near the first weights.
+    """
+
+    def update(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        n = torch.as_tensor(updates)
+        return averaged + (current - averaged) * (1 - ((1 + n) / (10 + n)).clamp(max=decay))
+
+    return update

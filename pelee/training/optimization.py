@@ -57,7 +57,7 @@ class OptimizationSettings:
             works for small ones.
         gradient_clip: maximum L2 norm of the gradient; null for no limit.
         ema_decay: decay of the moving average of the weights, which is evaluated and saved; 0 for none. It is smaller
-            in the first steps (see `pelee.training.ema.average`).
+            in the first steps (see `pelee.training.callbacks.average`).
         input_size: side of the network's input in pixels.
         size_phases: pairs (size, fraction): that input size up to that fraction of the schedule, then `input_size`.
             Smaller inputs first cost less and learn nearly as much; any order of sizes is valid.
@@ -135,10 +135,6 @@ class OptimizationSettings:
         """Return the optimizer steps of a whole run over so many images."""
         steps = self.epochs * self.steps_per_epoch(images)
         return min(steps, self.max_steps or steps)
-
-
-# Settings that may change when a run is resumed; any other change would make it another run.
-RESUMABLE = {"precision", "workers", "patience", "checkpoint_every", "compile", "mlflow"}
 
 
 def build_optimizer(

@@ -76,14 +76,3 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
     plain: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     return plain
-
-
-def check_resumed(begun: Mapping[str, Any], settings: Any, resumable: set[str]) -> None:
-    """Raise SettingsError if a run would be resumed with other settings than it was begun with."""
-    now = to_plain(settings)
-    for key, value in begun.items():
-        if key not in resumable and value != now[key]:
-            raise SettingsError(
-                f"the run was begun with {key} {value!r} and cannot go on with {now[key]!r}; resume it with the "
-                "command that began it, or begin another"
-            )

@@ -12,13 +12,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import nn
 
-from data.errors import SettingsError
 from pelee.training.allocator import tune_allocator
-from pelee.training.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint
-from pelee.training.ema import average
+from pelee.training.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint, average
 from pelee.training.loggers import build_loggers
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import to_plain
+from pelee.training.resume import LAST
 
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -109,15 +108,6 @@ def build_trainer(
     )
 
 
-def check_output(output: Path, resume: bool) -> None:
-    """Raise SettingsError if there is no run to resume, or if a new run would overwrite an earlier one."""
-    begun = (output / "last.ckpt").is_file()
-    if resume and not begun:
-        raise SettingsError(f"nothing to resume: {output / 'last.ckpt'} does not exist")
-    if begun and not resume:
-        raise SettingsError(f"{output} holds an earlier run; continue it with --resume, or choose another --output")
-
-
 def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool) -> float:
     """Train, or resume from `output/last.ckpt`; the module then has the weights with the best validation score.
 
@@ -130,7 +120,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
     Raises:
         KeyboardInterrupt: ctrl-C.
     """
-    last = output / "last.ckpt"
+    last = output / LAST
     tune_allocator()  # for training from Python; the commands call it before torch is imported
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)

@@ -19,11 +19,12 @@ from pelee.classification.training.distillation import classifier_input, distill
 from pelee.classification.training.sampler import ClassificationBatchSampler, sequential_batches
 from pelee.classification.training.settings import ClassifierSettings, with_current_names
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters, summary
-from pelee.training.optimization import RESUMABLE, build_optimizer
+from pelee.training.optimization import build_optimizer
 from pelee.training.precision import resolve_precision
-from pelee.training.recipes import check_resumed, to_plain
+from pelee.training.recipes import to_plain
+from pelee.training.resume import RESUMABLE, check_output, check_resumed
 from pelee.training.schedules import with_schedule
-from pelee.training.trainer import build_trainer, check_output, fit
+from pelee.training.trainer import build_trainer, fit
 
 MONITOR = "val/top1"
 

@@ -11,8 +11,8 @@ from detection.ablation.experiment import COMPARISONS, Comparison, Run, read_com
 from detection.ablation.plan import plan
 from detection.commands.ablate import build_parser, plan_options
 from detection.training.settings import TrainSettings, resolve_settings
-from pelee.training.optimization import RESUMABLE
 from pelee.training.recipes import recipe_names, to_plain
+from pelee.training.resume import RESUMABLE
 
 
 def planned(comparison: Comparison, *arguments: str) -> list[Run]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import SettingsError
-from pelee.training.recipes import check_resumed, recipe_names, resolve, to_plain
+from pelee.training.recipes import recipe_names, resolve, to_plain
 
 
 @dataclass(kw_only=True)
@@ -52,10 +52,3 @@ def test_a_file_that_is_no_recipe(recipes: Path, content: str, message: str) -> 
 def test_an_unknown_recipe_is_told_with_the_known_ones(recipes: Path) -> None:
     with pytest.raises(SettingsError, match="no recipe 'fr': it is neither a file nor one of far, near"):
         resolve(Point, recipes, "fr", {}, {})
-
-
-def test_a_resumed_run_keeps_its_settings() -> None:
-    begun = to_plain(Point())
-    check_resumed(begun, Point(x=5), {"x"})
-    with pytest.raises(SettingsError, match="begun with y 2 and cannot go on with 5"):
-        check_resumed(begun, Point(y=5), {"x"})
