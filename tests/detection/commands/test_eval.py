@@ -14,6 +14,7 @@ from data.images.image_io import write_image
 from detection.commands.eval import main
 from detection.detector import Detector
 from detection.inference.prediction import Prediction
+from detection.tiling.tiling import Tiling
 from tests.support.tiny_detector import save_small
 from weights.card import Card as WeightsCard
 
@@ -36,8 +37,10 @@ class KnowingDetector:
     input_size = 304
 
     def predict_batch(
-        self, images: list[np.ndarray], confidence: float, iou: float, max_detections: int
+        self, images: list[np.ndarray], confidence: float, iou: float, max_detections: int, tiling: Tiling | None
     ) -> list[Prediction]:
+        if tiling is not None:  # as if the objects were found in tiles alone
+            return [Prediction(np.array([BOX], np.float32), np.ones(1, np.float32), np.array([1])) for _ in images]
         assert (confidence, iou, max_detections) == (0.01, 0.45, 200)
         boxes, scores = np.array([BOX, BOX], np.float32), np.array([0.9, 0.8], np.float32)
         return [Prediction(boxes, scores, np.array([2, 0])) for _ in images]
@@ -71,6 +74,7 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
         "max_detections": 200,
         "batch": 1,
         "runtime": "knowing f32 CPU",
+        "tiles": "off",
         "size": 304,
     }
     assert content["confusion_matrix"]["counts"] == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
@@ -92,6 +96,16 @@ def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPa
         {"runtime": "torch", "device": "cpu", "precision": "f32", "size": None},
         {"runtime": "auto", "device": "auto", "precision": "auto", "size": 224},
     ]
+
+
+def test_tiles_reach_the_detector(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--json", "-"]
+    assert main([*options, "--tiles", "2x3"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["ap_allpoint"] for row in content["classes"]] == [0, 0.5]
+    assert content["settings"]["tiles"] == "2x3"
+    assert main([*options, "--tiles", "2x"]) == 2
+    assert "tiles '2x', expected" in capsys.readouterr().err
 
 
 def test_json_alone_goes_to_stdout(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
