@@ -91,15 +91,15 @@ def multibox_loss(
         maps: prior map of each head, in the order of the priors; required by ATSS.
     """
     logits, offsets = logits.float(), offsets.float()
-    classes, target_offsets = build_targets(targets, priors, MATCHERS[settings.assignment].load(), maps)
-    positive = classes != BACKGROUND
+    wanted = build_targets(targets, priors, MATCHERS[settings.assignment].load(), maps)
+    positive = wanted.classes != BACKGROUND
     inputs = LossInputs(
         logits.log_softmax(-1),
-        classes,
+        wanted.classes,
         positive,
-        offsets[positive],
-        target_offsets[positive],
-        priors.expand_as(offsets)[positive],
+        offsets[wanted.images, wanted.priors],
+        wanted.offsets,
+        priors[wanted.priors],
         settings,
     )
     classification_loss: ClassificationLoss = CLASSIFICATION_LOSSES[settings.class_loss].load()

@@ -98,37 +98,39 @@ def assign_best_priors(affinity: Tensor, iou: Tensor, images: Tensor, count: int
     first = torch.full_like(matched, total).scatter_reduce_(0, rows, own, "amin")
     matched = torch.where(first < total, first, matched)
 
-    best_prior = iou.argmax(1)  # (T,)
-    for image in conflicts(best_prior, images, priors):
-        objects = torch.nonzero(images == image).flatten()
-        best_prior[objects] = greedy_bipartite(iou[objects])
-    assigned = best_prior >= 0
-    matched[images[assigned], best_prior[assigned]] = number[assigned, 0]
-    return matched
+    best_prior = distinct_best_priors(iou, images)
+    # A ground truth without a prior writes to an extra element, which is cut off. A mask would synchronize a GPU.
+    place = torch.where(best_prior >= 0, images * priors + best_prior, count * priors)
+    padded = torch.cat([matched.flatten(), matched.new_zeros(1)])
+    return padded.scatter_(0, place, number[:, 0])[:-1].view(count, priors)
 
 
-def conflicts(best_prior: Tensor, images: Tensor, priors: int) -> list[int]:
-    """Images in which two ground truths have the same best prior, ascending."""
-    keys = (images * priors + best_prior).sort().values
-    return sorted(set((keys[1:][keys[1:] == keys[:-1]] // priors).tolist()))
+def distinct_best_priors(iou: Tensor, images: Tensor) -> Tensor:
+    """Greedy bipartite matching of the ground truths of each image to priors, the pair of largest IoU first.
 
-
-def greedy_bipartite(iou: Tensor) -> Tensor:
-    """Greedy bipartite matching of the ground truths of an image to priors, the pair of largest IoU first.
+    All images at once, as deferred acceptance (Gale and Shapley 1962): each ground truth proposes to its best prior
+    that has not rejected it, and each prior rejects all but the proposal of largest IoU, of equal ones the first. As
+    both sides rank the pairs by IoU, the result is that of the greedy matching. The number of rounds depends on the
+    ground truths that compete for a prior, not on the number of images; a GPU is synchronized once per round.
 
     Args:
-        iou: (n, P).
+        iou: (T, P).
+        images: (T,) int64, image of each ground truth.
 
     Returns:
-        (n,) int64 indices of priors, -1 for ground truths left over when all priors are taken.
+        (T,) int64 indices of priors, -1 for ground truths left over when all priors of their image are taken.
     """
-    iou = iou.clone()
-    matched = torch.full((len(iou),), -1, dtype=torch.int64, device=iou.device)
-    for _ in range(min(iou.shape)):
-        row_best, row_prior = iou.max(1)
-        row = row_best.argmax()
-        prior = row_prior[row]
-        matched[row] = prior
-        iou[row] = -1  # this ground truth is matched
-        iou[:, prior] = -1  # and this prior
-    return matched
+    remaining = iou
+    while True:
+        value, prior = remaining.max(1)
+        # Proposals sorted by prior, then by IoU, then by ground truth: all but the first to a prior are rejected.
+        order = value.argsort(descending=True, stable=True)
+        key = images * iou.shape[1] + prior
+        order = order[key[order].argsort(stable=True)]
+        again = key[order].diff(prepend=key.new_full((1,), -1)) == 0
+        rejected = torch.empty_like(again).scatter_(0, order, again) & (value >= 0)
+        if not rejected.any():
+            return prior.where(value >= 0, -1)
+        if remaining is iou:
+            remaining = iou.clone()
+        remaining.scatter_(1, prior[:, None], value.masked_fill(rejected, -1)[:, None])

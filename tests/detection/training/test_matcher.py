@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import box_convert, box_iou
 
 from detection.models.priors import VOC_SIZES, PriorMap, generate_priors, ssd_maps
-from detection.training.matcher import ATSS_TOPK, atss_match, ssd_match
+from detection.training.matcher import ATSS_TOPK, atss_match, distinct_best_priors, ssd_match
 
 MAPS = ssd_maps((4, 4, 2, 1, 1, 1), VOC_SIZES)  # of 64×64
 PRIORS = generate_priors(MAPS)  # 234
@@ -154,6 +155,55 @@ def test_a_batch_is_matched_as_its_images_alone() -> None:
         start += len(boxes)
 
 
+def greedy(iou: Tensor) -> list[int]:
+    """Pairs of one image, the largest IoU first; of equal ones the first object, then the first prior."""
+    found = [-1] * len(iou)
+    pairs = [(-float(iou[row, prior]), row, prior) for row in range(len(iou)) for prior in range(iou.shape[1])]
+    for _, row, prior in sorted(pairs):
+        if found[row] < 0 and prior not in found:
+            found[row] = prior
+    return found
+
+
+def test_priors_of_crowded_images_are_those_of_the_greedy_matching() -> None:
+    """Eighths: many equal values; up to 8 objects compete for 6 priors."""
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        counts = torch.randint(0, 9, (5,), generator=generator)
+        images = torch.arange(5).repeat_interleave(counts)
+        iou = torch.randint(0, 9, (len(images), 6), generator=generator) / 8
+        expected = [prior for image in range(5) for prior in greedy(iou[images == image])]
+        assert distinct_best_priors(iou, images).tolist() == expected, seed
+
+
+class Synchronizations(TorchDispatchMode):
+    """Counts the operations for which the CPU waits for a GPU: their result is a number or decides a shape."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "index.Tensor", "index_put_.default")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        name = str(function).removeprefix("aten.")
+        masks = [index for index in arguments[1] if index is not None] if name.startswith("index") else []
+        if name.startswith(self.WAITING) and (not masks or masks[0].dtype == torch.bool):
+            self.count += 1
+        return function(*arguments, **(options or {}))
+
+
+def test_a_gpu_is_synchronized_per_batch_not_per_image() -> None:
+    """Each image has two objects that compete for a prior."""
+    pair = torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.11, 0.1, 0.4, 0.4]])
+    counts = []
+    for images in (1, 50):
+        with Synchronizations() as mode:
+            ssd_match(pair.repeat(images, 1), torch.arange(images).repeat_interleave(2), images, PRIORS)
+        counts.append(mode.count)
+    assert counts[0] == counts[1] <= 4
+
+
 # ATSS
 
 UNLIKE = (PriorMap(4, MAPS[0].shapes[:3]), *MAPS[1:])  # with fewer priors in a cell of the first
@@ -201,7 +251,7 @@ def test_atss_against_a_reference(maps: tuple[PriorMap, ...]) -> None:
         corner = torch.rand(4, 2, generator=generator) * 0.5
         boxes = torch.cat([corner, corner + 0.1 + 0.4 * torch.rand(4, 2, generator=generator)], 1)
         own = box_iou(boxes, box_convert(generate_priors(maps), "cxcywh", "xyxy")).argmax(1).tolist()
-        if len(set(own)) == len(own):  # who yields to whom is `greedy_bipartite`'s, tested with `ssd_match`
+        if len(set(own)) == len(own):  # who yields to whom is `distinct_best_priors`'s, tested with `ssd_match`
             assert match_atss(boxes, maps).tolist() == reference_atss(boxes, maps), seed
             compared += 1
     assert compared > 5
