@@ -20,8 +20,8 @@ from serve.observability.metrics import Metrics
 from serve.settings import ServeSettings
 from serve.web.uvicorn_protocol import error_response
 
-SLICE = 4096  # bytes that are parsed before it is checked whether to go on; up to 700 of the smallest frames
-FRAMES_A_TURN = 100  # frames of one client that are parsed before the event loop serves others
+SMALLEST_SLICE, LARGEST_SLICE = 512, 8192  # bytes that are parsed before it is checked whether to go on
+FRAMES_A_TURN = 60  # frames of one client that are parsed before the event loop serves others
 #: Error of a handshake by the status that the library gives it.
 REFUSALS = {
     400: ("bad_request", "this is no valid WebSocket handshake"),
@@ -62,7 +62,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     - A client that does not read for `header_timeout_s` is disconnected. Nothing is read from it meanwhile: responses
       to pings would fill the memory.
     - Messages are parsed one at a time. The bytes behind one are kept unparsed, and the event loop serves other
-      connections between a hundred frames.
+      connections after some frames.
     - Fragments are joined as they come.
     """
 
@@ -71,6 +71,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     _handshake_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _turn_scheduled = False
+    _slice = SMALLEST_SLICE
     _unparsed: bytearray
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -150,9 +151,12 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
                     self._turn_scheduled = True
                     self.loop.call_soon(self._turn)
                 break
-            part = bytes(self._unparsed[:SLICE])
-            del self._unparsed[:SLICE]
+            before, size = self.conn.frame_count, self._slice
+            part = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
             super().data_received(part)
+            # Small slices for many small frames, large ones for an image.
+            self._slice = min(2 * size, LARGEST_SLICE) if self.conn.frame_count <= before + 1 else SMALLEST_SLICE
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
                 self._refuse()
         if self._unparsed or self._waiting():

@@ -45,7 +45,7 @@ def test_the_limit_is_raised_to_its_hard_bound() -> None:
 
 
 @pytest.mark.slow
-def test_a_crowd_of_idle_connections_runs_it_out_of_no_descriptors() -> None:
+def test_more_idle_connections_than_descriptors_delay_no_client() -> None:
     """Under `ulimit -n 512`: a new client gets a response at once, and the log stays short."""
     command = f'ulimit -n 512; exec "{sys.executable}" "{SLOW_SERVER}" 0 --port 0'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -33,7 +33,9 @@ def live() -> Iterator[RunningServer]:
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 @pytest.mark.parametrize("key", [None, "", "wrong", KEYS[0][:-1], KEYS[0] + "x", "first-key-0123456789, x", "ключ"])
-def test_without_a_key_there_is_nothing(live: RunningServer, method: str, path: str, key: str | None) -> None:
+def test_a_request_without_a_valid_key_is_unauthorized(
+    live: RunningServer, method: str, path: str, key: str | None
+) -> None:
     headers = {} if key is None else {"x-api-key": key.encode()}
     response = live.client.request(method, path, headers=headers)
     assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
@@ -41,24 +43,24 @@ def test_without_a_key_there_is_nothing(live: RunningServer, method: str, path: 
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_each_key_opens(live: RunningServer, key: str) -> None:
+def test_each_key_is_valid(live: RunningServer, key: str) -> None:
     headers = {"x-api-key": key}
     assert live.client.post("/detect", content=encoded(), headers=headers).status_code == 200
     assert live.client.get("/metrics", headers=headers).status_code == 200
     assert live.client.post("/models/fake/reload", headers=headers).status_code == 200
 
 
-def test_the_key_comes_before_everything_else(live: RunningServer) -> None:
+def test_the_key_is_checked_before_the_request(live: RunningServer) -> None:
     response = live.client.post("/detect?model=ghost&conf=0.1", content=bytes(11_000_000))
     assert response.status_code == 401
 
 
-def test_health_and_page_need_none(live: RunningServer) -> None:
+def test_health_and_page_need_no_key(live: RunningServer) -> None:
     for path in ("/healthz", "/readyz", "/"):
         assert live.client.get(path).status_code == 200
 
 
-def test_compared_as_bytes_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_compared_in_constant_time_with_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     import hmac
 
     seen = []
@@ -70,7 +72,7 @@ def test_compared_as_bytes_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> N
     check_key(None, ())
 
 
-def test_every_answer_has_the_headers(live: RunningServer) -> None:
+def test_every_response_has_the_security_headers(live: RunningServer) -> None:
     for path in ("/", "/healthz", "/models", "/nowhere", "/openapi.json"):
         headers = live.client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -81,13 +83,13 @@ def test_every_answer_has_the_headers(live: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "null"])
-def test_cors_is_closed(live: RunningServer, origin: str) -> None:
+def test_other_origins_get_no_cors_headers(live: RunningServer, origin: str) -> None:
     headers = {"origin": origin, "access-control-request-method": "POST", "x-api-key": KEYS[0]}
     assert "access-control-allow-origin" not in live.client.options("/detect", headers=headers).headers
     assert "access-control-allow-origin" not in live.client.get("/models", headers=headers).headers
 
 
-def test_cors_opens_for_whom_it_is_told() -> None:
+def test_allowed_origins_get_cors_headers() -> None:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
     with running({"fake": FakeNetwork().source()}, cors_origins=["https://good.example"]) as server:
         good = server.client.options("/detect", headers={"origin": "https://good.example", **asked})
@@ -123,7 +125,7 @@ def test_origins_of_websockets(origin: str | None, host: str, allowed: tuple, fi
         assert caught.value.status == 403
 
 
-def test_request_ids(live: RunningServer) -> None:
+def test_a_well_formed_request_id_is_kept(live: RunningServer) -> None:
     def sent(value: str) -> str:
         return live.client.get("/healthz", headers={"x-request-id": value}).headers["x-request-id"]
 
@@ -136,9 +138,9 @@ def test_request_ids(live: RunningServer) -> None:
 def test_the_log_has_a_line_for_each_request_and_no_secret(
     live: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    picture = encoded()
+    image = encoded()
     with caplog.at_level(logging.INFO, logger="pelee.serve"):
-        answer = live.client.post("/detect?conf=0.123", content=picture, headers={"x-api-key": KEYS[1]})
+        answer = live.client.post("/detect?conf=0.123", content=image, headers={"x-api-key": KEYS[1]})
         live.client.get("/models?key=" + KEYS[0], headers={"x-api-key": "wrong-key-here"})
         live.client.get("/a%0d%0aforged")
         until = time.monotonic() + 10
@@ -154,7 +156,7 @@ def test_the_log_has_a_line_for_each_request_and_no_secret(
         assert secret not in text
 
 
-def test_uvicorn_is_not_asked_to_log_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_of_uvicorn_has_no_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own lines hold the query of a WebSocket's address, and that holds the key."""
     from serve.observability.json_logging import set_up_logging
 
@@ -170,7 +172,7 @@ def test_uvicorn_is_not_asked_to_log_addresses(monkeypatch: pytest.MonkeyPatch) 
             logging.getLogger(name).setLevel(level)
 
 
-def test_nothing_of_the_server_is_loaded_from_elsewhere(live: RunningServer) -> None:
+def test_there_are_no_documentation_pages_with_outside_scripts(live: RunningServer) -> None:
     assert live.client.get("/docs").status_code == 404 and live.client.get("/redoc").status_code == 404
 
 

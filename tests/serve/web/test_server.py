@@ -71,7 +71,7 @@ def process(seconds: float = 0.0, *flags: str, **environment: str) -> Iterator[P
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
+def test_a_signal_finishes_running_requests_and_exits_0(number: signal.Signals) -> None:
     """Three requests in progress are answered before the process exits."""
     answers: list[int] = []
 
@@ -98,7 +98,7 @@ def test_it_finishes_what_runs_and_exits_0(number: signal.Signals) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))  # aborted in two of five runs
-def test_a_second_signal_ends_it_at_once(attempt: int) -> None:
+def test_a_second_signal_ends_the_process_at_once(attempt: int) -> None:
     with process(30.0, "--deadline-s", "60", "--grace-s", "60") as server:
         thread = threading.Thread(target=lambda: _ask_in_vain(server.address))
         thread.start()
@@ -112,7 +112,7 @@ def test_a_second_signal_ends_it_at_once(attempt: int) -> None:
 
 
 @pytest.mark.slow
-def test_signals_at_any_time_of_the_end_leave_the_exit_code_at_0() -> None:
+def test_repeated_signals_exit_0() -> None:
     with process() as server:
         while server.process.poll() is None:
             server.process.send_signal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def _ask_in_vain(address: str) -> None:
 
 
 @pytest.mark.slow
-def test_it_prints_its_settings_and_no_secret() -> None:
+def test_the_log_has_the_settings_and_no_key() -> None:
     with process(0.0, "--queue-size", "9", PELEE_API_KEYS=KEY, PELEE_DEADLINE_S="70") as server:
         assert server.first.startswith("Pelee serves fake at http://127.0.0.1:")
         server.process.send_signal(signal.SIGHUP)
@@ -166,7 +166,7 @@ def test_a_closed_connection_whose_client_does_not_read_is_aborted(monkeypatch: 
         monkeypatch.undo()
 
 
-def test_two_servers_on_one_port(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with running({"fake": FakeNetwork().source()}) as first:
         assert main(["--port", str(first.port)]) == 2
         out, err = capsys.readouterr()
@@ -184,13 +184,17 @@ def test_two_servers_on_one_port(capsys: pytest.CaptureFixture[str]) -> None:
         (["--model", "pelee-voc", "--model", "pelee-voc"], "two models"),
     ],
 )
-def test_what_cannot_begin_is_one_line(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_cannot_start_prints_one_line(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--port", "0", *flags]) == 2
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1 and err.startswith("error: ") and message in err
 
 
-def test_a_model_that_cannot_be_loaded_ends_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_model_that_cannot_be_loaded_ends_the_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     from data.command_line import run
     from data.errors import WeightsError
     from serve.inference.model_pool import ModelSource
@@ -218,7 +222,7 @@ def test_bind_takes_ipv6_and_a_free_port() -> None:
             assert "cannot listen" in str(error)  # a machine without IPv6 on its loopback
 
 
-def test_the_whole_room_imports_no_torch() -> None:
+def test_the_service_imports_no_torch() -> None:
     paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "serve").rglob("*.py")]
     names = [".".join(path.parts) for path in paths if path.stem != "__init__"]
     assert "serve.web.routes" in names

@@ -34,7 +34,7 @@ def connect(server: RunningServer) -> socket.socket:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """Return what is received until the server closes the connection."""
     content = b""
     try:
         while part := connection.recv(65536):
@@ -45,13 +45,13 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def dribble(connection: socket.socket, text: bytes, seconds: float = 60.0) -> None:
-    """Send a byte now and then, until the server has had enough."""
+    """Send a byte every 50 ms, until the server closes the connection."""
     until = time.monotonic() + seconds
     try:
         for byte in text:
             connection.sendall(bytes([byte]))
             time.sleep(0.05)
-            assert time.monotonic() < until, "nobody stopped it"
+            assert time.monotonic() < until, "the server did not close the connection"
     except (ConnectionResetError, BrokenPipeError):
         pass
 
@@ -59,19 +59,19 @@ def dribble(connection: socket.socket, text: bytes, seconds: float = 60.0) -> No
 HEAD = b"POST /detect HTTP/1.1\r\nHost: x\r\n"
 
 
-def test_a_connection_that_says_nothing_is_closed(live: RunningServer) -> None:
+def test_a_connection_without_a_request_is_closed(live: RunningServer) -> None:
     before = live.metric("pelee_connections_cut_off_total", reason="slow")
     assert everything(connect(live)) == b""
     assert live.metric("pelee_connections_cut_off_total", reason="slow") == before + 1
 
 
-def test_a_header_that_never_ends_is_cut_off(live: RunningServer) -> None:
+def test_a_slow_header_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     dribble(connection, HEAD + b"X-Slow: " + b"a" * 400)
     assert everything(connection) == b""
 
 
-def test_also_the_header_of_a_later_request(live: RunningServer) -> None:
+def test_a_slow_header_of_a_later_request_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -81,7 +81,7 @@ def test_also_the_header_of_a_later_request(live: RunningServer) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framing", [b"Content-Length: 5000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nfff\r\n"])
-def test_a_body_that_never_ends_is_refused(live: RunningServer, framing: bytes) -> None:
+def test_a_slow_body_is_refused(live: RunningServer, framing: bytes) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Connection: close\r\n" + framing)
     dribble(connection, b"x" * 25)
@@ -89,7 +89,7 @@ def test_a_body_that_never_ends_is_refused(live: RunningServer, framing: bytes) 
     assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout" in answer
 
 
-def test_a_body_that_goes_on_after_the_answer_is_cut_off(live: RunningServer) -> None:
+def test_a_body_that_continues_after_the_response_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Content-Length: 5000000\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 413")
@@ -97,7 +97,7 @@ def test_a_body_that_goes_on_after_the_answer_is_cut_off(live: RunningServer) ->
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read_is_cut_off() -> None:
+def test_a_client_that_does_not_read_is_aborted() -> None:
     """The answers are more than what the two systems keep for the client."""
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
     content = encoded(noise, quality=30)
@@ -112,7 +112,7 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             for _ in range(100):  # sent ahead; each answer is some 900 KB
                 slow.sendall(request)
-            pytest.fail("nobody stopped it")
+            pytest.fail("the server did not close the connection")
         cut = [server.metric("pelee_connections_cut_off_total", reason=reason) for reason in ("unread", "slow")]
         assert sum(cut) == 1  # "slow" where this machine is: then the next request came too late
 
@@ -122,7 +122,7 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
     [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", HEAD + b"X: " + b"a" * 100_000],
     ids=["tls", "nonsense", "no host", "100 KB of a header"],
 )
-def test_what_is_no_http(live: RunningServer, text: bytes) -> None:
+def test_invalid_http_is_a_bad_request(live: RunningServer, text: bytes) -> None:
     connection = connect(live)
     connection.sendall(text)
     head, _, body = everything(connection).partition(b"\r\n\r\n")
@@ -132,7 +132,7 @@ def test_what_is_no_http(live: RunningServer, text: bytes) -> None:
     assert live.client.get("/healthz").status_code == 200
 
 
-def test_bad_chunks_end_the_connection_alone(live: RunningServer) -> None:
+def test_bad_chunks_end_their_connection_only(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n")
     everything(connection)
@@ -140,14 +140,14 @@ def test_bad_chunks_end_the_connection_alone(live: RunningServer) -> None:
 
 
 def test_a_client_that_closes_gets_its_413(live: RunningServer) -> None:
-    """As urllib does: it says that it will close, and sends all before it reads."""
+    """As urllib does: it announces the close, and sends everything before it reads."""
     connection = connect(live)
     connection.sendall(HEAD + b"Connection: close\r\nContent-Length: 3000000\r\n\r\n")
     connection.sendall(bytes(3_000_000))
     assert everything(connection).startswith(b"HTTP/1.1 413")
 
 
-def test_requests_sent_ahead_are_answered_in_order(live: RunningServer) -> None:
+def test_pipelined_requests_are_answered_in_order(live: RunningServer) -> None:
     connection = connect(live)
     content = encoded()
     one = HEAD + f"Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -157,7 +157,7 @@ def test_requests_sent_ahead_are_answered_in_order(live: RunningServer) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NODELAY"), reason="nothing to set")
-def test_an_answer_is_sent_at_once(live: RunningServer) -> None:
+def test_connections_have_tcp_nodelay(live: RunningServer) -> None:
     """Otherwise its body waits until the client has acknowledged its head, which takes 40 ms."""
     connection = connect(live)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

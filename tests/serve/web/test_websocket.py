@@ -77,7 +77,7 @@ BAD_SETTINGS: list[tuple[dict | str, str]] = [
 BAD_FRAMES = [(b"", "empty"), (b"hello", "unsupported_picture"), (encoded()[:-300], "unreadable_picture")]
 
 
-def test_errors_end_nothing_and_change_nothing(live: RunningServer) -> None:
+def test_an_error_keeps_the_connection_and_the_settings(live: RunningServer) -> None:
     with open_socket(live) as socket:
         settings = ask(socket, {"type": "settings", "conf": 0.1})
         ids = set()
@@ -91,7 +91,9 @@ def test_errors_end_nothing_and_change_nothing(live: RunningServer) -> None:
         assert settings["conf"] == 0.1
 
 
-def test_nan_and_a_bug_end_nothing(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_outputs_and_bugs_keep_the_connection(
+    live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_socket(live) as socket:
         network.invalid = True
         assert ask(socket, encoded())["code"] == "model_invalid"
@@ -102,7 +104,7 @@ def test_nan_and_a_bug_end_nothing(live: RunningServer, network: FakeNetwork, mo
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_one_in_flight(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_frame_is_in_flight(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames sent ahead are answered in order, and never processed in parallel."""
     streams: list[FrameStream] = []
     monkeypatch.setattr(
@@ -122,7 +124,7 @@ def test_one_in_flight(live: RunningServer, network: FakeNetwork, monkeypatch: p
     assert levels == [1, 2, 3, 4]
 
 
-def test_a_client_that_leaves_is_dropped(live: RunningServer, network: FakeNetwork) -> None:
+def test_a_frame_of_a_disconnected_client_is_dropped(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as socket:
         socket.send(encoded())
@@ -133,7 +135,7 @@ def test_a_client_that_leaves_is_dropped(live: RunningServer, network: FakeNetwo
 
 
 @pytest.mark.parametrize("live", [{"queue_size": 1}], indirect=True)
-def test_a_full_queue(live: RunningServer, network: FakeNetwork) -> None:
+def test_a_full_queue_is_an_error_with_retry_after(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as first, open_socket(live) as second:
         first.send(encoded())
@@ -146,20 +148,22 @@ def test_a_full_queue(live: RunningServer, network: FakeNetwork) -> None:
         assert ask(second, encoded())["type"] == "detections"
 
 
-def test_the_log_has_a_line_for_each_and_no_key(live: RunningServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_a_line_for_each_websocket_and_no_key(
+    live: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="pelee.serve"):
         with open_socket(live, "?key=a-secret", additional_headers={"X-Request-ID": "one"}) as socket:
             ask(socket, encoded())
             ask(socket, encoded())
         wait_until(lambda: any(record.getMessage() == "websocket" for record in caplog.records))
     (line,) = (JsonFormatter().format(record) for record in caplog.records if record.getMessage() == "websocket")
-    told = json.loads(line)
-    assert (told["request_id"], told["status"], told["frames"], told["client"]) == ("one", 101, 2, "127.0.0.1")
+    fields = json.loads(line)
+    assert (fields["request_id"], fields["status"], fields["frames"], fields["client"]) == ("one", 101, 2, "127.0.0.1")
     assert "secret" not in line
 
 
 @pytest.mark.parametrize("live", [{"max_buffered_mb": 1.0, "max_websockets": 5}], indirect=True)
-def test_all_of_them_together_hold_no_more_than_bodies_may(live: RunningServer) -> None:
+def test_all_websockets_hold_at_most_max_buffered_mb(live: RunningServer) -> None:
     with open_socket(live) as socket:
         assert ask(socket, bytes(100_000))["code"] == "unsupported_picture"
         socket.send(bytes(100_001))
@@ -168,7 +172,7 @@ def test_all_of_them_together_hold_no_more_than_bodies_may(live: RunningServer) 
         assert caught.value.rcvd is not None and caught.value.rcvd.code == 1009
 
 
-def test_a_frame_over_the_cap_closes_it(live: RunningServer) -> None:
+def test_a_frame_over_the_limit_closes_the_websocket(live: RunningServer) -> None:
     with open_socket(live) as socket:
         socket.send(bytes(1_000_001))
         with pytest.raises(ConnectionClosed) as caught:
@@ -177,7 +181,7 @@ def test_a_frame_over_the_cap_closes_it(live: RunningServer) -> None:
     assert live.client.get("/healthz").status_code == 200
 
 
-def test_an_idle_one_is_closed(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_websocket_is_closed(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.web.websocket.IDLE_TIMEOUT", 0.1)
     with open_socket(live) as socket:
         with pytest.raises(ConnectionClosed) as caught:
@@ -196,7 +200,7 @@ def denied(server: RunningServer, query: str = "", **options: Any) -> tuple[int,
 
 
 @pytest.mark.parametrize("live", [{"api_keys": [KEY]}], indirect=True)
-def test_keys(live: RunningServer) -> None:
+def test_a_key_is_taken_from_the_query_or_the_header(live: RunningServer) -> None:
     assert denied(live) == (401, "unauthorized")
     assert denied(live, "?key=wrong") == (401, "unauthorized")
     with open_socket(live, f"?key={KEY}") as socket:
@@ -205,7 +209,7 @@ def test_keys(live: RunningServer) -> None:
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_origins(live: RunningServer) -> None:
+def test_pages_of_other_origins_are_refused(live: RunningServer) -> None:
     assert denied(live, origin="https://elsewhere.example") == (403, "forbidden")
     assert denied(live, origin="null") == (403, "forbidden")
     with open_socket(live, origin=live.address) as socket:
@@ -213,7 +217,7 @@ def test_origins(live: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("live", [{"max_websockets": 2}], indirect=True)
-def test_a_crowd(live: RunningServer) -> None:
+def test_websockets_over_the_limit_are_refused(live: RunningServer) -> None:
     with open_socket(live), open_socket(live):
         assert denied(live) == (429, "busy")
         assert live.metric("pelee_refused_total", reason="busy", model="") == 1
@@ -223,7 +227,7 @@ def test_a_crowd(live: RunningServer) -> None:
         assert ask(socket, encoded())["type"] == "detections"
 
 
-def test_the_end_of_the_server(live: RunningServer, network: FakeNetwork) -> None:
+def test_a_stopping_server_finishes_frames_and_closes_websockets(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as busy, open_socket(live) as other:
         busy.send(encoded())
