@@ -5,7 +5,7 @@ import glob
 import io
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,17 +14,27 @@ from PIL import Image, UnidentifiedImageError
 
 from data.atomic_files import atomic_path
 from data.errors import ImageError
+from data.images.folder_walk import walk_files
 from data.images.image_slice import ImageSlice
+from data.images.jpeg import END
 from data.images.rgb_conversion import to_rgb
+from data.images.signatures import HEAD, is_heic
 
 #: Pillow's decoders that are used (JPEG's also reads MPO); the others (PSD, EPS, ...) are never tried on user data.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 #: Suffixes of the files that `find_images` returns from a folder, compared in lower case.
+# fmt: off
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"}
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif",
+        ".ppm", ".pgm", ".pbm",
+    }
 )
+# fmt: on
 #: The largest image that is read, width × height: Pillow's own limit (256 MiB as RGB), about 9459 × 9459.
 MAX_PIXELS = 89_478_485
+#: Share of the rows of a JPEG that may be missing.
+MOST_MISSING = 0.9
 _ORIENTATION_TAG = 0x0112
 #: Errors that Pillow's decoders raise on damaged data. Caught around decoder calls only, so that no bug here is hidden.
 _DECODER_ERRORS = (
@@ -45,12 +55,18 @@ _DECODER_ERRORS = (
 )
 
 
-def read_image(source: Path | str | bytes | ImageSlice, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    source: Path | str | bytes | ImageSlice,
+    max_pixels: int = MAX_PIXELS,
+    on_damage: Callable[[str], None] | None = None,
+) -> np.ndarray:
     """Read an image, upright (EXIF orientation applied), the first frame where there are several.
 
     Args:
         source: a path, the bytes of a file, or an image in a shard.
         max_pixels: an image with more pixels is rejected by its header, before it is decoded.
+        on_damage: called with a warning for a JPEG that is cut off, whose missing rows are gray (some cameras leave out
+            the last bytes). None is strict: such an image is an error.
 
     Returns:
         (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit gray
@@ -65,10 +81,16 @@ def read_image(source: Path | str | bytes | ImageSlice, max_pixels: int = MAX_PI
     with _opened(source, name) as file:
         try:
             image = _open(file, max_pixels)
-            image.load()
+            try:
+                image.load()
+            except OSError:
+                if on_damage is None or image.format != "JPEG":
+                    raise
+                image = _open_cut_off(file, max_pixels)
+                on_damage(f"{name}: the JPEG is cut off; {_missing_rows(image):.0%} of its rows are missing")
             return to_rgb(image, _orientation(image))
         except UnidentifiedImageError:
-            raise ImageError(f"{name}: not an image; expected one of {', '.join(FORMATS)}") from None
+            raise ImageError(f"{name}: not an image; {_expected(file)}") from None
         except _DECODER_ERRORS as error:
             raise ImageError(f"{name}: cannot be read as an image: {_reason(error)}") from error
 
@@ -88,7 +110,7 @@ def read_size(source: Path | str | bytes | ImageSlice) -> tuple[int, int]:
             turned = image.format != "TIFF" and _orientation(image) >= 5
             return (height, width) if turned else (width, height)
         except UnidentifiedImageError:
-            raise ImageError(f"{name}: not an image; expected one of {', '.join(FORMATS)}") from None
+            raise ImageError(f"{name}: not an image; {_expected(file)}") from None
         except _DECODER_ERRORS as error:
             raise ImageError(f"{name}: cannot be read as an image: {_reason(error)}") from error
 
@@ -148,12 +170,10 @@ def _matches(item: str) -> Iterator[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES:
-                yield path
+    def fail(error: ImageError) -> None:
+        raise error
+
+    return walk_files(folder, IMAGE_SUFFIXES, fail)
 
 
 def _name(source: Path | str | bytes | ImageSlice) -> str:
@@ -182,6 +202,33 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     if width * height > max_pixels:
         raise ValueError(f"{width} × {height} pixels are more than the limit of {max_pixels}")
     return image
+
+
+def _open_cut_off(file: BinaryIO, max_pixels: int) -> Image.Image:
+    """Decode a JPEG whose end is missing: its decoder fills the rows without data with gray."""
+    file.seek(0)
+    image = _open(io.BytesIO(file.read() + END), max_pixels)
+    image.load()
+    return image
+
+
+def _missing_rows(image: Image.Image) -> float:
+    """Return the share of the lowest rows that are all of one color; an estimate of what the decoder filled."""
+    pixels = np.asarray(image)
+    filled = 0
+    while filled < len(pixels) and (pixels[-1 - filled] == pixels[-1, -1]).all():
+        filled += 1
+    missing = filled / len(pixels)
+    if missing > MOST_MISSING:
+        raise ValueError("the JPEG is cut off near its begin")
+    return missing
+
+
+def _expected(file: BinaryIO) -> str:
+    file.seek(0)
+    if is_heic(file.read(HEAD)):
+        return "HEIC is not supported, convert it to JPEG"
+    return f"expected one of {', '.join(FORMATS)}"
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ Both read the markers only; nothing is decoded.
 import re
 from collections.abc import Callable
 
-START = b"\xff\xd8"  # SOI
+START, END = b"\xff\xd8", b"\xff\xd9"  # SOI, EOI
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST0 to RST7, SOI
 # A marker within a scan's data, where FF 00 is a stuffed byte, FF FF a fill byte and FF D0 to FF D7 are restarts.

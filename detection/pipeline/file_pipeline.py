@@ -15,8 +15,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import ImageError
+import numpy as np
+
+from data.errors import ImageError, SettingsError
+from data.images.image_io import read_image
 from data.images.prefetch import prefetch
+from data.standard_streams import was_closed
 from detection.detector import DetectionFuture
 from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
@@ -25,10 +29,12 @@ from detection.pipeline.run_config import RunConfig, RunState
 from detection.pipeline.run_progress import Progress
 from detection.pipeline.sinks import Sink, SourceInfo
 from detection.pipeline.stages import Done, Stages
+from detection.tiling.tiled_batch import TiledBatch
 from detection.video.frames import VideoSource
+from detection.video.open_source import open_video
 from detection.video.source_names import STDIN
 from detection.video.stdin_reader import ImageStream
-from detection.video.video_file import SMALL, VideoFile
+from detection.video.video_file import SMALL
 
 if TYPE_CHECKING:
     from detection.tracking.tracker import Tracker
@@ -97,6 +103,8 @@ class Pipeline:
 
     def _stdin(self, item: InputSource) -> bool:
         """Process images on stdin, each emitted before the next one is needed; return whether to go on."""
+        if was_closed("stdin"):
+            raise ImageError("-: stdin is closed")
         self._run.progress.start("stdin", None)
         summary = self._summary(item)
         images = ImageStream()
@@ -106,7 +114,7 @@ class Pipeline:
     def _video(self, item: InputSource) -> bool:
         """Process a video file; if reading fails, earlier results are kept. Return whether to go on."""
         run = self._run
-        with VideoFile(item.source) as source:
+        with open_video(item.source) as source:
             if not run.needs_images:
                 source.every = self.config.every
             run.progress.start(source.name, source.frames)
@@ -162,9 +170,14 @@ class Pipeline:
 
         return finish
 
+    def _read_image(self, path: str) -> np.ndarray:
+        """Read an image; one that is cut off is used as far as it goes, with a note."""
+        with self.config.detector.timer.stage("decode"):
+            return read_image(path, on_damage=self._run.progress.note)
+
     def _read(self, items: Sequence[InputSource]) -> Generator[FrameResult]:
         """Yield images, read ahead by threads."""
-        images = prefetch(items, lambda item: self.config.detector.read(item.source), workers=READERS, ahead=WAITING)
+        images = prefetch(items, lambda item: self._read_image(item.source), workers=READERS, ahead=WAITING)
         with closing(images):  # type: ignore[type-var]
             for item, image in images:
                 yield FrameResult(item, str(image)) if isinstance(image, ImageError) else FrameResult(item, image=image)
@@ -196,19 +209,31 @@ class Pipeline:
 
     def _start(self, results: list[FrameResult]) -> "_Group":
         """Submit a group to the network, except the frames that `--every` skips."""
-        analyzed = []
+        analyzed: list[FrameResult] = []
+        tiles: list[np.ndarray] = []
         for result in results:
             if result.image is not None:
                 result.height, result.width = result.image.shape[:2]
-                if result.index % self.config.every == 0:
+                if result.index % self.config.every == 0 and self._tile(result, tiles):
                     result.analyzed = True
                     analyzed.append(result)
         images = [result.image for result in analyzed if result.image is not None]
-        group = _Group(results, analyzed, self.config.detector.submit(images, self._run.options) if images else None)
+        future = self.config.detector.submit(images, self._run.options, tiles or None) if images else None
+        group = _Group(results, analyzed, future)
         if not self._run.needs_images:
             for result in analyzed:
                 result.image = None
         return group
+
+    def _tile(self, result: FrameResult, tiles: list[np.ndarray]) -> bool:
+        """Append the tiles of an image where there are any; one too small for the grid becomes a problem: False."""
+        if self.config.tiling is not None:
+            try:
+                tiles.append(self.config.tiling.tiles(result.width, result.height, self.config.detector.input_size))
+            except SettingsError as error:
+                result.problem, result.image = f"{result.item.source}: {error}", None
+                return False
+        return True
 
 
 @dataclass(slots=True)
@@ -217,7 +242,7 @@ class _Group:
 
     results: list[FrameResult]
     analyzed: list[FrameResult]
-    future: DetectionFuture | None
+    future: DetectionFuture | TiledBatch | None
 
     def result(self) -> list[FrameResult]:
         """Wait for the network."""

@@ -9,11 +9,15 @@ from pathlib import Path
 
 from data.atomic_files import is_special_file
 from data.errors import ImageError, SettingsError
-from data.images.image_io import IMAGE_SUFFIXES, find_images
-from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live
+from data.images.folder_walk import walk_files
+from data.images.image_io import IMAGE_SUFFIXES
+from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live, local_path
 
 NAME_BYTES = 255  # longest name of a file
 FRAME_BYTES = 12  # what a snapshot appends to a video's name
+
+#: Suffixes of the files that are taken from a folder or a pattern. HEIC is none that can be read, and is reported.
+KNOWN_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | {".heic", ".heif"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def collect(inputs: Sequence[str], videos: Sequence[str], output: Path | None) -
     problems: list[str] = []
     for given, as_video in [*((given, False) for given in inputs), *((given, True) for given in videos)]:
         try:
-            for item in _items(given, output, as_video):
+            for item in _items(given, output, as_video, problems):
                 remote = item.live or item.source == STDIN or is_address(item.source)
                 items.setdefault(item.source if remote else os.path.realpath(item.source), item)
         except ImageError as error:
@@ -99,52 +103,57 @@ def check_targets(items: Sequence[InputSource], output: Path | None, json: str |
     return frozenset(taken)
 
 
-def _items(given: str, output: Path | None, as_video: bool) -> list[InputSource]:
+def _items(given: str, output: Path | None, as_video: bool, problems: list[str]) -> list[InputSource]:
     """Return the inputs that one argument names; `ImageError` where there are none."""
     if given == STDIN:
         return [InputSource(given, True, given, Path("stdin-000000.jpg"))]
+    given = local_path(given)
+    if as_video and given.isdecimal() and not Path(given).exists():
+        given = f"cam{given}"
     if as_video and (is_live(given) or is_address(given)):
         return [InputSource(given, True, display_name(given), _video_target(given))]
-    if as_video and Path(given).is_file() and Path(given).suffix.lower() not in IMAGE_SUFFIXES:
-        return [InputSource(given, True, given, _video_target(given))]
-    if not Path(given).exists():
-        # glob as the shell does it: absolute patterns too, which pathlib's refuses
-        matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
-        known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-        items = [
-            replace(item, given=given)
-            for match in matches
-            if Path(match).is_dir() or Path(match).suffix.lower() in known
-            for item in _items_at(match, output, empty_allowed=True)
-        ]
-        if not items:
-            camera = "; a camera or an address goes after --video" if is_live(given) or is_address(given) else ""
-            kind = "nothing matches" if glob.has_magic(given) else "no such file or folder"
-            raise ImageError(f"{display_name(given)}: {kind}{camera}")
-        return items
-    return _items_at(given, output)
+    if Path(given).exists():
+        return _items_at(given, output, as_video, problems)
+    # glob as the shell does it: absolute patterns too, which pathlib's refuses
+    matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
+    items = [
+        replace(item, given=given)
+        for match in matches
+        if Path(match).is_dir() or Path(match).suffix.lower() in KNOWN_SUFFIXES
+        for item in _items_at(match, output, as_video, problems, empty_allowed=True)
+    ]
+    if not items:
+        camera = "; a camera or an address goes after --video" if is_live(given) or is_address(given) else ""
+        kind = "nothing matches" if glob.has_magic(given) else "no such file or folder"
+        raise ImageError(f"{display_name(given)}: {kind}{camera}")
+    return items
 
 
-def _items_at(path: str, output: Path | None, empty_allowed: bool = False) -> list[InputSource]:
-    """Return the inputs at a path that exists."""
+def _items_at(
+    path: str, output: Path | None, as_video: bool, problems: list[str], empty_allowed: bool = False
+) -> list[InputSource]:
+    """Return the inputs at a path that exists; faults inside a folder become `problems`."""
+    from detection.video.open_source import is_video, is_video_of_folder
+
     if not Path(path).is_dir():
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+        suffix = Path(path).suffix.lower()
+        if (as_video and suffix not in IMAGE_SUFFIXES) or (Path(path).is_file() and is_video(path)):
             return [InputSource(path, True, path, _video_target(path))]
         return [InputSource(path, False, path, Path(Path(path).stem + ".jpg"))]
-    try:
-        images = find_images([path])
-    except ImageError:
-        if empty_allowed:
-            return []
-        raise
     results = None if output is None else output.resolve()
     if results == Path(path).resolve():
         results = None  # everything would be skipped; `check_targets` reports it
-    return [
-        InputSource(str(image), False, path, image.relative_to(path).with_suffix(".jpg"))
-        for image in images
-        if results is None or not image.resolve().is_relative_to(results)
-    ]
+    found = sorted(walk_files(Path(path), KNOWN_SUFFIXES, lambda error: problems.append(str(error))))
+    files = [file for file in found if results is None or not file.resolve().is_relative_to(results)]
+    if not files and not found and not problems and not empty_allowed:
+        raise ImageError(f"{path}: no images and no videos; looked for {' '.join(sorted(KNOWN_SUFFIXES))}")
+    items = []
+    for file in files:
+        if is_video_of_folder(file):
+            items.append(InputSource(str(file), True, path, file.relative_to(path).with_suffix(".mp4")))
+        elif file.suffix.lower() not in VIDEO_SUFFIXES:
+            items.append(InputSource(str(file), False, path, file.relative_to(path).with_suffix(".jpg")))
+    return items
 
 
 def _video_target(source: str) -> Path:

@@ -34,6 +34,7 @@ class VideoSource(Protocol):
         rate: frames per second.
         time_base: unit of the frames' times, in seconds.
         frames: number of frames; None where the file does not state it.
+        every: with N only frames 0, N, 2 N, ... are yielded.
 
     Iteration raises `ImageError` where reading fails; the message says how many frames were read before.
     """
@@ -43,6 +44,7 @@ class VideoSource(Protocol):
     rate: Fraction
     time_base: Fraction
     frames: int | None
+    every: int
 
     def __iter__(self) -> Iterator[Frame]: ...
     def __enter__(self) -> Self: ...

@@ -1,13 +1,28 @@
 """Names of video sources: classification, display without passwords, errors in words."""
 
 import re
+from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+#: Recordings at http addresses.
+RECORDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+#: Live streams have these suffixes, too; at an http address the server's statement of a length decides.
+# fmt: off
+STREAMED = frozenset(
+    {
+        ".3g2", ".3gp", ".264", ".265", ".asf", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265",
+        ".hevc", ".ivf", ".m2ts", ".m2v", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob",
+        ".wmv", ".y4m",
+    }
+)
+# fmt: on
+VIDEO_SUFFIXES = RECORDINGS | STREAMED | {".m3u8", ".mjpeg", ".mjpg"}
+LENGTH_TIMEOUT = 3.0  # seconds
 STDIN = "-"
 DEVICE = re.compile(r"cam\d+|/dev/video\d+")
-ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|tcp|udp)://.+", re.IGNORECASE)
+ADDRESS = re.compile(r"(rtsps?|rtmp[est]{0,2}|https?|tcp|udp|rtp|srt|rist|mms[ht])://.+", re.IGNORECASE)
 PATTERN = re.compile(r"test(?::(\d{1,5})x(\d{1,5})(?:@(\d{1,4}))?)?")
 
 
@@ -69,9 +84,30 @@ def reason_of(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
+def local_path(text: str) -> str:
+    """Return the path of a file:// address; anything else as it is."""
+    scheme, separator, rest = text.partition("://")
+    return url2pathname(rest.removeprefix("localhost")) if separator and scheme.lower() == "file" else text
+
+
 def _is_recording(address: str) -> bool:
     try:
         parts = urlsplit(address)
     except ValueError:
         return False
-    return parts.scheme.lower() in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in VIDEO_SUFFIXES
+    suffix = PurePosixPath(parts.path).suffix.lower()
+    if parts.scheme.lower() not in ("http", "https"):
+        return False
+    return suffix in RECORDINGS or (suffix in STREAMED and _has_length(address))
+
+
+@lru_cache(maxsize=256)
+def _has_length(address: str) -> bool:
+    """Whether an http server states the length of what lies at an address, as of a file, and unlike of a stream."""
+    import av
+
+    try:
+        with av.open(stream_address(address), timeout=LENGTH_TIMEOUT, options={"analyzeduration": "0"}) as container:
+            return container.size > 0
+    except (av.FFmpegError, OSError, ValueError):
+        return False  # whatever opens it says why it cannot

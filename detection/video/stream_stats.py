@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 
 STEP, TOP = 0.001, 20.0  # seconds: bin width of the histogram of ages, and its upper end
+FRAMES_OF_TILES = 50  # frames over which the recent number of tiles is averaged
 WINDOW = 2.0  # seconds over which a recent rate is taken
 
 
@@ -51,6 +52,7 @@ class StreamStats:
     Attributes:
         captured: frames received.
         looked_at: frames processed by the network.
+        tiles: tiles of these frames that were processed beside them.
         dropped: frames skipped because the network was busy.
         damaged: frames left out because of damage on the way: lost packets, errors of the decoder.
         reconnects: number of reconnections after a loss of signal.
@@ -59,9 +61,15 @@ class StreamStats:
     def __init__(self) -> None:
         """Start at zero; memory is constant from here."""
         self.captured, self.looked_at = Rate(), Rate()
-        self.dropped = self.damaged = self.reconnects = 0
+        self.dropped = self.damaged = self.reconnects = self.tiles = 0
+        self._tiles_per_frame: deque[int] = deque(maxlen=FRAMES_OF_TILES)
         self._ages = np.zeros(round(TOP / STEP) + 1, np.int64)
         self._age = 0.0
+
+    def add_tiles(self, count: int) -> None:
+        """Count the tiles of one frame."""
+        self.tiles += count
+        self._tiles_per_frame.append(count)
 
     def shown(self, age: float) -> None:
         """Record the age of a displayed frame: seconds from its capture to its display."""
@@ -79,8 +87,10 @@ class StreamStats:
         """Return the line of statistics that is drawn on the frame."""
         now = time.monotonic()
         damaged = f"damaged {self.damaged}  " if self.damaged else ""
+        recent = list(self._tiles_per_frame)
+        tiles = f"tiles {sum(recent) / len(recent):.1f} a frame  " if recent else ""
         return (
-            f"camera {self.captured.recent(now):.1f}/s  looked at {self.looked_at.recent(now):.1f}/s  "
+            f"camera {self.captured.recent(now):.1f}/s  looked at {self.looked_at.recent(now):.1f}/s  {tiles}"
             f"age {1000 * self._age:.0f} ms (p99 {self.age(99):.0f})  "
             f"dropped {self.dropped}  {damaged}reconnected {self.reconnects}"
         )

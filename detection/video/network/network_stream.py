@@ -29,6 +29,7 @@ UNPARSED = ("tcp", "udp", "rtsp", "rtsps")
 WHOLE = frozenset({"mpegts", "rtsp"})
 # Formats whose timestamps are the camera's. Those of others follow from an assumed frame rate.
 STAMPED = frozenset({"mpegts", "rtsp", "flv", "live_flv", "hls", "dash", "matroska", "webm", "mov", "mp4"})
+JPEGS = frozenset({"mpjpeg", "mjpeg"})
 BURSTS = frozenset({"hls", "dash"})  # arrive in segments of some seconds: paced by their timestamps
 
 
@@ -54,7 +55,7 @@ class Stream:
         if scheme in UNPARSED:
             options["fflags"] = "noparse+nofillin"
         try:
-            self._container = av.open(stream_address(address), timeout=(OPEN_TIMEOUT, READ_TIMEOUT), options=options)
+            self._container = _opened(stream_address(address), options)
         except (av.FFmpegError, OSError, ValueError) as error:
             empty = isinstance(error, (av.InvalidDataError, av.EOFError))
             reason = "nothing comes that can be read; is it busy?" if empty else reason_of(error)
@@ -67,8 +68,10 @@ class Stream:
             raise ImageError(f"{self._name}: the stream has no video")
         self._stream = stream = self._container.streams.video[0]
         self.rate = stream.average_rate or stream.guessed_rate
-        self.recording = self._container.duration is not None
         names = self._container.format.name.split(",")
+        # Servers state the length of a file. Some cameras state one for their endless JPEGs, too.
+        has_length = scheme in ("http", "https") and JPEGS.isdisjoint(names) and self._container.size > 0
+        self.recording = self._container.duration is not None or has_length
         self._stamped = not STAMPED.isdisjoint(names)
         self._paced = self.recording or not BURSTS.isdisjoint(names)
         self._raw = scheme in UNPARSED and WHOLE.isdisjoint(names)
@@ -205,3 +208,30 @@ class Stream:
         elif now - self._behind_since > PATIENCE:
             context.skip_frame = "DEFAULT"
             self._clock = Clock()
+
+
+def _opened(address: str, options: dict[str, str]) -> "av.container.InputContainer":
+    """Open an address. Where an http server's parts are not as FFmpeg expects them, look for JPEGs among all bytes.
+
+    FFmpeg wants a boundary before the first part, and parts of the type image/jpeg; some cameras send image/jpg.
+    """
+    import av
+
+    timeout = (OPEN_TIMEOUT, READ_TIMEOUT)
+    try:
+        container = av.open(address, timeout=timeout, options=options)
+        if container.format.name != "mpjpeg" or _has_frame(container):
+            return container
+        container.close()
+    except av.InvalidDataError:
+        if not address.startswith(("http://", "https://")):
+            raise
+    container = av.open(address, format="mjpeg", timeout=timeout, options=options)
+    if not _has_frame(container):
+        container.close()
+        raise av.InvalidDataError(0, "Invalid data found when processing input", address)
+    return container
+
+
+def _has_frame(container: "av.container.InputContainer") -> bool:
+    return bool(container.streams.video and container.streams.video[0].codec_context.width)

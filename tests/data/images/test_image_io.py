@@ -209,3 +209,37 @@ def test_find_images_names_what_is_missing_or_empty(tmp_path: Path) -> None:
 def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "a[1].jpg").touch()
     assert [path.name for path in find_images([tmp_path / "a[1].jpg"])] == ["a[1].jpg"]
+
+
+@pytest.mark.parametrize(("cut", "missing"), [(2, "0%"), (20, "0%"), (None, "")])
+def test_a_jpeg_without_its_end_is_an_error_or_a_warning(cut: int | None, missing: str) -> None:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 48, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    whole, content = file.getvalue(), file.getvalue()[: None if cut is None else -cut]
+    warnings: list[str] = []
+    image = read_image(content, on_damage=warnings.append)
+    assert image.shape == (64, 48, 3) and np.array_equal(image[:40], read_image(whole)[:40])
+    if cut is None:
+        assert warnings == []
+        return
+    assert warnings == [f"image of {len(content)} bytes: the JPEG is cut off; {missing} of its rows are missing"]
+    with pytest.raises(ImageError, match="truncated"):
+        read_image(content)
+
+
+def test_how_much_of_a_jpeg_is_missing() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (400, 64, 3), np.uint8)).save(file, "JPEG")
+    content = file.getvalue()
+    warnings: list[str] = []
+    read_image(content[: len(content) // 2], on_damage=warnings.append)
+    assert 0.4 < int(warnings[0].rpartition("%")[0].rpartition(" ")[2]) / 100 < 0.6
+    with pytest.raises(ImageError, match="cut off near its begin"):
+        read_image(content[: content.find(b"\xff\xda") + 14], on_damage=warnings.append)
+
+
+def test_heic_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x24ftypheic" + bytes(99))
+    with pytest.raises(ImageError, match="not an image; HEIC is not supported, convert it to JPEG"):
+        read_image(tmp_path / "a.heic")

@@ -231,7 +231,7 @@ class Film:
 def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Film:
     film = Film()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "VideoFile", lambda source: film)
+    monkeypatch.setattr(pipeline, "open_video", lambda source: film)
     return film
 
 

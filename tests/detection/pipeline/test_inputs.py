@@ -1,5 +1,6 @@
 """Inputs of a command line: kinds, targets, numbers."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,35 @@ def test_an_output_that_is_an_input_is_refused() -> None:
     with pytest.raises(SettingsError, match="is a file"):
         check_targets(items, Path("photos/a.jpg"))
     check_targets(items, Path("out"))
+
+
+def test_a_folder_gives_its_videos_and_reports_what_it_cannot_take(folder: Path) -> None:
+    clip(Path("photos/clip.mp4"), frames=1)
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    frames[0].save("photos/moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save("photos/still.gif")
+    frames[0].save("photos/b.avif")
+    Image.new("RGB", (16, 16)).save("photos/c.jfif", format="JPEG")
+    Path("photos/phone.HEIC").write_bytes(bytes(20))
+    Path("photos/code.ts").write_text("export const x = 1;")
+    os.mkfifo("photos/pipe.jpg")
+    items, problems = collect(["photos"], [], None)
+    assert {str(item.target): item.video for item in items} == {
+        "a.jpg": False, "b.jpg": False, "c.jpg": False, "clip.mp4": True, "moving.mp4": True, "phone.jpg": False,
+        "still.jpg": False, "sub/a.jpg": False,
+    }  # fmt: skip
+    assert problems == ["photos/pipe.jpg: skipped, expected a file and found a pipe or a device"]
+
+
+def test_kinds_by_content_and_addresses_of_files(folder: Path) -> None:
+    clip(Path("film.mp4"), frames=1).rename("film")
+    Path("photos/a.jpg").rename("photo.mp4")
+    items, problems = collect(["film", "photo.mp4", (folder / "film").as_uri()], ["0", "RTSP://h/1", "srt://h:1"], None)
+    assert problems == []
+    assert [(item.source, item.video, item.live) for item in items] == [
+        ("film", True, False),
+        ("photo.mp4", False, False),
+        ("cam0", True, True),
+        ("RTSP://h/1", True, True),
+        ("srt://h:1", True, True),
+    ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detection.video.source_names import display_name, is_address, is_live, stream_address
+from detection.video.source_names import display_name, is_address, is_live, local_path, stream_address
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,16 @@ def test_passwords_stay_out_of_names(address: str, name: str) -> None:
 )
 def test_an_address_as_ffmpeg_takes_it(given: str, address: str) -> None:
     assert stream_address(given) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("file:///a/b%20c.mp4", "/a/b c.mp4"),
+        ("FILE://localhost/a.mp4", "/a.mp4"),
+        ("a/b.mp4", "a/b.mp4"),
+        ("http://host/a%20b", "http://host/a%20b"),
+    ],
+)
+def test_the_path_of_a_file_address(text: str, path: str) -> None:
+    assert local_path(text) == path

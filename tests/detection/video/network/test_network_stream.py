@@ -16,6 +16,7 @@ import pytest
 from data.errors import ImageError
 from detection.video.live_source import LiveSource
 from detection.video.open_source import open_capture
+from detection.video.source_names import is_live
 from detection.video.synthetic_pattern import read_number
 from tests.support.rtsp_server import RtspServer, missing_gstreamer
 from tests.support.tcp_camera import frame_at
@@ -42,21 +43,27 @@ def test_what_does_not_open_is_one_line_without_the_password(address: str, capfd
 
 @pytest.fixture
 def http(tmp_path: Path) -> Iterator[str]:
-    """A server of the test's folder, and of an MJPEG stream of 60 frames at some 50 a second, at /live."""
+    """A server of the test's folder, and of an MJPEG stream of 60 frames at some 50 a second, at /live.
+
+    At /jpg its parts are of the type image/jpg, and at /bare there is no boundary before the first part.
+    """
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
-            if self.path != "/live":
+            if self.path not in ("/live", "/jpg", "/bare"):
                 return super().do_GET()
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
             self.end_headers()
             for number in range(60):
                 jpeg = cv2.imencode(".jpg", frame_at(number, 128, 96)[..., ::-1])[1].tobytes()
-                head = f"--part\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                kind = "image/jpg" if self.path == "/jpg" else "image/jpeg"
+                head = f"--part\r\nContent-Type: {kind}\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                if self.path == "/bare" and number == 0:
+                    head = ""
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
                 time.sleep(0.02)
 
@@ -77,6 +84,40 @@ def test_mjpeg_whose_times_are_made_up(http: str) -> None:
         numbers.append(read_number(shot.to_rgb()))
     capture.close()
     assert numbers == list(range(numbers[0], numbers[0] + 40))
+
+
+@pytest.mark.parametrize("path", ["jpg", "bare"])
+def test_mjpeg_in_parts_that_ffmpeg_does_not_expect(http: str, path: str) -> None:
+    capture = open_capture(f"{http}/{path}")
+    numbers = [read_number(capture.read().to_rgb()) for _ in range(30)]
+    capture.close()
+    assert not capture.recording and numbers == list(range(numbers[0], numbers[0] + 30))
+
+
+def test_what_is_no_stream_still_does_not_open(http: str, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<html>" + "login " * 9999)
+    with pytest.raises(ImageError, match="does not open"):
+        open_capture(f"{http}/page.html")
+
+
+@pytest.mark.parametrize("name", ["film.ts", "film.mpg", "film"])
+def test_a_recording_without_a_telling_suffix_is_none_that_goes_on_for_ever(
+    http: str, tmp_path: Path, name: str
+) -> None:
+    codec = "mpeg2video" if name == "film.mpg" else "libx264"
+    with av.open(str(tmp_path / name), "w", format="mpeg" if name == "film.mpg" else "mpegts") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(frame_at(number, 128, 96))
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    address = f"{http}/{name}"
+    assert is_live(address) == (name == "film")
+    capture = open_capture(address)
+    assert capture.recording
+    capture.close()
 
 
 def test_a_recording_in_parts_plays_at_its_own_pace_and_ends(http: str, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Signatures: images of each format are recognized, other files are not."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images.image_io import FORMATS
+from data.images.signatures import HEAD, is_heic, is_image, is_jpeg
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_that_is_read_is_recognized(form: str) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file, form)
+    head = file.getvalue()[:HEAD]
+    assert is_image(head) and not is_heic(head) and is_jpeg(head) == (form == "JPEG")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"P",
+        b"P6",
+        b"\x00\x00\x00\x18ftypisom\x00\x00\x00\x00",
+        b"RIFF\x00\x00\x00\x00AVI LIST",
+        b"Private",
+        b"\x1aE\xdf\xa3",
+        b"G@\x11\x10",
+    ],
+)
+def test_other_files_are_no_images(head: bytes) -> None:
+    assert not is_image(head)
+
+
+def test_heic_is_an_image() -> None:
+    head = b"\x00\x00\x00\x24ftypheic\x00\x00\x00\x00"
+    assert is_image(head) and is_heic(head)
