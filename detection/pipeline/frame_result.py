@@ -10,6 +10,7 @@ import numpy as np
 from detection.detector import DetectionFuture
 from detection.inference.prediction import Prediction
 from detection.pipeline.inputs import InputSource
+from detection.tiling.tiled_batch import TiledBatch
 
 if TYPE_CHECKING:
     from detection.tracking.counting import Event
@@ -65,7 +66,7 @@ class FrameResult:
     image: np.ndarray | None = None
     width: int = 0
     height: int = 0
-    future: DetectionFuture | None = None
+    future: DetectionFuture | TiledBatch | None = None
     prediction: Prediction | None = None
     tracked: "Tracked | None" = None
     captured: float = 0.0

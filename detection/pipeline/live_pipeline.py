@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from detection.pipeline.inputs import InputSource
 from detection.pipeline.pipeline_run import PipelineRun
 from detection.pipeline.sinks import SourceInfo
 from detection.pipeline.stages import Stages
+from detection.tiling.schedule import TileSchedule
+from detection.tiling.tiled_batch import TiledBatch
 from detection.video.frames import FALLBACK_RATE
 from detection.video.live_source import LiveSource
 
@@ -42,6 +44,8 @@ class _Stream:
         loss: text of its signal loss; None with a signal.
         failure_reported: whether its final failure has been reported.
         refused: a line or zone is outside its frame.
+        schedule: chooses the tiles of its frames; None without tiles.
+        tracked: (k, 4) xyxy boxes of its tracked objects in pixels.
     """
 
     item: InputSource
@@ -53,6 +57,8 @@ class _Stream:
     loss: str | None = None
     failure_reported: bool = False
     refused: bool = False
+    schedule: TileSchedule | None = None
+    tracked: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,10 @@ class _LatestFrame:
 
     def result(self) -> "_NoFrame | _LatestFrame":
         """Wait for the network."""
+        inference = self.frame.future
         self.frame.result()
+        if self.stream.schedule is not None and isinstance(inference, TiledBatch):
+            self.stream.schedule.record(inference.views, inference.seconds)
         return self
 
 
@@ -99,7 +108,10 @@ class LivePipeline:
             for item in self._items:
                 source = LiveSource(item.source, retries=run.config.retries, wake=self._frame_arrived.set)
                 stack.callback(source.close)
-                self._streams.append(_Stream(item, source, Summary(item, stream_stats=source.figures)))
+                stream = _Stream(item, source, Summary(item, stream_stats=source.figures))
+                if run.config.tiling is not None:
+                    stream.schedule = TileSchedule(run.config.tiling, run.config.detector.input_size)
+                self._streams.append(stream)
                 run.progress.start(source.name, None)
             stack.enter_context(self._open)
             stages = stack.enter_context(Stages())
@@ -151,8 +163,20 @@ class LivePipeline:
             assert result.image is not None
             result.height, result.width = result.image.shape[:2]
             result.analyzed = True
-            result.future = self._run.config.detector.submit([result.image], self._run.options)
+            tiles = self._tiles(result, entry.stream)
+            result.future = self._run.config.detector.submit([result.image], self._run.options, tiles)
         return entry
+
+    def _tiles(self, result: FrameResult, stream: _Stream) -> list[np.ndarray] | None:
+        """Tiles of a frame: as many as the time until the next frame leaves room for, which all sources share."""
+        if stream.schedule is None:
+            return None
+        stats = stream.source.figures
+        rate = stats.captured.recent(time.monotonic()) or float(stream.source.rate or FALLBACK_RATE)
+        interval = self._run.config.every / rate / len(self._streams)
+        tiles = stream.schedule.next_tiles(result.width, result.height, interval, stream.tracked, stats.dropped)
+        stats.add_tiles(len(tiles))
+        return [tiles]
 
     def _finish(self, result: FrameResult, stream: _Stream) -> None:
         """Track, draw, count and emit an analyzed frame."""
@@ -163,6 +187,8 @@ class LivePipeline:
             return
         stats.looked_at.add(time.monotonic())
         run.track(result, stream.tracker)
+        if result.tracked is not None:
+            stream.tracked = result.tracked.prediction.boxes
         if run.needs_images:
             run.draw(result, stream.tracker)
             assert result.image is not None

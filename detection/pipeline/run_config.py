@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from detection.detector import Detector
 from detection.inference.options import DetectionOptions
 from detection.pipeline.frame_result import Summary
+from detection.tiling.tiling import Tiling
 
 if TYPE_CHECKING:
     from detection.tracking.counting import Counting
@@ -21,6 +22,8 @@ class RunConfig:
         counting: lines and zones whose crossings are counted; None without tracking.
         numbers: whether rates and ages are drawn on frames of live sources.
         retries: attempts in a row to reconnect a lost stream.
+        tiling: tiles to detect in beside each image; None for none. Of a live source only as many per frame as its
+            frame rate leaves time for.
     """
 
     detector: Detector
@@ -28,6 +31,7 @@ class RunConfig:
     counting: "Counting | None" = None
     numbers: bool = True
     retries: int = 30
+    tiling: Tiling | None = None
 
 
 @dataclass(slots=True)

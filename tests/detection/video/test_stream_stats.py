@@ -27,3 +27,11 @@ def test_percentiles_of_ages_are_numpys_to_a_millisecond() -> None:
         )
     figures.shown(1e9)
     assert figures.age(100) == 20_000
+
+
+def test_tiles_per_frame_are_in_the_line_where_there_are_any() -> None:
+    stats = StreamStats()
+    assert "tiles" not in stats.line()
+    for count in (3, 4, 8):
+        stats.add_tiles(count)
+    assert stats.tiles == 15 and "tiles 5.0 a frame" in stats.line()
