@@ -23,6 +23,7 @@ STATUS = {
     "too_many_files": 422,
     "unreadable_picture": 422,
     "too_many_pixels": 422,
+    "annotation_too_large": 422,
     "invalid_parameter": 422,
     "upgrade_required": 426,
     "busy": 429,

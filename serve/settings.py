@@ -17,6 +17,7 @@ from pelee.training.choices import KeyOf
 
 ENVIRONMENT_PREFIX = "PELEE_"
 LISTS = ("models", "api_keys", "cors_origins", "allowed_hosts", "trusted_proxies")
+DECODING_MB = 200.0  # memory of a decoding thread: a JPEG or PNG of 25 megapixels takes 191
 KEY_LENGTH = 16  # minimum number of characters of an API key
 # Kubernetes sets these in every container of a namespace that has a service called pelee or pelee-...
 KUBERNETES_NAME = re.compile(r"SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP|SCTP)")
@@ -67,6 +68,8 @@ class ServeSettings:
         max_megapixels: maximum size of an image, 10^6 pixels, checked from its header
         max_files: maximum number of files in one POST /detect/batch
         max_buffered_mb: maximum size of all request bodies in memory, MB
+        max_decoding_mb: maximum memory of the images that are being decoded, MB; further ones wait (default: 200 for
+            each decoding thread)
         queue_size: maximum number of images in progress; further ones get 429
         batch_size: maximum number of images in a batch (default: 1 in openvino, where a batch is no faster, else 8)
         batch_wait_ms: maximum time a batch waits for images that are being decoded, ms
@@ -99,6 +102,7 @@ class ServeSettings:
     max_megapixels: Annotated[float, Bounds(gt=0, le=89)] = 25.0
     max_files: Annotated[int, Bounds(ge=1, le=100)] = 16
     max_buffered_mb: Annotated[float, Bounds(gt=0)] = 256.0
+    max_decoding_mb: Annotated[float, Bounds(gt=0)] | None = None
     queue_size: Annotated[int, Bounds(ge=1, le=10_000)] = 64
     batch_size: Annotated[int, Bounds(ge=1, le=256)] | None = None
     batch_wait_ms: Annotated[float, Bounds(ge=0, le=1000)] = 1.0
@@ -133,6 +137,11 @@ class ServeSettings:
     def max_pixels(self) -> int:
         """Maximum size of an image, pixels."""
         return int(self.max_megapixels * 1e6)
+
+    @property
+    def max_decoding(self) -> int:
+        """Maximum memory of the images that are being decoded, bytes; an image that needs more is decoded alone."""
+        return int(1e6 * (self.max_decoding_mb or DECODING_MB * self.decoders))
 
     @property
     def decoders(self) -> int:

@@ -15,10 +15,17 @@ ACCEPTED = "JPEG, PNG, WebP, BMP"
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
 JPEG_QUALITY = 92
+MAX_JPEG_SIDE = 65_500  # pixels; of libjpeg
+#: Memory of decoding in bytes a pixel, with the RGB array (3): of Pillow's image (4), with the coefficients of a JPEG
+#: of several scans (up to 8), and with the canvases and the copies of WebP. Beside it, the arrays of one strip.
+DECODED_BYTES, PROGRESSIVE_BYTES, WEBP_BYTES = 7, 12, 17
+STRIP_BYTES = 16_000_000
+#: Memory of an annotated image relative to that of decoding: the RGB array (3), Pillow's copy (4), and the JPEG (3).
+ANNOTATED_SHARE = 10 / DECODED_BYTES
 
 
-def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
-    """Decode an image file, upright, to (H, W, 3) uint8 RGB; of an animation the first frame.
+def check_image(content: bytes, max_pixels: int) -> int:
+    """Check an image file by its header; return the bytes of memory that `decode_image` needs for it, at most.
 
     Raises:
         ServiceError: `empty`, `unsupported_picture`, `too_many_pixels`, `unreadable_picture`. The message contains
@@ -29,20 +36,38 @@ def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
     kind = image_format(content)
     if kind is None:
         raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the image to one")
-    if kind == "JPEG" and count_scans(content, MAX_SCANS) > MAX_SCANS:
+    scans = count_scans(content, MAX_SCANS) if kind == "JPEG" else 1
+    if scans > MAX_SCANS:
         raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the image again")
     try:
         size = webp_size(content) if kind == "WebP" else None
         width, height = size or read_size(content)
-        if width * height > max_pixels:
-            raise ServiceError(
-                "too_many_pixels", f"{width} × {height} pixels, expected at most {max_pixels / 1e6:g} megapixels"
-            )
+    except ImageError as error:
+        raise _decoding_error(error, content, max_pixels) from None
+    if width * height > max_pixels:
+        raise ServiceError(
+            "too_many_pixels", f"{width} × {height} pixels, expected at most {max_pixels / 1e6:g} megapixels"
+        )
+    per_pixel = WEBP_BYTES if kind == "WebP" else PROGRESSIVE_BYTES if scans > 1 else DECODED_BYTES
+    return STRIP_BYTES + per_pixel * width * height
+
+
+def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
+    """Decode an image file that passed `check_image`, upright, to (H, W, 3) uint8 RGB; of an animation the first frame.
+
+    Raises:
+        ServiceError: `too_many_pixels`, `unreadable_picture`.
+    """
+    try:
         return read_image(content, max_pixels)
     except ImageError as error:
-        if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images.image_io
-            raise ServiceError("too_many_pixels", f"more than {max_pixels / 1e6:g} megapixels") from None
-        raise ServiceError("unreadable_picture", f"the {kind} is damaged or cut short; send it again") from None
+        raise _decoding_error(error, content, max_pixels) from None
+
+
+def _decoding_error(error: ImageError, content: bytes, max_pixels: int) -> ServiceError:
+    if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images.image_io
+        return ServiceError("too_many_pixels", f"more than {max_pixels / 1e6:g} megapixels")
+    return ServiceError("unreadable_picture", f"the {image_format(content)} is damaged or cut short; send it again")
 
 
 def image_format(content: bytes) -> str | None:
@@ -74,8 +99,17 @@ def webp_size(webp: bytes) -> tuple[int, int] | None:
     return None
 
 
+def check_jpeg_size(width: int, height: int) -> None:
+    """Raise `ServiceError` for an image that no JPEG can hold."""
+    if max(width, height) > MAX_JPEG_SIDE:
+        raise ServiceError(
+            "annotation_too_large",
+            f"{width} × {height} pixels; an annotated JPEG has sides of at most {MAX_JPEG_SIDE}; ask for JSON",
+        )
+
+
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encode (H, W, 3) uint8 RGB as JPEG."""
+    """Encode (H, W, 3) uint8 RGB as JPEG; its size passed `check_jpeg_size`."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

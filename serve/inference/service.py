@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.drawing import draw
 from detection.inference.options import DetectionOptions
@@ -20,7 +20,9 @@ from pelee.classification.results import to_dict as classes_to_dict
 from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.admission import Admission
 from serve.inference.batcher import Batcher, Inference, Job, deadline_error
-from serve.inference.image_decoding import decode_image, encode_jpeg
+from serve.inference.decoders import Decoders, Upload
+from serve.inference.image_decoding import ANNOTATED_SHARE, check_jpeg_size, decode_image, encode_jpeg
+from serve.inference.memory import return_free_memory
 from serve.inference.model_pool import ModelPool, ModelSource, ServedModel
 from serve.inference.thread_priority import lower_thread_priority
 from serve.observability.metrics import Metrics
@@ -29,23 +31,8 @@ from serve.settings import ServeSettings
 Result = TypeVar("Result")
 #: Error codes of a server that cannot answer at present, counted as rejections; the request itself may be valid.
 REJECTIONS = ("busy", "not_ready", "draining", "inference_failed")
+IDLE_S = 2.0  # s without an image, after which free memory is returned to the system
 SOURCE = "upload"  # value of "source" in results: a client's file name is never used
-
-
-@dataclass(slots=True)
-class Upload:
-    """Uploaded image in progress.
-
-    Attributes:
-        content: the file; None once the request has ended.
-        width, height: of the upright image, pixels, once it is decoded.
-        seconds: decoding time.
-    """
-
-    content: bytes | None
-    width: int = 0
-    height: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +75,9 @@ class Service:
         self._decoding: set[Future[Inference]] = set()  # futures of images not yet handed to the batcher
         self.batcher = Batcher(settings.batch_wait_ms / 1000, lambda: len(self._decoding), self.metrics)
         self.open_sockets = 0
-        self.decoders = ThreadPoolExecutor(settings.decoders, "decode", lower_thread_priority)
+        self.decoders = Decoders(settings.decoders, settings.max_decoding, settings.max_pixels)
+        self._last_image = 0.0  # time of the latest image's end
+        self._idle_timer: asyncio.TimerHandle | None = None
         # A thread of its own, so that postprocessing does not queue behind the decoding of newer images.
         self._finisher = ThreadPoolExecutor(1, "finish", lower_thread_priority)
         # Not asyncio's own pool: closing the event loop waits for that one, however long a model takes to load.
@@ -103,7 +92,7 @@ class Service:
     def close(self) -> None:
         """Stop the threads; images that wait for a decoder are dropped."""
         self.batcher.stop()
-        for pool in (self.decoders, self._finisher, self._loader):
+        for pool in (self.decoders.pool, self._finisher, self._loader):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def load(self) -> None:
@@ -134,8 +123,8 @@ class Service:
         (values, found), timings = await self._run_pipeline(content, model, finish)
         jpeg = None
         if annotated:
-            # Decoded again: keeping every decoded image until its boxes are known would take gigabytes.
-            jpeg = await self._run_in_executor(self.decoders, _draw, content, found, model.class_names)
+            check_jpeg_size(values["width"], values["height"])
+            jpeg = await self._annotate(content, found, model.class_names)
         return Answer(values, timings, jpeg)
 
     async def classify(self, content: bytes, model: ServedModel, top: int) -> Answer:
@@ -146,6 +135,18 @@ class Service:
             return classes_to_dict(SOURCE, upload.width, upload.height, result, top)
 
         return Answer(*await self._run_pipeline(content, model, finish))
+
+    async def _annotate(self, content: bytes, found: Prediction, names: tuple[str, ...]) -> bytes:
+        """Decode an image again, as keeping each until its boxes are known would take gigabytes; draw and encode."""
+        jpeg, max_pixels = Future[bytes](), self.settings.max_pixels
+        labels = [names[label] for label in found.labels.tolist()]
+
+        def work(content: bytes) -> None:
+            if jpeg.set_running_or_notify_cancel():
+                jpeg.set_result(encode_jpeg(draw(decode_image(content, max_pixels), *found, labels)))
+
+        self.decoders.submit(Upload(content), jpeg, work, share=ANNOTATED_SHARE)
+        return await asyncio.wrap_future(jpeg)
 
     async def _run_pipeline(
         self,
@@ -162,12 +163,15 @@ class Service:
         upload, inference = Upload(content), Future[Inference]()
         self._decoding.add(inference)
         try:
-            self.decoders.submit(self._decode, upload, model, start + self.settings.deadline_s, inference)
+            decode = partial(self._decode, upload, model, start + self.settings.deadline_s, inference)
+            self.decoders.submit(upload, inference, decode)
             outcome = await asyncio.wrap_future(inference)
         finally:
             # After a cancellation the pool still holds the upload until its turn comes: release the bytes now.
             upload.content = None
             self._decoding.discard(inference)
+            self._last_image = time.monotonic()
+            self._return_memory_when_idle()
         before = time.monotonic()
         result = await self._run_in_executor(self._finisher, finish, outcome.outputs, upload)
         end = time.monotonic()
@@ -181,26 +185,32 @@ class Service:
             self.metrics.stages.labels(stage, model.name).observe(seconds)
         return result, timings | {"total": end - start}
 
-    def _decode(self, upload: Upload, model: ServedModel, deadline: float, inference: Future[Inference]) -> None:
-        """Decode an image and queue it, unless it is expired or cancelled; errors are set on the future."""
+    def _decode(
+        self, upload: Upload, model: ServedModel, deadline: float, inference: Future[Inference], content: bytes
+    ) -> None:
+        """Decode an image and queue it; raises an error if it is expired."""
         start = time.monotonic()
-        content = upload.content
-        if content is None or inference.cancelled():
-            return
-        try:
-            if start > deadline:
-                raise deadline_error()
-            image = decode_image(content, self.settings.max_pixels)
-            upload.height, upload.width = image.shape[:2]
-            square = preprocess(image, model.session.input_size)
-        except BaseException as error:
-            if inference.set_running_or_notify_cancel():
-                inference.set_exception(error)
-            return
+        if start > deadline:
+            raise deadline_error()
+        image = decode_image(content, self.settings.max_pixels)
+        upload.height, upload.width = image.shape[:2]
+        square = preprocess(image, model.session.input_size)
         added = time.monotonic()
         upload.seconds = added - start
         self._decoding.discard(inference)
         self.batcher.add(Job(model, square, deadline, added, inference))
+
+    def _return_memory_when_idle(self) -> None:
+        """Return free memory to the system `IDLE_S` after the last image."""
+        if self._idle_timer is None:
+            self._idle_timer = asyncio.get_running_loop().call_later(IDLE_S, self._on_idle_timer)
+
+    def _on_idle_timer(self) -> None:
+        self._idle_timer = None
+        if self._decoding or time.monotonic() - self._last_image < IDLE_S:
+            self._return_memory_when_idle()
+        else:
+            self._loader.submit(return_free_memory)
 
     @staticmethod
     async def _run_in_executor(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Result:
@@ -233,11 +243,6 @@ class Service:
             for part in (task, watch):
                 part.cancel()
                 part.add_done_callback(_discard_exception)
-
-
-def _draw(content: bytes, found: Prediction, names: tuple[str, ...]) -> bytes:
-    image = read_image(content)
-    return encode_jpeg(draw(image, *found, [names[label] for label in found.labels.tolist()]))
 
 
 def _discard_exception(task: "asyncio.Future[Any]") -> None:

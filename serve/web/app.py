@@ -64,7 +64,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
     app.state.service = service
     app.state.failure = None
     app.state.bodies = BodyReader(
-        settings.max_body, settings.max_buffered, settings.body_timeout_s, executor=service.decoders
+        settings.max_body, settings.max_buffered, settings.body_timeout_s, executor=service.decoders.pool
     )
     app.include_router(health_router)
     app.include_router(api_router, dependencies=[Depends(require_key)])

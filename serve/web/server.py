@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from data.errors import SettingsError
 from serve.errors import ServiceError
+from serve.inference.memory import set_malloc_thresholds
 from serve.inference.model_pool import ModelSource
 from serve.inference.service import Service
 from serve.inference.thread_priority import set_switch_interval
@@ -53,6 +54,7 @@ class Server(uvicorn.Server):
         self._closing: dict[Any, float] = {}  # connections that are being closed, and since when
         self.stop_at: float | None = None  # end of the grace time (time.monotonic); None until `stop`
         set_switch_interval()
+        set_malloc_thresholds()
         super().__init__(
             uvicorn.Config(
                 app,

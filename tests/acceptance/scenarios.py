@@ -131,7 +131,7 @@ def overload(args: argparse.Namespace) -> list[Figure]:
         memory_mb_first_max_last=[round(value / 1e6) for value in (memory[0], max(memory), memory[-1])],
     )
     # Bodies, and images of the default 25 megapixels in each decoder, twice: as stored and upright.
-    room = settings.max_buffered_mb + settings.decoders * 6 * settings.max_megapixels
+    room = settings.max_buffered_mb + settings.max_decoding / 1e6
     return [
         Figure("accepted, p99, ms", at(accepted, 0.99), 1000 * settings.deadline_s),
         Figure("refused, median, ms", at(refused, 0.5), 20),

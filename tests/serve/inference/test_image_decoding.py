@@ -15,11 +15,17 @@ from PIL import Image
 
 from data.images.jpeg import count_scans
 from serve.errors import ServiceError
-from serve.inference.image_decoding import MAX_SCANS, decode_image, image_format, webp_size
+from serve.inference.image_decoding import MAX_SCANS, STRIP_BYTES, check_image, image_format, webp_size
+from serve.inference.image_decoding import decode_image as decode_checked
 from tests.support.fake_server import encoded, image
 from tests.support.paths import ROOT
 
 PIXELS = 25_000_000
+
+
+def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
+    check_image(content, max_pixels)
+    return decode_checked(content, max_pixels)
 
 
 def refused(content: bytes, max_pixels: int = PIXELS) -> str:
@@ -113,15 +119,79 @@ def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
     (tmp_path / "good").write_bytes(encoded(form="PNG"))
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom serve.inference.image_decoding import decode_image\n"
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from serve.inference.image_decoding import check_image, decode_image\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "decode_image(Path(sys.argv[1], 'good').read_bytes(), 25_000_000)\nbefore = peak()\n"
-        "try: decode_image(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
+        "try: check_image(Path(sys.argv[1], 'bomb').read_bytes(), 25_000_000)\n"
         "except Exception as error: print(error.code, (peak() - before) // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60)
     code, grown = done.stdout.split()
     assert code == "too_many_pixels" and int(grown) < 2  # MiB
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "per_pixel"),
+    [
+        ("JPEG", {}, 7),
+        ("JPEG", {"progressive": True}, 12),
+        ("PNG", {}, 7),
+        ("BMP", {}, 7),
+        ("WEBP", {}, 17),
+    ],
+)
+def test_the_memory_of_decoding_is_known_by_the_header(form: str, options: dict, per_pixel: int) -> None:
+    content = encoded(image(70, 50), form, **options)
+    assert check_image(content, PIXELS) == STRIP_BYTES + per_pixel * 70 * 50
+
+
+MEASURE = """
+import re, sys
+from pathlib import Path
+from PIL import Image
+from serve.inference.image_decoding import check_image, decode_image, encode_jpeg, ANNOTATED_SHARE
+from serve.inference.memory import return_free_memory, set_malloc_thresholds
+set_malloc_thresholds()
+def status(name):
+    return 1024 * int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    content = path.read_bytes()
+    allowed = check_image(content, 25_000_000)
+    decode_image(content, 25_000_000)  # loads the decoder
+    for share in (1, ANNOTATED_SHARE):
+        return_free_memory()
+        Path("/proc/self/clear_refs").write_text("5")
+        before = status("VmRSS")
+        image = decode_image(content, 25_000_000)
+        if share > 1:
+            encode_jpeg(image)
+        del image
+        print(path.name, (status("VmHWM") - before) / (share * allowed))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_decoding_takes_no_more_memory_than_it_was_admitted_with(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = Image.fromarray(rng.integers(0, 256, (150, 200, 3), dtype=np.uint8)).resize((2000, 1500))
+    grey = Image.fromarray(np.asarray(source.convert("L")).astype(np.uint16) * 257)
+    for name, content in {
+        "baseline": encoded(source),
+        "progressive": encoded(source.convert("CMYK"), progressive=True),
+        "palette": encoded(source.quantize(16), "PNG", transparency=3, compress_level=1),
+        "rgba": encoded(source.convert("RGBA"), "PNG", compress_level=1),
+        "grey": encoded(grey, "PNG", compress_level=1),
+        "webp": encoded(source, "WEBP", method=0),
+        "lossless": encoded(source.convert("RGBA"), "WEBP", lossless=True, method=0),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    shares = [(name, float(share)) for name, share in (line.split() for line in done.stdout.splitlines())]
+    assert len(shares) == 14 and not [each for each in shares if not 0.2 < each[1] <= 1]
 
 
 def test_the_limit_itself_is_allowed() -> None:

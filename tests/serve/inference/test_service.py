@@ -92,6 +92,36 @@ def test_work_is_cancelled_at_a_disconnect() -> None:
     assert dropped("pelee_dropped_total", {"reason": "disconnect", "model": "fake"}) == 1
 
 
+def test_free_memory_is_returned_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned = threading.Event()
+    monkeypatch.setattr("serve.inference.service.IDLE_S", 0.01)
+    monkeypatch.setattr("serve.inference.service.return_free_memory", returned.set)
+
+    async def use(service: Service) -> None:
+        for _ in range(2):
+            returned.clear()
+            await service.detect(encoded(), service.models.get("fake", "detection"), DetectionOptions())
+            async with asyncio.timeout(30):
+                while not returned.is_set():
+                    await asyncio.sleep(0.01)
+
+    with_service(use, FakeNetwork())
+
+
+def test_an_image_that_no_jpeg_can_hold_is_not_annotated() -> None:
+    async def use(service: Service) -> None:
+        content = encoded(image(65_501, 2), "PNG")
+        detector = service.models.get("fake", "detection")
+        assert (await service.detect(content, detector, DetectionOptions())).values["width"] == 65_501
+        with pytest.raises(ServiceError, match="JSON") as caught:
+            await service.detect(content, detector, DetectionOptions(), annotated=True)
+        assert caught.value.code == "annotation_too_large"
+        whole = await service.detect(encoded(image(65_500, 2), "PNG"), detector, DetectionOptions(), annotated=True)
+        assert whole.jpeg is not None
+
+    with_service(use, FakeNetwork())
+
+
 def test_only_errors_of_load_are_counted() -> None:
     async def use(service: Service) -> None:
         for code in ("busy", "not_ready", "unsupported_picture"):
