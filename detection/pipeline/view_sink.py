@@ -113,8 +113,11 @@ class ViewSink(Sink):
             if key == "s":
                 name = time.strftime(f"pelee-%Y%m%d-%H%M%S-{time.time_ns() // 1_000_000 % 1000:03}.jpg")
                 path = self._folder / name
-                write_image(path, image)
-                self._progress.note(f"saved {path}")
+                try:
+                    write_image(path, image)
+                    self._progress.note(f"saved {path}")
+                except OSError as error:
+                    self._progress.note(f"not saved: {path}: {error.strerror or error}")
             elif key in ("+", "-"):
                 options = self._state.options
                 moved = options.confidence + (STEP if key == "+" else -STEP)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 BUFFER = 1.0  # seconds without a detection after which a track ends
+MISSES = 2  # frames without a detection that a track survives in any case, however far apart frames are
 CONFIRMED = 3  # consecutive frames with a detection before a track gets its id: flickering detections get none
 OVERLAP = 0.1  # minimum IoU of the predicted box of a track and a detection
 TRAIL = 2.0  # seconds of a trail
@@ -58,7 +59,7 @@ class Tracker:
     """Tracker and counter of the objects of one source. Not thread-safe.
 
     A track never changes its class: a box of class dog does not continue a track of class cat. A track survives
-    `BUFFER` seconds without detections; after that the object gets a new id.
+    `BUFFER` seconds and `MISSES` frames without detections; after both the object gets a new id.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class Tracker:
             minimum_iou_threshold=OVERLAP,
         )
         self.confidence = confidence
-        self._clock = 0.0  # seconds of tracking
+        self._clock = 0.0  # seconds of tracking; slower where frames are far apart
+        self._step: float | None = None  # seconds from the frame before the last one to the last one
         self._time: float | None = None  # of the last frame
         self._tally: Tally | None = None
         self._highest = 0  # highest track id so far
@@ -135,8 +137,13 @@ class Tracker:
         """Return the track ids of (k, 4) boxes, (k,) int64."""
         from supervision import Detections
 
+        first = self._time is None
         step = 1 / self._rate if self._time is None or time <= self._time else time - self._time
-        self._clock, self._time = self._clock + step, time
+        # Tracks end by time. Where frames are far apart (the last two steps, so that a single gap is none), the clock
+        # goes slower, so that `MISSES` frames without a detection fit into `BUFFER`.
+        usual = min(step, self._step or step)
+        self._clock += step * min(1.0, BUFFER / (MISSES + 1.5) / usual)
+        self._step, self._time = None if first else step, time
         assert self._tally is not None
         # The tracker ignores classes: each is shifted to a region of its own, so that boxes of two classes are apart.
         shifted = boxes.astype(np.float64)

@@ -143,6 +143,9 @@ def test_nothing_read_is_2(
         ["a.jpg", "--max-detections", "0"],
         ["a.jpg", "--max-detections", "2.5"],
         ["a.jpg", "--unknown"],
+        ["a.jpg", "--output", "copy.jpg"],
+        ["clip.mp4", "--output", "out/copy.MP4"],
+        ["a.jpg", "--web", "gone.mp4"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,6 +242,47 @@ def test_a_video_that_the_encoder_refuses_is_an_error_of_that_video(
     assert [line["source"] for line in lines(out)] == ["one.mp4"] * 4 + ["two.mp4"] * 4
     assert err.splitlines()[0] == "error: out/one.mp4: not written: Generic error in an external library"
     assert [name for name in tree("out") if name.endswith(".mp4")] == ["two.mp4"]
+
+
+def test_an_output_folder_may_have_any_name_once_it_exists(photos: Path) -> None:
+    Path("out.jpg").mkdir()
+    assert cli.main(["photos/a.jpg", "--output", "out.jpg"]) == 0
+    assert tree("out.jpg") == ["a.jpg"]
+
+
+def test_an_input_after_web_is_an_input(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(cli, "_detect", lambda args: seen.append((args.web, args.inputs)) or 0)
+    assert cli.main(["--web", "photos/a.jpg", "photos/sub"]) == 0
+    assert cli.main(["photos/sub", "--web", "8081"]) == 0
+    assert cli.main(["photos/sub", "--web", "0.0.0.0:80"]) == 0
+    assert cli.main(["photos/sub", "--web"]) == 0
+    assert seen == [
+        (("127.0.0.1", 8080), ["photos/a.jpg", "photos/sub"]),
+        (("127.0.0.1", 8081), ["photos/sub"]),
+        (("0.0.0.0", 80), ["photos/sub"]),
+        (("127.0.0.1", 8080), ["photos/sub"]),
+    ]
+
+
+def test_tracking_of_images_is_said_to_be_none(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trackers")
+    assert cli.main(["photos/a.jpg", "--track", "--json", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert "only videos are tracked, not images" in err and "counts" not in lines(out)[0]
+
+
+def test_a_line_outside_one_videos_frame_ends_that_video_only(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trackers")
+    clip(Path("large.mp4"), frames=3, width=256, height=128)
+    clip(Path("small.mp4"), frames=3, width=64, height=48)
+    words = ["small.mp4", "large.mp4", "photos/a.jpg", "--line", "0,100,200,100", "--output", "out", "--json", "-"]
+    assert cli.main(words) == 1
+    out, err = capsys.readouterr()
+    assert [line["source"] for line in lines(out)] == ["photos/a.jpg"] + ["large.mp4"] * 3
+    assert "error: small.mp4: '--line 0,100,200,100' reaches to 200,100, and the frame is 64x48; give" in err
+    assert tree("out") == ["a.jpg", "large.mp4"]
+    assert cli.main(["small.mp4", "--line", "0,100,200,100"]) == 2
 
 
 def test_json_does_not_replace_an_image(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

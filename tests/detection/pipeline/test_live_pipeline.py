@@ -273,6 +273,16 @@ def test_one_of_two_that_is_absent_does_not_end_the_other(window, capsys: pytest
     assert len(window.shown) == 10 and "cam97: the camera does not open" in capsys.readouterr().err
 
 
+def test_a_line_outside_one_cameras_frame_ends_that_camera_only(window, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trackers")
+    words = ["--video", "test:64x48@50", "--video", "test:256x128@50", "--line", "0,100,200,100", "--show"]
+    assert cli.main([*words, "--json", "-", "--output", "out"]) == 1
+    out, err = capsys.readouterr()
+    assert {line["source"] for line in lines(out)} == {"test:256x128@50"}
+    assert err.count("error: test:64x48@50: '--line 0,100,200,100' reaches to 200,100, and the frame is 64x48") == 1
+    assert tree("out") == ["test-256x128-50.mp4"]
+
+
 def test_files_come_before_what_does_not_end(window, capsys: pytest.CaptureFixture[str]) -> None:
     clip(Path("clip.mp4"), frames=4, rate=Fraction(100))
     assert cli.main(["--video", "test:64x48", "--video", "clip.mp4", "--show", "--json", "-"]) == 0

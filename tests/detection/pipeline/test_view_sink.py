@@ -69,6 +69,15 @@ def test_the_threshold_stays_within_its_range(state: RunState) -> None:
     assert state.options.confidence == 0.01
 
 
+def test_an_image_that_cannot_be_saved_does_not_end_the_run(
+    state: RunState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    made = ViewSink(ScriptedView(["s"], []), state, ProgressBars(shown=False), tmp_path / "file")
+    made.emit(result(STILL))
+    assert not state.quit and capsys.readouterr().err.startswith(f"not saved: {tmp_path}/file/pelee-")
+
+
 def test_closing_the_view_quits_the_run(state: RunState) -> None:
     sink(ScriptedView(), state).emit(result(STILL))
     assert state.quit

@@ -144,6 +144,26 @@ def test_pictures_dropped_at_random_do_no_harm() -> None:
     assert last.counts["objects"] == {"car": 3}
 
 
+@pytest.mark.parametrize("apart", [0.9, 1.2, 10.0])
+@pytest.mark.parametrize("rate", [1 / 1.2, 25])
+def test_frames_more_than_a_second_apart(apart: float, rate: float) -> None:
+    """`--every 30` of 25 frames a second, time-lapse, a slow network: tracks live on, and two frames may be missing."""
+    tracker = Tracker(NAMES, rate, Counting.parse(["0,0.5,1,0.5"], []), confidence=0.5)
+    for index in range(12):
+        y = 100.0 + 20 * index
+        seen = [] if index in (4, 5) else [((100, y, 160, y + 60), 0.9, CAR)]
+        last = tracker.update(predict(seen), index * apart, SIZE)
+    assert last.ids.tolist() == [1]
+    assert last.counts == {"objects": {"car": 1}, "lines": [{"in": {}, "out": {"car": 1}}], "zones": []}
+
+
+def test_a_gap_in_a_stream_ends_its_tracks() -> None:
+    tracker = Tracker(NAMES, RATE)
+    for time in [*every(1, 1), *(12 + moment for moment in every(1, 1))]:
+        last = tracker.update(predict([((10, 10, 60, 60), 0.9, CAR)]), time, SIZE)
+    assert last.ids.tolist() == [2]
+
+
 def test_an_object_keeps_its_class() -> None:
     """A cat comes to where a dog was just lost, and both lie over each other later: each has its own number."""
     objects = [
