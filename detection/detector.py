@@ -24,7 +24,8 @@ from weights.card import Card
 if TYPE_CHECKING:
     from supervision import Detections
 
-    from detection.inference.detection_session import DetectionSession, ScoresAndBoxes
+    from detection.inference.detection_session import ScoresAndBoxes
+    from pelee.runtime.session import Session
 
 
 Picture = str | Path | np.ndarray
@@ -40,7 +41,7 @@ class Detector:
         runtime: what the network runs in.
     """
 
-    def __init__(self, runtime: "DetectionSession", card: Card) -> None:
+    def __init__(self, runtime: "Session[ScoresAndBoxes]", card: Card) -> None:
         """Take a runtime and its card; `Detector.load` finds both by name."""
         self.runtime = runtime
         self.card = card

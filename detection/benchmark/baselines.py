@@ -52,7 +52,7 @@ class EagerRuntime:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `detection.inference.detection_session.DetectionSession`."""
+        """Scores and boxes, as `detection.inference.detection_session.DetectionSession`."""
         # Contiguous NCHW, torch's default; the graph's permute alone would give channels-last, which is faster.
         planes = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         scores, boxes = self._graph(planes.permute(0, 2, 3, 1))

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,28 +16,6 @@ if TYPE_CHECKING:
 
 
 ScoresAndBoxes = tuple[np.ndarray, np.ndarray]
-
-
-class DetectionSession(Protocol):
-    """Session of a detector: as `pelee.runtime.session.Session`, with outputs as scores and boxes."""
-
-    name: str
-    input_size: int
-    parallel: int
-    batch: int
-
-    def __call__(self, images: np.ndarray) -> ScoresAndBoxes:
-        """Run a batch: (N, S, S, 3) uint8 RGB -> scores (N, P, C) float32, 0 to 1, and boxes (N, P, 4) float32 xyxy,
-        relative to the input and unclipped.
-
-        A graph that ends in NMS returns its detections in the same form: P is their number per image, and each has a
-        score in one class only. A second NMS changes nothing, so the graph's thresholds are bounds.
-        """
-        ...
-
-    def submit(self, images: np.ndarray) -> Future[ScoresAndBoxes]:
-        """Start a batch; see `Session.submit`."""
-        ...
 
 
 def at_size(model: ModelFile, size: int) -> ModelFile:
@@ -56,29 +34,16 @@ def at_size(model: ModelFile, size: int) -> ModelFile:
     return replace(model, card=replace(model.card, input_size=size))
 
 
-def load_runtime(model: ModelFile, options: RuntimeOptions | None = None) -> DetectionSession:
-    """Open a detector in the requested runtime; see `pelee.runtime.selection.open_session` for the errors."""
-    options = options or RuntimeOptions()
-    size = options.size
+class DetectionSession:
+    """Session of a detector, a `Session[ScoresAndBoxes]`: outputs of the graph -> scores and boxes.
 
-    def build() -> "nn.Module":
-        from detection.models.inference_model import DetectionGraph
-        from detection.models.loading import load_network
+    Scores are (N, P, C) float32, 0 to 1; boxes (N, P, 4) float32 xyxy, relative to the input and unclipped. A graph
+    that ends in NMS returns its detections in the same form: P is their number per image, and each has a score in one
+    class only. A second NMS changes nothing, so the graph's thresholds are bounds.
+    """
 
-        # At other input sizes than that of training, priors keep their size in pixels: a network trained at 304
-        # (37.2 mAP) had 33.7 mAP at 224 this way, and 21.0 with priors that keep their fraction of the input.
-        return DetectionGraph(load_network(model), size, in_pixels=True)
-
-    opened = model if size is None else at_size(model, size)
-    session = open_session(opened, build, options)
-    return SessionRuntime(session, len(model.card.class_names))
-
-
-class SessionRuntime:
-    """`DetectionSession` of a graph's session of a graph with NMS or without."""
-
-    def __init__(self, session: Session, num_classes: int) -> None:
-        """Take a session and the number of classes without background."""
+    def __init__(self, session: Session[RawOutputs], num_classes: int) -> None:
+        """Use a session of a detector's graph; `num_classes` does not count the background."""
         self.session = session
         self.num_classes = num_classes
         self.name = session.name
@@ -118,3 +83,21 @@ class SessionRuntime:
                 f"the model gives scores of {given} classes, its card names {self.num_classes}: "
                 "the file and the card do not belong together"
             )
+
+
+def load_runtime(model: ModelFile, options: RuntimeOptions | None = None) -> DetectionSession:
+    """Open a detector in the requested runtime; see `pelee.runtime.selection.open_session` for the errors."""
+    options = options or RuntimeOptions()
+    size = options.size
+
+    def build() -> "nn.Module":
+        from detection.models.inference_model import DetectionGraph
+        from detection.models.loading import load_network
+
+        # At other input sizes than that of training, priors keep their size in pixels: a network trained at 304
+        # (37.2 mAP) had 33.7 mAP at 224 this way, and 21.0 with priors that keep their fraction of the input.
+        return DetectionGraph(load_network(model), size, in_pixels=True)
+
+    opened = model if size is None else at_size(model, size)
+    session = open_session(opened, build, options)
+    return DetectionSession(session, len(model.card.class_names))

@@ -1,4 +1,4 @@
-"""From the network's scores and boxes to a picture's detections. Needs no torch: every runtime ends here."""
+"""Post-processing: score threshold, per-class NMS, boxes scaled to pixels. Imports no torch; all runtimes use it."""
 
 from collections.abc import Collection
 
@@ -21,27 +21,27 @@ def postprocess(
     keep: int = DETECTIONS_PER_IMAGE,
     classes: Collection[int] | None = None,
 ) -> Prediction:
-    """Threshold, suppress per class what overlaps a better box, and scale to the picture.
+    """Score threshold, per-class NMS, and boxes scaled to the pixels of the image.
 
     Args:
         scores: (P, C) float32 probabilities of the objects' classes, 0 to 1.
         boxes: (P, 4) float32 xyxy, relative to the network's input.
-        width, height: the original picture's, in pixels; boxes are clipped to it.
-        confidence: only scores above it count.
-        iou: of two boxes of a class that overlap by more, the better one stays.
-        candidates: most boxes of a class that enter the suppression.
-        keep: most detections a picture.
-        classes: labels to look for; None for all.
+        width, height: size of the original image in pixels; boxes are clipped to it.
+        confidence: score threshold, 0 to 1; lower scores are dropped.
+        iou: NMS threshold; of two boxes of one class with a larger IoU, that with the lower score is dropped.
+        candidates: maximum number of boxes of a class that enter NMS.
+        keep: maximum number of detections per image.
+        classes: class ids to return; None for all.
     """
     if classes is not None:
         columns = np.array(sorted(set(classes)), np.int64)
         scores = scores[:, columns]
     flat = scores.ravel()
-    above = np.flatnonzero(flat > confidence)  # a prior's number times the count of classes, plus the class
+    above = np.flatnonzero(flat > confidence)  # index of the prior × number of classes + class
     values = flat[above]
     first = 6 * keep
     while True:
-        # What scores less than the `keep` best that stay cannot matter: suppression goes from the best down.
+        # NMS goes from the highest score down, so scores below the `keep` best kept boxes have no influence.
         if len(values) <= first:
             chosen, chosen_values = above, values
         else:
@@ -51,14 +51,14 @@ def postprocess(
         found = nms(_to_pixels(boxes[priors], width, height), chosen_values, labels, confidence, iou, candidates)
         if len(found.scores) >= keep or len(values) <= first:
             break
-        # As many as it takes if a like share of the next stays, and a little more; not more than double, as fewer do.
+        # Enough if the same share of the next ones is kept, plus a margin; at most double.
         first = min(2 * first, first * 5 * keep // (4 * max(1, len(found.scores))))
     found = Prediction(*(part[:keep] for part in found))
     return found if classes is None else found._replace(labels=columns[found.labels])
 
 
 def _to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(k, 4) relative -> (k, 4) float32 in pixels, clipped to the picture."""
+    """(k, 4) relative -> (k, 4) float32 in pixels, clipped to the image."""
     scale = np.array([width, height, width, height], np.float32)
     return (boxes.clip(0, 1) * scale).astype(np.float32, copy=False)
 
@@ -66,8 +66,8 @@ def _to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 def nms(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, confidence: float, iou: float, candidates: int
 ) -> Prediction:
-    """Of each class at most `candidates`, and of those that overlap the best; best first."""
-    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # wholly outside the picture nothing is left
+    """Per-class NMS of at most `candidates` boxes of each class; sorted by score, highest first."""
+    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # clipping empties those outside
     order = np.flatnonzero(inside)
     order = order[np.argsort(-scores[order], kind="stable")]
     order = order[np.argsort(labels[order], kind="stable")]  # by class, the best first in each

@@ -13,13 +13,13 @@ from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, 
 
 @dataclass(frozen=True, slots=True)
 class DetectionOptions:
-    """What is looked for in a picture; the defaults are those of evaluation.
+    """Thresholds and classes of a detection; the defaults are those of evaluation.
 
     Attributes:
-        confidence: only what scores above it, 0 to 1, is found.
-        iou: of two boxes of one class that overlap more than this, 0 to 1, the better one stays.
-        max_detections: at most so many per picture, the best ones.
-        classes: ids to look for; None for all. `Detector.class_ids` gives them for names.
+        confidence: score threshold, 0 to 1.
+        iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
+        max_detections: maximum number of detections per image; those of the highest scores.
+        classes: class ids to return; None for all. `Detector.class_ids` converts names.
     """
 
     confidence: float = SCORE_THRESHOLD

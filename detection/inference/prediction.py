@@ -6,9 +6,9 @@ import numpy as np
 
 
 class Prediction(NamedTuple):
-    """What was found in one picture, best first.
+    """Detections of one image, best first.
 
-    boxes: (k, 4) float32, xyxy in pixels of the original picture; scores: (k,) float32; labels: (k,) int64, 0-based.
+    boxes: (k, 4) float32, xyxy in pixels of the original image; scores: (k,) float32; labels: (k,) int64, 0-based.
     """
 
     boxes: np.ndarray

@@ -1,4 +1,4 @@
-"""How long each stage takes on the way from a picture to its boxes."""
+"""Times of the stages of detection: decoding, preprocessing, network, post-processing."""
 
 import time
 from collections import deque
@@ -6,31 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-KEPT = 4096  # a camera runs for days: its median is that of the latest pictures
+KEPT = 4096  # latest values of a stage; bounds the memory of a stream that runs for days
 
 
 class StageTimer:
-    """Wall-clock times by stage, each a time per picture; a stage that raises counts for nothing.
+    """Wall-clock times per image of each stage; a stage that raises is not recorded.
 
-    Stages may run in several threads at the same time, so that their times do not add up to that of a run.
+    Thread-safe. Stages of several threads overlap, so the sum of the times can exceed the duration of a run.
     """
 
     def __init__(self) -> None:
-        """Start empty; a stage appears with its first time, and keeps that place in the order."""
+        """Start without stages; they are listed in the order of their first times."""
         self._times: dict[str, deque[float]] = {}
 
     @contextmanager
-    def stage(self, name: str, pictures: int = 1) -> Iterator[None]:
-        """Time a block that handles `pictures` pictures at once."""
+    def stage(self, name: str, images: int = 1) -> Iterator[None]:
+        """Time a block that processes `images` images together."""
         start = time.perf_counter()
         yield
-        self.add(name, time.perf_counter() - start, pictures)
+        self.add(name, time.perf_counter() - start, images)
 
-    def add(self, name: str, seconds: float, pictures: int = 1) -> None:
-        """Note `seconds` for `pictures` pictures of a stage."""
-        if pictures > 0:
-            self._times.setdefault(name, deque(maxlen=KEPT)).append(seconds / pictures)
+    def add(self, name: str, seconds: float, images: int = 1) -> None:
+        """Record `seconds` for `images` images of a stage."""
+        if images > 0:
+            self._times.setdefault(name, deque(maxlen=KEPT)).append(seconds / images)
 
     def medians(self) -> dict[str, float]:
-        """Milliseconds per picture, the median of each stage."""
+        """Median of each stage, in milliseconds per image."""
         return {name: 1000 * median(times) for name, times in self._times.items()}

@@ -20,7 +20,7 @@ from weights.card import Card
 if TYPE_CHECKING:
     from torch import nn
 
-    from pelee.runtime.session import Session
+    from pelee.runtime.session import RawOutputs, Session
     from weights.store import ModelFile
 
 
@@ -52,7 +52,7 @@ class Classifier:
         session: runs the model's graph.
     """
 
-    def __init__(self, session: "Session", card: Card) -> None:
+    def __init__(self, session: "Session[RawOutputs]", card: Card) -> None:
         """Use a session of a `ClassificationGraph` and its card; `Classifier.load` finds both by name."""
         self.session = session
         self.card = card
@@ -214,7 +214,7 @@ class Classifier:
         return probabilities
 
 
-def load_session(model: "ModelFile", **options: str) -> "Session":
+def load_session(model: "ModelFile", **options: str) -> "Session[RawOutputs]":
     """Open a classifier's session on this machine; see `pelee.runtime.selection.open_session` for options and errors.
 
     The session classifies one black image as a check: a graph that does not fit its card raises a `WeightsError`.

@@ -18,36 +18,35 @@ COMPARED_PICTURES = 500
 
 @dataclass(frozen=True)
 class Calibration:
-    """What int8 is calibrated on: pictures as the network takes them, (S, S, 3) uint8 RGB, and where they came from."""
+    """Calibration images at the input size of the network, (S, S, 3) uint8 RGB, and the name of their source."""
 
-    pictures: Sequence[np.ndarray]
+    images: Sequence[np.ndarray]
     source: str
 
 
 def choose(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
-    """The same `count` of the pictures at every call, at random, in their order; all where there are fewer."""
+    """Choose `count` images at random with a fixed seed, in their order; all of them if there are fewer."""
     numbers = random.Random(0).sample(range(len(images)), min(count, len(images)))
     return [images[number] for number in sorted(numbers)]
 
 
 def read_inputs(images: Sequence[ImageFile], size: int) -> Iterator[np.ndarray]:
-    """Pictures as the network takes them: (S, S, 3) uint8 RGB."""
+    """Read images at the input size of the network: (S, S, 3) uint8 RGB."""
     return (preprocess(read_image(image), size) for image in images)
 
 
 def calibrate_on(
-    pictures: Path | Sequence[ImageFile], size: int, source: str = "", count: int = CALIBRATION_PICTURES
+    images: Path | Sequence[ImageFile], size: int, source: str = "", count: int = CALIBRATION_PICTURES
 ) -> Calibration:
-    """`count` pictures for int8 at the network's size: of a folder, or of a list that `source` names.
+    """Read `count` calibration images at the input size: of a folder, or of a list whose name is `source`.
 
     Raises:
-        DatasetError, ImageError: none there, or one that cannot be read.
+        DatasetError: no such folder.
+        ImageError: a folder without images, or an image that cannot be read.
     """
-    if isinstance(pictures, Path):
-        if not pictures.is_dir():
-            raise DatasetError(f"{pictures}: no such folder, expected one with pictures to calibrate int8 on")
-        source = source or pictures.resolve().name
-        images: Sequence[ImageFile] = find_images([pictures])
-    else:
-        images = pictures
+    if isinstance(images, Path):
+        if not images.is_dir():
+            raise DatasetError(f"{images}: no such folder, expected one with images to calibrate int8 on")
+        source = source or images.resolve().name
+        images = find_images([images])
     return Calibration(list(read_inputs(choose(images, count), size)), source)

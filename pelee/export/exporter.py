@@ -83,14 +83,14 @@ def export(
     return ModelFile(source.card, folder / path.name, made)
 
 
-def check_source(source: ModelFile, task: str, pictures: Sequence[ImageFile]) -> None:
-    """Raise on a model that is none to export for `task`, and where there is no picture to verify the export on."""
+def check_source(source: ModelFile, task: str, images: Sequence[ImageFile]) -> None:
+    """Raise unless `source` holds weights of a model for `task` and there are images to verify the export on."""
     if source.export is not None:
         raise SettingsError(f"{source.path.parent} is an export already, expected the weights to make one from")
     if source.card.task != task:
         raise WeightsError(f"{source.card.name}: a model for {source.card.task}, expected one for {task}")
-    if not pictures:
-        raise SettingsError("no pictures to verify the export on; name some with --pictures")
+    if not images:
+        raise SettingsError("no images to verify the export on; name some with --pictures")
 
 
 def check_request(folder: Path, form: str, int8: bool) -> None:
@@ -142,7 +142,7 @@ def _versions(form: str, int8: bool) -> dict[str, str]:
 def _calibration_settings(calibration: Calibration | None) -> dict[str, Any]:
     if calibration is None:
         return {}
-    return {"calibration": {"source": calibration.source, "pictures": len(calibration.pictures)}}
+    return {"calibration": {"source": calibration.source, "pictures": len(calibration.images)}}
 
 
 @contextlib.contextmanager

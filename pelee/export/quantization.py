@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
-    """NNCF's post-training quantisation of all but the nodes `kept`.
+    """NNCF's post-training quantization of all but the nodes `kept`.
 
     What computes scores and coordinates stays f32, and so do the layers that give the answers: with int8 heads, 2% of
-    the work, pelee-voc lost 0.7 points of mAP on a thousand pictures, and without 0.0.
+    the work, pelee-voc lost 0.7 points of mAP on a thousand images, and without 0.0.
     """
     from pelee.runtime.openvino_session import import_openvino
 
@@ -28,8 +28,8 @@ def quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
     with contextlib.redirect_stdout(sys.stderr):  # where a progress bar belongs
         return nncf.quantize(
             model,
-            nncf.Dataset([{INPUT: picture[None]} for picture in calibration.pictures]),
-            subset_size=len(calibration.pictures),
+            nncf.Dataset([{INPUT: image[None]} for image in calibration.images]),
+            subset_size=len(calibration.images),
             preset=nncf.QuantizationPreset.MIXED,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 disable_bias_correction=True,

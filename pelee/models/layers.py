@@ -1,4 +1,4 @@
-"""The convolution units that every PeleeNet part is made of, and their fusion for inference."""
+"""Convolution units (convolution, batch norm, ReLU), input normalization, and their fusion for inference."""
 
 import math
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class ConvUnit(nn.Sequential):
-    """A convolution with its batch norm and ReLU, in the order that `activation` names.
+    """Convolution, batch norm and ReLU, in the order given by `activation`.
 
     "post" is convolution, batch norm, ReLU (section 2.1 of the paper: the batch norm can be merged into the
-    convolution for inference); "pre" is batch norm, ReLU, convolution, as DenseNet has it. `relu=False` leaves the
-    ReLU out. Convolutions carry no bias, as the batch norm has one, but where `bias` asks for a design that counts it.
+    convolution for inference); "pre" is batch norm, ReLU, convolution, as DenseNet has it. `relu=False` omits
+    the ReLU. Convolutions have no bias, since the batch norm has one, unless `bias` is set for a design that counts it.
     Shapes: (N, in, H, W) -> (N, out, H', W').
     """
 
@@ -45,16 +45,16 @@ class ConvUnit(nn.Sequential):
 
 
 class Normalize(nn.Module):
-    """The input's normalization, (x - mean) / std, inside the network's graph; the default is the paper's.
+    """Input normalization, (x - mean) / std, as a part of the network; the defaults are those of the paper.
 
-    Takes (N, 3, H, W) RGB in 0 to 255, uint8 or floating, and gives the same shape in the weights' floating type.
+    Shapes: (N, 3, H, W) RGB, 0 to 255, uint8 or floating point -> the same shape in the weights' floating type.
 
     Args:
-        mean, std: of R, G and B in units of 0 to 255; no std is the paper's, × 0.017 for every channel.
-        grey: take the image's grey (ITU-R BT.601) for every channel first.
+        mean, std: of R, G and B, in units of 0 to 255; without std, × 0.017 as in the paper.
+        grey: convert to grayscale (ITU-R BT.601) first; each channel is the gray value.
 
     Raises:
-        SettingsError: not three finite numbers each, a std that is not above 0.
+        SettingsError: mean or std are not three finite numbers, or a std is not positive.
     """
 
     mean: Tensor
@@ -70,20 +70,20 @@ class Normalize(nn.Module):
             raise SettingsError(f"normalization: std is {std}; expected numbers above 0")
         given = {"mean": tuple(mean), "std": tuple(std) if std else None, "grey": grey}
         usual = {"mean": MEAN, "std": None, "grey": False}
-        #: What it was made with, for a card's `architecture_settings`: empty where it is the paper's.
+        #: Arguments that differ from the defaults, for a card's `architecture_settings`.
         self.settings: dict[str, Any] = {key: value for key, value in given.items() if value} if given != usual else {}
-        # Facts of the preprocessing, not weights: kept out of the state dict.
+        # Constants of the preprocessing, not weights: not in the state dict.
         self.register_buffer("mean", _by_channel(mean), persistent=False)
         if std:
             self.register_buffer("scale", 1 / _by_channel(std), persistent=False)
         else:
-            self.scale = SCALE  # a plain number, so that networks trained with it compute what they did, bit for bit
+            self.scale = SCALE  # a float, so that results of trained networks stay bit-identical
         self.register_buffer("luma", _by_channel(LUMA) if grey else None, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.to(self.mean.dtype)
         if self.luma is not None:
-            x = (x * self.luma).sum(1, keepdim=True)  # (N, 1, H, W), and by the subtraction (N, 3, H, W) again
+            x = (x * self.luma).sum(1, keepdim=True)  # (N, 1, H, W); subtracting the mean broadcasts to 3 channels
         return (x - self.mean) * self.scale
 
 
@@ -92,10 +92,10 @@ def _by_channel(values: Sequence[float]) -> Tensor:
 
 
 def fuse_conv_bn(module: nn.Module) -> nn.Module:
-    """Merge every batch norm that follows a convolution into it, in place; returns the module, in eval mode.
+    """Fuse batch norms into the convolutions before them, in place; returns the module, in eval mode.
 
-    Only what computes the same is merged, neighbours in a plain sequence: `ConvUnit`s and torchvision's units, but a
-    `ConvUnit` in "pre" order keeps its batch norm.
+    Only neighbors in a plain `nn.Sequential` are fused, which keeps the results: `ConvUnit`s and units of torchvision.
+    A `ConvUnit` in "pre" order keeps its batch norm.
     """
     module.eval()
     for child in module.modules():
@@ -104,24 +104,24 @@ def fuse_conv_bn(module: nn.Module) -> nn.Module:
         for place, (conv, norm) in enumerate(pairwise(list(child))):
             if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
                 continue
-            if type(norm).forward is nn.BatchNorm2d.forward:  # without an activation
+            if type(norm).forward is nn.BatchNorm2d.forward:  # a subclass may include an activation
                 child[place] = nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
                 child[place + 1] = nn.Identity()
     return module
 
 
 def check_share(name: str, value: float) -> float:
-    """The value, a share or probability; SettingsError outside 0 to 1."""
+    """Return `value`, a fraction or probability; `SettingsError` outside 0 to 1."""
     if not 0 <= value <= 1:
         raise SettingsError(f"{name} is {value}; expected 0 to 1")
     return value
 
 
 def initialize(network: nn.Module) -> None:
-    """Normal initialization of every convolution by what goes out of it (He et al. 2015), biases at zero."""
+    """He initialization (He et al. 2015): normal weights by the fan-out of each convolution, zero biases."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            # Of a depthwise one PyTorch's fan-out counts all groups' outputs; its fan-in is the fan-out of one.
+            # PyTorch's fan-out of a depthwise convolution counts all groups; its fan-in is the fan-out of one group.
             mode: Literal["fan_in", "fan_out"] = "fan_in" if module.groups > 1 else "fan_out"
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:

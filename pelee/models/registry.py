@@ -1,4 +1,4 @@
-"""The classification networks by name, and how any network is counted."""
+"""Registry of classification networks and of detector backbones by name."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -18,10 +18,11 @@ from pelee.models.tiny_densenet import TinyDenseNet1, TinyDenseNet2
 
 
 class Entry(NamedTuple):
-    """A model of the registry.
+    """Registry entry of a classification network.
 
-    build: called with a number of classes and the design's settings, or with neither for the published network.
-    input_size: side in pixels of the images that it was designed for, and that it is counted with.
+    Attributes:
+        build: function (num_classes, **settings) -> network; without arguments it builds the published network.
+        input_size: design input side in pixels; parameters and multiply-adds are counted at it.
     """
 
     build: Callable[..., nn.Module]
@@ -52,13 +53,15 @@ MODELS: dict[str, Entry] = {
 
 
 def build(name: str, num_classes: int, settings: Mapping[str, object]) -> nn.Module:
-    """A classification network by name.
+    """Build a classification network by name, with random weights.
 
     Args:
-        settings: the design's own; and `normalization`, the arguments of `Normalize`, which every network takes.
+        name: a name of `MODELS`.
+        num_classes: number of classes.
+        settings: arguments of the architecture, and `normalization`: arguments of `Normalize`, for every network.
 
     Raises:
-        SettingsError: an unknown name, settings that the network lacks or cannot be built with.
+        SettingsError: an unknown name, or settings that the network does not have or cannot be built with.
     """
     choose([name], MODELS)
     own = {key: value for key, value in settings.items() if key != "normalization"}
@@ -92,7 +95,7 @@ def create_backbone(name: str) -> nn.Module:
 
 
 def choose(names: Iterable[str], known: Mapping[str, object]) -> list[str]:
-    """The names asked for, all where none is; an unknown one is a SettingsError that suggests the nearest."""
+    """Return the names, all known ones if there are none; `SettingsError` with a suggestion for an unknown name."""
     names = list(names) or list(known)
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""A session in ONNX Runtime, on a CPU or on CUDA. Imports no torch."""
+"""ONNX Runtime session, on a CPU or on CUDA. Imports no torch."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxRuntimeSession:
-    """Runs an exported ONNX model with any number of pictures at once. See `pelee.runtime.session.Session`."""
+    """Session of an exported ONNX model with a dynamic batch size. See `pelee.runtime.session.Session`."""
 
     batch = 1
 
@@ -43,7 +43,7 @@ class OnnxRuntimeSession:
         shape = self._session.get_inputs()[0].shape
         if list(shape[1:]) != [self.input_size, self.input_size, 3]:
             raise WeightsError(
-                f"{model.path}: takes pictures of shape {shape[1:]}, its {self.input_size} px are of another model; "
+                f"{model.path}: takes images of shape {shape[1:]}, its {self.input_size} px are of another model; "
                 "export it again"
             )
         self._input = self._session.get_inputs()[0].name

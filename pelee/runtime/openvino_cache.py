@@ -1,7 +1,8 @@
-"""Compiled OpenVINO models, kept in the user's cache folder: to open one takes a quarter of the time to make it.
+"""Cache of compiled OpenVINO models in the user's cache folder; loading takes a quarter of the time of compiling.
 
-An entry is `KEY.blob`, the SHA-256 of what follows and what OpenVINO wrote; KEY is a hash of all that decides it. An
-entry that is damaged or of no use any more is made anew, and a folder that cannot be written is done without.
+An entry is `KEY.blob`: the SHA-256 of the blob, then the blob that OpenVINO exported. KEY is a hash of everything that
+determines it: files, OpenVINO, machine, settings. Damaged and outdated entries are compiled again; without a writable
+folder there is no cache.
 """
 
 import contextlib
@@ -15,12 +16,12 @@ from typing import Any
 from data.atomic_files import atomic_path
 from data.cpu_cores import usable_cores
 
-ENTRIES = 8  # kept, the latest used; some 7 MB each for int8, 22 for f32
+ENTRIES = 8  # most recently used entries that are kept; about 7 MB each for int8, 22 for f32
 DIGEST = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
+    """Cache folder of this user, by the conventions of the platform; `RuntimeError` without a home folder."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
@@ -33,18 +34,18 @@ def cache_folder() -> Path:
 def compile_or_load(
     core: Any, path: Path, count: int, size: int, device: str, config: dict[str, str], key: dict[str, Any]
 ) -> Any:
-    """The model at `path`, compiled for `count` pictures of `size` pixels a side, from the cache where it is there.
+    """Return the model at `path` compiled for `count` images of `size` pixels a side, from the cache if possible.
 
     Args:
-        core: OpenVINO's.
-        path: the model, which has been verified.
-        count, size, device, config: what it is compiled for.
-        key: plain values that tell the model and the OpenVINO from all others.
+        core: `openvino.Core`.
+        path: the model file, verified.
+        count, size, device, config: batch size, input side, device and properties of the compilation.
+        key: plain values that identify the model and the version of OpenVINO.
 
     Raises:
         RuntimeError: OpenVINO cannot open or compile it.
     """
-    # A processor's instructions, and its cores that this process may use, decide the code, too.
+    # The code also depends on the processor's instructions and on the cores that this process may use.
     machine = [core.get_property(device, name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     facts = json.dumps([key, count, size, device, config, machine, usable_cores()], sort_keys=True, default=str)
     try:
@@ -54,7 +55,7 @@ def compile_or_load(
     compiled = _load(core, entry, device, config)
     if compiled is None:
         compiled = _compile(core, path, count, size, device, config)
-        with contextlib.suppress(OSError, RuntimeError):  # a device that cannot write its models down
+        with contextlib.suppress(OSError, RuntimeError):  # a device without model export
             blob = compiled.export_model().getvalue()
             with atomic_path(entry) as aside:
                 aside.write_bytes(hashlib.sha256(blob).digest() + blob)
@@ -65,14 +66,14 @@ def compile_or_load(
 def _compile(core: Any, path: Path, count: int, size: int, device: str, config: dict[str, str]) -> Any:
     network = core.read_model(path)
     shape = network.inputs[0].partial_shape.to_string()
-    if not shape.endswith(f",{size},{size},3]"):  # to reshape to another size would succeed, and run another network
-        raise RuntimeError(f"it takes pictures of {shape}, its export.json says {size} pixels")
+    if not shape.endswith(f",{size},{size},3]"):  # reshaping to another size would succeed and run another network
+        raise RuntimeError(f"it takes images of {shape}, its export.json says {size} pixels")
     network.reshape([count, size, size, 3])
     return core.compile_model(network, device, config)
 
 
 def _load(core: Any, entry: Path, device: str, config: dict[str, str]) -> Any:
-    """The entry's model, None where it is not there or of no use."""
+    """Load an entry; None if it is missing, damaged or incompatible."""
     try:
         content = memoryview(entry.read_bytes())
         if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:

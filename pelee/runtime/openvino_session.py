@@ -1,4 +1,4 @@
-"""A session in OpenVINO, the fastest on a CPU. Imports no torch, and reports nothing home."""
+"""OpenVINO session, the fastest on a CPU. Imports no torch and sends no telemetry."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
 _CONVERTER = "openvino.tools.ovc"
-GROUP = 4  # pictures that a stream takes at once: more gain little, and wait longer for each other
+GROUP = 4  # images per inference request in throughput mode; larger groups gain little and add latency
 
 
 def import_openvino() -> ModuleType:
@@ -42,9 +42,8 @@ def import_openvino() -> ModuleType:
 class OpenVinoSession:
     """Runs an exported model. See `pelee.runtime.session.Session`.
 
-    It is compiled for one picture, which is quicker than for any number, and a batch's pictures are in flight together.
-    Where many are looked at, it is also compiled for a group of them, which each of the streams takes at once: that
-    gives the same numbers, and a fifth more of them in the same time.
+    The model is compiled for a batch of 1, faster than a dynamic batch; the images of a batch are in flight together.
+    In throughput mode it is also compiled for a batch of `GROUP`: the same results, a fifth more per second.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class OpenVinoSession:
     def __call__(self, images: np.ndarray) -> RawOutputs:
         if len(images) != 1:
             return self.submit(images).result()
-        # In the caller's own thread: to hand one picture to another and back costs a third of its time.
+        # In the thread of the caller: a hand-over to another thread and back costs a third of an image's time.
         with self._alone:
             return tuple(self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True).values())
 
@@ -94,7 +93,7 @@ class OpenVinoSession:
             queue.wait_all()
 
     def _compile(self, count: int) -> Any:
-        """The model for `count` pictures at once."""
+        """Return the model compiled for a batch of `count`."""
         key = {"files": self._export.files, "openvino": self._openvino.get_version()}
         path = self._model.path
         try:
@@ -111,7 +110,7 @@ class OpenVinoSession:
 
 
 class _Batch:
-    """A batch's pictures while they are in flight, and the outputs that have come."""
+    """A batch in flight: its images and the outputs so far."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images  # OpenVINO reads from them until the last is done
@@ -122,7 +121,7 @@ class _Batch:
         self._lock = Lock()
 
     def put(self, start: int, outputs: list[np.ndarray]) -> None:
-        """Copy the outputs of some pictures, each (n, ...), from number `start` on; the last complete the future."""
+        """Copy the outputs of images `start` to `start + n`, each (n, ...); the last ones complete the future."""
         with self._lock:
             if not self._outputs:
                 self._outputs = tuple(np.empty((len(self.images), *o.shape[1:]), o.dtype) for o in outputs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from data.dotted_path import load_object
 from data.errors import SettingsError
 from pelee.runtime.backends import BACKENDS, FORMATS, Backend, runtime_names
-from pelee.runtime.session import MODES, PRECISIONS, RuntimeOptions, Session
+from pelee.runtime.session import MODES, PRECISIONS, RawOutputs, RuntimeOptions, Session
 from weights.store import ModelFile, find_exports
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_session(
     model: ModelFile,
     build: Callable[[], "nn.Module"],
     options: RuntimeOptions | None = None,
-) -> Session:
+) -> Session[RawOutputs]:
     """Open a model in the requested runtime, or in the fastest one that is installed.
 
     "auto" takes PyTorch if a CUDA device and torch are present; else an export stored with the model and made from the
@@ -55,7 +55,7 @@ def open_session(
         raise SettingsError(f"compile is for the torch runtime on a model's own weights, not for {backend.name}")
     if not backend.installed:
         raise SettingsError(f"{backend.name} is not installed, and this needs it: pip install {backend.requirement}")
-    session: Session = load_object(backend.opener)(export, build, model.card.input_size, options)
+    session: Session[RawOutputs] = load_object(backend.opener)(export, build, model.card.input_size, options)
     return session
 
 

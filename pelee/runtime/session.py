@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,7 @@ Mode = Literal["latency", "throughput"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 MODES: tuple[str, ...] = get_args(Mode)
 RawOutputs = tuple["np.ndarray", ...]
+Outputs = TypeVar("Outputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,10 @@ class RuntimeOptions:
     size: int | None = None
 
 
-class Session(Protocol):
-    """One way of running one graph. Calls may come from several threads.
+class Session(Protocol[Outputs]):
+    """Inference session: one graph in one runtime. Calls may come from several threads.
+
+    `Session[RawOutputs]` returns the arrays of the graph; a task's session may return another form of them.
 
     Attributes:
         name: runtime, precision and device, such as "openvino int8 CPU".
@@ -50,11 +53,11 @@ class Session(Protocol):
     parallel: int
     batch: int
 
-    def __call__(self, images: "np.ndarray") -> RawOutputs:
+    def __call__(self, images: "np.ndarray") -> Outputs:
         """Run a batch: (N, S, S, 3) uint8 RGB -> the graph's outputs in its order, N first, float32 or int64."""
         ...
 
-    def submit(self, images: "np.ndarray") -> Future[RawOutputs]:
+    def submit(self, images: "np.ndarray") -> Future[Outputs]:
         """Start a batch and return at once, or as soon as there is room for it; results come in any order.
 
         The arrays are the caller's own: no later call changes them. `images` must stay as they are until then.

@@ -259,7 +259,7 @@ def test_timer_arithmetic() -> None:
     timer = StageTimer()
     for seconds in (0.010, 0.020, 0.900):
         timer.add("network", seconds)
-    timer.add("decode", 0.020, pictures=4)
+    timer.add("decode", 0.020, images=4)
     assert timer.medians() == pytest.approx({"network": 20, "decode": 5})
     with pytest.raises(ValueError), timer.stage("draw"):
         raise ValueError

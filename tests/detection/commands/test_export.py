@@ -126,7 +126,7 @@ def test_a_loss_of_map_fails_the_check(
         (["--format", "openvino", "--int8", "--calibration", "{empty}"], "no images; looked for"),
         (
             ["--format", "openvino", "--int8", "--calibration", "{empty}/no"],
-            "no such folder, expected one with pictures",
+            "no such folder, expected one with images",
         ),
         (["--format", "onnx", "--pictures", "{empty}"], "no images; looked for"),
         (["--format", "onnx", "--output", "{photos}", "--pictures", "{photos}"], "holds other files than an export"),
@@ -194,12 +194,12 @@ def test_an_export_that_does_not_fit_ends_a_command(
 
 def test_calibration_takes_the_same_images_every_time(photos: Path, val_set: Dataset) -> None:
     first, second = (calibrate_on(photos, SIZE, count=3) for _ in range(2))
-    assert [a.tolist() for a in first.pictures] == [b.tolist() for b in second.pictures] and len(first.pictures) == 3
-    assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in first.pictures)
+    assert [a.tolist() for a in first.images] == [b.tolist() for b in second.images] and len(first.images) == 3
+    assert all(picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8 for picture in first.images)
     paths = [Path(str(number)) for number in range(9)]
     assert choose(paths, 20) == paths and choose(paths, 4) == choose(paths, 4) != paths[:4]
     assert first.source == photos.name
     split = calibrate_on([record.image for record in val_set.records], SIZE, "voc val")
-    assert split.source == "voc val" and len(split.pictures) == 4
+    assert split.source == "voc val" and len(split.images) == 4
     with pytest.raises(DatasetError):
         calibrate_on(photos / "none", SIZE)

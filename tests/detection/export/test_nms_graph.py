@@ -1,4 +1,4 @@
-"""The suppression inside exported graphs finds what `detection.inference.nms` finds, in every runtime."""
+"""NMS in exported graphs gives the results of `detection.inference.nms`, in every runtime."""
 
 from collections.abc import Callable
 
@@ -18,13 +18,13 @@ PRIORS, CLASSES = 600, 3
 Arrays = list[np.ndarray]
 
 
-def network_of_nothing(priors: int = PRIORS, classes: int = CLASSES) -> onnx.ModelProto:
-    """A graph with a detector's outputs, which are its inputs."""
+def identity_network(priors: int = PRIORS, classes: int = CLASSES) -> onnx.ModelProto:
+    """An ONNX graph of identities with the outputs of a detector: scores (N, P, C) and boxes (N, P, 4)."""
     scores, boxes = (["N", priors, last] for last in (classes, 4))
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [helper.make_node("Identity", [f"{name}_in"], [name]) for name in ("scores", "boxes")],
-        "nothing",
+        "identity",
         [value(f"{name}_in", TensorProto.FLOAT, shape) for name, shape in (("scores", scores), ("boxes", boxes))],
         [value(name, TensorProto.FLOAT, shape) for name, shape in (("scores", scores), ("boxes", boxes))],
     )
@@ -46,17 +46,17 @@ def in_openvino(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino", "torchscript"])
-def suppress(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrays], Arrays]:
+def run_nms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrays], Arrays]:
     if request.param == "torchscript":
         scripted = torch.jit.script(ScriptedSuppression())
         return lambda arrays: [output.numpy() for output in scripted(*map(torch.from_numpy, arrays))]
-    model = append_nms(network_of_nothing())
+    model = append_nms(identity_network())
     onnx.checker.check_model(model, full_check=True)
     return in_onnxruntime(model) if request.param == "onnxruntime" else in_openvino(model, tmp_path_factory)
 
 
-def crowd(seed: int, count: int, spread: float = 0.15) -> Arrays:
-    """Scores (N, P, C) and boxes (N, P, 4) of images where boxes gather around a few places, some of them outside."""
+def random_outputs(seed: int, count: int, spread: float = 0.15) -> Arrays:
+    """Random scores (N, P, C) and boxes (N, P, 4), clustered at 12 centers per image, some outside the image."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(-0.1, 1.1, (count, 12, 2))[:, rng.integers(0, 12, PRIORS)]
     centre = centre + rng.normal(0, spread / 5, centre.shape)
@@ -67,9 +67,9 @@ def crowd(seed: int, count: int, spread: float = 0.15) -> Arrays:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) -> None:
-    scores, boxes = crowd(count, count)
-    kept_boxes, kept_scores, classes = suppress([scores, boxes])
+def test_results_equal_postprocess(run_nms: Callable[[Arrays], Arrays], count: int) -> None:
+    scores, boxes = random_outputs(count, count)
+    kept_boxes, kept_scores, classes = run_nms([scores, boxes])
     assert kept_boxes.shape == (count, DETECTIONS_PER_IMAGE, 4) and kept_scores.shape == classes.shape == (
         count,
         DETECTIONS_PER_IMAGE,
@@ -84,24 +84,24 @@ def test_it_is_postprocessing(suppress: Callable[[Arrays], Arrays], count: int) 
         np.testing.assert_allclose(kept_boxes[index][found], expected.boxes, atol=1e-6)
 
 
-def test_what_is_missing_is_filled_up(suppress: Callable[[Arrays], Arrays]) -> None:
-    """One image with two objects, best first, and one with none, in a batch."""
+def test_output_is_padded(run_nms: Callable[[Arrays], Arrays]) -> None:
+    """A batch of one image with two objects, highest score first, and one without objects."""
     scores = np.full((2, PRIORS, CLASSES), SCORE_THRESHOLD / 2, np.float32)
     boxes = np.tile(np.array([0, 0, 0.5, 0.5], np.float32), (2, PRIORS, 1))
     scores[0, 5, 2], boxes[0, 5] = 0.6, [0.5, 0.5, 1.5, 0.75]  # clipped
     scores[0, 7, 0], boxes[0, 7] = 0.7, [0, 0, 0.2, 0.2]
-    scores[1, 9, 1], boxes[1, 9] = 0.9, [1.1, 0, 1.3, 1]  # wholly outside
-    kept_boxes, kept_scores, classes = suppress([scores, boxes])
+    scores[1, 9, 1], boxes[1, 9] = 0.9, [1.1, 0, 1.3, 1]  # outside the image
+    kept_boxes, kept_scores, classes = run_nms([scores, boxes])
     assert classes[0, :3].tolist() == [0, 2, -1] and (classes[0, 2:] == -1).all() and (classes[1] == -1).all()
     np.testing.assert_allclose(kept_scores[0, :3], [0.7, 0.6, 0], atol=1e-6)
     np.testing.assert_allclose(kept_boxes[0, :2], [[0, 0, 0.2, 0.2], [0.5, 0.5, 1, 0.75]], atol=1e-6)
     assert not kept_scores[1].any() and not kept_boxes[1].any() and not kept_boxes[0, 2:].any()
-    nothing = suppress([scores[1:], boxes[1:]])  # no detection in the whole batch
+    nothing = run_nms([scores[1:], boxes[1:]])  # no detection in the whole batch
     assert (nothing[2] == -1).all() and nothing[2].shape == (1, DETECTIONS_PER_IMAGE)
 
 
-def test_fewer_priors_than_detections_are_kept() -> None:
-    model = append_nms(network_of_nothing(priors=4, classes=2))
+def test_fewer_priors_than_maximum_detections() -> None:
+    model = append_nms(identity_network(priors=4, classes=2))
     scores = np.eye(4, 2, dtype=np.float32)[None] * 0.5
     boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (1, 4, 1))
     _, kept, classes = in_onnxruntime(model)([scores, boxes])

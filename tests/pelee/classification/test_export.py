@@ -251,7 +251,7 @@ def test_a_model_for_another_task_and_no_pictures(model: ModelFile, tmp_path: Pa
     with pytest.raises(WeightsError, match="toy: a model for detection, expected one for classification"):
         toy = resolve(save_toy(tmp_path / "toy", ["ant"], task="detection"))
         export_classifier(toy, tmp_path / "out", "onnx", ClassifierCheck([tmp_path / "0.png"]))
-    with pytest.raises(SettingsError, match="no pictures to verify the export on"):
+    with pytest.raises(SettingsError, match="no images to verify the export on"):
         export_classifier(model, tmp_path / "out", "onnx", ClassifierCheck([]))
 
 
