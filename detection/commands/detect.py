@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from data.command_line import run
 from detection.commands.detect_arguments import parse_arguments
+from detection.commands.options import parse_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -47,6 +48,7 @@ def _detect(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # the network uses the cores; OpenCV's operations on one image are too short to split
     items, problems = collect(args.inputs, args.video, args.output)
     counting = _parse_counting(args)
+    tiling = parse_tiles(args)
     check_json_target(args.json)
     protected = check_targets(items, args.output, None if is_stdout(args.json) else args.json)
     if items and args.output is not None:
@@ -91,7 +93,7 @@ def _detect(args: argparse.Namespace) -> int:
         )
         written = WrittenCopies()
         state = RunState(options, failed=len(problems))
-        config = RunConfig(detector, args.every, counting, not args.no_numbers, args.retry)
+        config = RunConfig(detector, args.every, counting, not args.no_numbers, args.retry, tiling)
         try:
             with termination_raises(), json_lines(args.json) as write_line, bars:
                 sinks = _make_sinks(args, items, detector, state, bars, view, write_line, written, protected)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int
+from detection.commands.options import add_tiles_options
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
 from pelee.commands.options import add_inference_options, add_json_lines_option
 
@@ -131,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="X1,Y1,X2,Y2,X3,Y3,...",
         help="count objects in a polygon; implies --track",
     )
+    add_tiles_options(parser)
     add_inference_options(parser, "pelee-voc")
     return parser
 

@@ -42,7 +42,7 @@ def window(monkeypatch: pytest.MonkeyPatch) -> "type[FakeWindow]":
 
 
 class FakeWindow:
-    """Keeps each new picture until it has seen enough; `pressed` is what the user presses."""
+    """Keeps each new image until it has seen enough; `pressed` is what the user presses."""
 
     shown: list[np.ndarray] = []  # noqa: RUF012
     pressed: list[str] = []  # noqa: RUF012
@@ -91,6 +91,13 @@ def test_the_pattern_until_the_window_is_closed(window, capsys: pytest.CaptureFi
     assert "age" in window.statuses[-1] and "dropped" in window.statuses[-1]
 
 
+def test_tiles_are_taken_as_the_frame_rate_allows(window, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--video", "test:256x128@20", "--show", "--tiles", "2"]) == 0
+    assert " tiles a frame; dropped" in capsys.readouterr().out
+    assert "tiles 0.0 a frame" in window.statuses[0]  # nothing is known of the network's speed
+    assert "tiles" in window.statuses[-1] and "tiles 0.0" not in window.statuses[-1]
+
+
 def test_numbers_can_be_left_out(window) -> None:
     window.until = staticmethod(lambda: len(window.shown) >= 2)
     assert cli.main(["--video", "test:640x480", "--show", "--classes", "unseen"]) == 0
@@ -104,7 +111,7 @@ def test_numbers_can_be_left_out(window) -> None:
 
 
 class Slow(RectangleRuntime):
-    """A network of 8 pictures a second."""
+    """A network of 8 images a second."""
 
     parallel = 1
 
@@ -119,7 +126,7 @@ def slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detection.detector.Detector.load", lambda name, **options: detector)
 
 
-def test_a_slow_network_makes_fewer_pictures_and_not_older_ones(
+def test_a_slow_network_makes_fewer_images_and_not_older_ones(
     window, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow_model(monkeypatch)
@@ -164,7 +171,7 @@ def test_several_sources_through_one_network(window, capsys: pytest.CaptureFixtu
 
 
 def test_the_keys(window, capsys: pytest.CaptureFixture[str]) -> None:
-    """A saved picture is the one on the screen; while it stands still lines go on; + hides what scores less."""
+    """A saved image is the one on the screen; while it stands still lines go on; + hides what scores less."""
     window.pressed = ["s", "+", "+", "+", " "]
     looks: list[int] = []
 
@@ -291,7 +298,7 @@ def test_files_come_before_what_does_not_end(window, capsys: pytest.CaptureFixtu
     assert [line["time"] for line in found[:4]] == [0, 0.01, 0.02, 0.03]
 
 
-def test_tracks_are_in_the_lines_the_picture_and_the_report(window, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tracks_are_in_the_lines_the_image_and_the_report(window, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("trackers")
     clip(Path("clip.mp4"), frames=15)
     assert cli.main(["--video", "clip.mp4", "--line", "0.5,0,0.5,1", "--output", "out", "--json", "-"]) == 0
