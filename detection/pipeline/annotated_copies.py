@@ -78,6 +78,7 @@ class ImageCopies(Sink):
         if result.item.source == STDIN and result.index > 0:
             path = unprotected(self._output / f"stdin-{result.index:06}.jpg", self._protected)
         with _one_output(path), self._timer.stage("encode"):
+            _refuse_link(path)
             if max(result.image.shape[:2]) > JPEG_SIDE:
                 height, width = result.image.shape[:2]
                 raise SinkError(
@@ -128,6 +129,7 @@ class VideoCopies(Sink):
         path = self._output / source.target
         context = video_writer(path, info.size, info.rate, info.time_base, crash_safe=source.live)
         with _one_output(path):
+            _refuse_link(path)
             self._writers[source] = context.__enter__()
         self._contexts[source] = context
 
@@ -176,6 +178,7 @@ class VideoCopies(Sink):
             path = unprotected(copy.with_name(f"{copy.stem}-{result.index:06}.jpg"), self._protected)
             self._last_snapshot[result.item] = sys.maxsize  # after a failure the source gets no further ones
             with _one_output(path):
+                _refuse_link(path)
                 write_image(path, result.image)
             self._last_snapshot[result.item] = number
 
@@ -187,6 +190,12 @@ def unprotected(path: Path, protected: Collection[str]) -> Path:
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def _refuse_link(path: Path) -> None:
+    """Raise `SinkError` for a symbolic link: its file may be anywhere, and is not one of this folder's copies."""
+    if path.is_symlink():
+        raise SinkError(f"{path}: not written: it is a link to {os.path.realpath(path)}")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def rgb(color: str) -> list[int]:
     return [int(color[start : start + 2], 16) for start in (1, 3, 5)]
 
 
-def test_the_picture_itself_stays_and_nothing_is_drawn_for_nothing() -> None:
+def test_the_image_itself_stays_and_nothing_is_drawn_for_nothing() -> None:
     image = grey(100, 80)
     image.flags.writeable = False
     drawn = annotate(image, detections([]))
@@ -70,7 +70,7 @@ def test_a_label_in_a_corner_stays_whole(size: tuple[int, int], corner: tuple[in
     assert (np.abs(column.astype(int) - ground).max(axis=1) <= 2).all()
 
 
-def test_text_grows_with_the_picture_and_shrinks_only_to_fit() -> None:
+def test_text_grows_with_the_image_and_shrinks_only_to_fit() -> None:
     labels = ["person 0.99"]
     assert text_style(4000, 3000, labels)[0] > text_style(640, 480, labels)[0] >= 0.4
     assert text_style(40, 40, labels)[0] < 0.4
@@ -83,7 +83,7 @@ def test_the_better_one_is_on_top_in_any_order() -> None:
     assert one[160, 100].tolist() == other[160, 100].tolist() == rgb(COLORS[1])
 
 
-def test_a_box_of_the_whole_picture_shows_all_four_edges() -> None:
+def test_a_box_of_the_whole_image_shows_all_four_edges() -> None:
     drawn = annotate(grey(300, 200), detections([[0, 0, 300, 200]]))
     edges = (drawn[199, 150], drawn[100, 0], drawn[100, 299], drawn[0, 299])
     assert all(edge.tolist() == rgb(COLORS[0]) for edge in edges)

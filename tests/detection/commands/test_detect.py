@@ -79,7 +79,7 @@ def test_a_file_whose_name_looks_like_a_pattern(photos: Path, capsys: pytest.Cap
     assert lines(out)[0]["source"] == "[a]*.jpg" and "[a]*.jpg" in err
 
 
-def test_each_picture_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_image_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["photos/a.jpg", "photos", str(photos.resolve()), "--json", "-"]) == 0
     assert len(lines(capsys.readouterr().out)) == 3
 
@@ -99,7 +99,7 @@ def test_results_of_an_earlier_run_are_no_input(photos: Path, capsys: pytest.Cap
     assert tree("out") == ["photos/a.jpg", "photos/sub/a.jpg", "photos/sub/none.jpg"]
 
 
-def test_a_picture_is_never_overwritten_by_its_result(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_image_is_never_overwritten_by_its_result(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path("photos/a.jpg").read_bytes()
     assert cli.main(["photos", "--output", "photos"]) == 2
     assert "would overwrite photos/a.jpg" in capsys.readouterr().err
@@ -298,7 +298,7 @@ def test_json_to_something_that_is_no_file_is_not_replaced(photos: Path) -> None
     assert not Path(os.devnull).is_file()
 
 
-def test_many_pictures_are_told_by_folder(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_images_are_told_by_folder(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for index in range(50):
         Image.fromarray(picture(32, 32, (4, 4, 28, 28))).save(photos / f"{index}.png")
     assert cli.main(["photos"]) == 0

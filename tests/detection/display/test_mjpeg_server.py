@@ -122,7 +122,7 @@ def test_nothing_else_is_served(view: WebView, path: str) -> None:
     assert ask(view, path)[0] == 404
 
 
-def test_the_newest_picture_and_how_things_stand(view: WebView) -> None:
+def test_the_newest_image_and_how_things_stand(view: WebView) -> None:
     assert ask(view, "/snapshot.jpg")[0] == 503
     assert state(view)["picture"] == 0
     view.set_status("25.0 detections a second <b>")
@@ -143,7 +143,7 @@ def test_the_newest_picture_and_how_things_stand(view: WebView) -> None:
     }
 
 
-def test_a_stream_shows_each_newer_picture(view: WebView) -> None:
+def test_a_stream_shows_each_newer_image(view: WebView) -> None:
     view.show(plain(10), wait=False)
     with watching(view, "me") as pictures:
         for red in (40, 80, 120):
@@ -155,7 +155,7 @@ def test_a_stream_shows_each_newer_picture(view: WebView) -> None:
 # ---- how much it takes
 
 
-def test_a_picture_is_encoded_once_for_all_and_never_for_nobody(view: WebView, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_is_encoded_once_for_all_and_never_for_nobody(view: WebView, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
     encode = latest_frame._encode
     monkeypatch.setattr(latest_frame, "_encode", lambda image: encoded.append(int(image[0, 0, 0])) or encode(image))
@@ -171,7 +171,7 @@ def test_a_picture_is_encoded_once_for_all_and_never_for_nobody(view: WebView, m
     assert len(encoded) == len(set(encoded))
 
 
-def test_who_reads_slowly_holds_nobody_up_and_misses_pictures(view: WebView) -> None:
+def test_who_reads_slowly_holds_nobody_up_and_misses_images(view: WebView) -> None:
     """Noise makes large JPEGs: what a viewer does not read soon fills what the system holds for it."""
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with watching(view, "slow") as slow, watching(view, "fast") as fast:
@@ -275,7 +275,7 @@ def test_the_page_works_behind_a_proxy_that_sets_the_host(view: WebView) -> None
 # ---- beginning, waiting and ending
 
 
-def test_pictures_wait_until_somebody_asks_for_the_next(view: WebView) -> None:
+def test_images_wait_until_somebody_asks_for_the_next(view: WebView) -> None:
     shown = []
     thread = threading.Thread(target=lambda: shown.extend(view.show(plain(red), wait=True) for red in (1, 2)))
     thread.start()
@@ -292,7 +292,7 @@ def test_pictures_wait_until_somebody_asks_for_the_next(view: WebView) -> None:
     assert not state(view)["waiting"]
 
 
-def test_the_same_picture_again_is_no_new_one(view: WebView) -> None:
+def test_the_same_image_again_is_no_new_one(view: WebView) -> None:
     image = plain(3)
     for _ in range(5):
         view.show(image, wait=False)

@@ -20,7 +20,7 @@ def test_numbers_stand_at_the_top_left_only() -> None:
     assert (drawn[:20] != image[:20]).any() and (drawn[40:] == image[40:]).all()
 
 
-def test_several_pictures_side_by_side() -> None:
+def test_several_images_side_by_side() -> None:
     wide, tall = picture(320, 160, (0, 0, 320, 160)), picture(100, 200, (0, 0, 100, 200), (20, 20, 230))
     assert side_by_side([wide]) is wide
     grid = side_by_side([wide, tall, None])

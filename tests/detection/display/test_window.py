@@ -77,7 +77,7 @@ def test_waiting_ends_with_any_key_or_with_the_window(screen: FakeScreen) -> Non
     assert not shown.show(picture(), wait=True)
 
 
-def test_a_window_is_as_large_as_its_picture_up_to_a_limit(screen: FakeScreen) -> None:
+def test_a_window_is_as_large_as_its_image_up_to_a_limit(screen: FakeScreen) -> None:
     for width, height in [(256, 128), (5120, 2560)]:
         shown = window.Window("title")
         for _ in range(2):  # later ones leave the size to the user

@@ -90,6 +90,24 @@ def test_a_full_disk_is_no_failure_of_one_output(monkeypatch: pytest.MonkeyPatch
         ImageCopies(Path("out"), StageTimer()).emit(frame(STDIN, 0))
 
 
+def test_a_link_to_a_file_elsewhere_is_neither_followed_nor_replaced() -> None:
+    Path("out").mkdir()
+    Path("mine").write_bytes(b"mine")
+    for name in ("stdin-000001.jpg", "clip.mp4", "other-000000.jpg"):
+        Path("out", name).symlink_to("../mine")
+    with pytest.raises(SinkError, match=r"stdin-000001\.jpg: not written: it is a link to .*mine"):
+        ImageCopies(Path("out"), StageTimer()).emit(frame(STDIN, 1))
+    sink = VideoCopies(Path("out"), StageTimer(), snapshot_every=1.0)
+    with pytest.raises(SinkError, match="link"):
+        sink.open(info(CLIP))
+    other = InputSource("other.mp4", True, "other.mp4", Path("other.mp4"))
+    sink.open(info(other))
+    with pytest.raises(SinkError, match="link"):
+        sink.emit(frame(other, 0))
+    sink.close(other, None)
+    assert Path("mine").read_bytes() == b"mine" and Path("out/clip.mp4").is_symlink()
+
+
 def test_unprotected_numbers() -> None:
     taken = {str(Path(name).resolve()) for name in ("a.jpg", "a-2.jpg")}
     assert unprotected(Path("a.jpg"), taken) == Path("a-3.jpg") and unprotected(Path("b.jpg"), taken) == Path("b.jpg")

@@ -1,4 +1,4 @@
-"""The pipeline against picture by picture: the same lines in the same order, within bounds, ended by its own errors."""
+"""The pipeline against image by image: the same lines in the same order, within bounds, ended by its own errors."""
 
 import json
 import random
@@ -107,7 +107,7 @@ def make(
 
 
 def one_by_one(*paths: str) -> list[str]:
-    """What the detector says when each picture goes through alone."""
+    """What the detector says when each image goes through alone."""
     detector = make_detector()
     lines = []
     for path in paths:
@@ -181,7 +181,7 @@ def test_snapshots_by_the_videos_own_time(film: str, detector: Detector) -> None
     ]
 
 
-def test_pictures_give_what_they_give_one_by_one(
+def test_images_give_what_they_give_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: Detector
 ) -> None:
     make_photos(tmp_path, monkeypatch)

@@ -39,7 +39,7 @@ def count(tally: Tally, path: Sequence[tuple[float, float] | None], number: int 
 
 
 def horizontal() -> Tally:
-    """A line across the middle of the picture, from left to right."""
+    """A line across the middle of the image, from left to right."""
     return Tally(Counting.parse(["0,0.5,1,0.5"], []), SIZE, NAMES)
 
 
@@ -80,7 +80,7 @@ def test_nonsense_is_told_in_one_line(lines: list[str], zones: list[str], words:
     assert all(word in str(caught.value) for word in words)
 
 
-def test_what_leaves_the_picture_is_told_with_its_size() -> None:
+def test_what_leaves_the_image_is_told_with_its_size() -> None:
     with pytest.raises(SettingsError, match="'--zone 0,0,300,0,300,50' reaches to 300,50, and the frame is 200x100"):
         Tally(Counting.parse([], ["0,0,300,0,300,50"]), SIZE, NAMES)
 
@@ -120,7 +120,7 @@ def test_each_line_class_and_object_counts_for_itself() -> None:
     for step in range(10):  # one goes up, one to the right, one stays
         seen = objects((1, 50, 80 - 6 * step), (2, 60 + 8 * step, 20), (3, 20, 20), labels=[0, 1, 1])
         tally.update(seen, NOBODY)
-    # From above to below, left is the picture's right.
+    # From above to below, left is the image's right.
     assert tally.to_dict()["lines"] == [{"in": {"car": 1}, "out": {}}, {"in": {"person": 1}, "out": {}}]
 
 
@@ -134,7 +134,7 @@ def test_zones_count_who_is_inside_now() -> None:
     assert tally.to_dict()["zones"] == [{"now": {}}, {"now": {}}]
 
 
-def test_a_zone_of_the_whole_picture_holds_who_stands_on_its_lower_edge() -> None:
+def test_a_zone_of_the_whole_image_holds_who_stands_on_its_lower_edge() -> None:
     tally = Tally(Counting.parse([], ["0,0,1,0,1,1,0,1"]), SIZE, NAMES)
     tally.update(objects((1, 100, 100), (2, 5, 100)), NOBODY)
     assert tally.to_dict()["zones"] == [{"now": {"car": 2}}]

@@ -76,7 +76,7 @@ def follow(
 
 
 def every(step: int, seconds: float = 4.0) -> list[float]:
-    """Times of every `step`-th picture of a video with 30 a second."""
+    """Times of every `step`-th image of a video with 30 a second."""
     return [index / RATE for index in range(0, int(seconds * RATE), step)]
 
 
@@ -134,7 +134,7 @@ def test_numbers_are_never_given_twice() -> None:
     assert last.counts["objects"] == {"car": 6}
 
 
-def test_pictures_dropped_at_random_do_no_harm() -> None:
+def test_images_dropped_at_random_do_no_harm() -> None:
     """A live source under load: about six of ten are dropped, and the tracker is told the full rate."""
     rng = np.random.default_rng(4)
     times = [time for time in every(1, 6) if rng.random() > 0.6]
@@ -223,7 +223,7 @@ def test_trails_reach_two_seconds_back_and_what_is_gone_is_forgotten() -> None:
     tracker = Tracker(NAMES, RATE)
     _, last = follow([moving((0, 100), (40, 0)), moving((300, 300), (0, 0), between=(0, 1))], every(1), tracker)
     (trail,) = last.trails
-    assert len(trail) in (60, 61)  # pictures of the last two seconds, the first as rounding has it
+    assert len(trail) in (60, 61)  # images of the last two seconds, the first as rounding has it
     assert trail[-1].tolist() == pytest.approx([30 + 40 * 119 / 30, 160], abs=0.01)
     assert (np.diff(trail[:, 0]) > 0).all()
     for index in range(200):
@@ -287,7 +287,7 @@ def test_drawing_shows_boxes_trails_lines_zones_and_counts_and_is_inside() -> No
     draw_tracks(tiny, tracker.update(predict([]), 9, (64, 48)), tracker)
 
 
-def test_a_line_outside_the_picture_is_told() -> None:
+def test_a_line_outside_the_image_is_told() -> None:
     tracker = Tracker(NAMES, RATE, Counting.parse(["0,700,640,700"], []))
     with pytest.raises(SettingsError, match="640x480"):
         tracker.update(predict([]), 0, SIZE)
