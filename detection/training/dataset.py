@@ -1,15 +1,17 @@
-"""Datasets of augmented training images and of preprocessed evaluation images.
+"""Datasets of augmented training images, with their loader, and of preprocessed evaluation images.
 
 Augmentation is a function of the seed, the epoch and the position in it, so that a resumed run sees the same data as an
 uninterrupted one, and N processes share one order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from data.augmentation.mixup_copy_paste import mix, paste
@@ -18,16 +20,30 @@ from data.augmentation.ssd import SSDAugmentation
 from data.datasets.records import Record
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
-from detection.training.sampler import SampleRequest
+from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
 from detection.training.targets import Target
 
 
 class DetectionBatch(NamedTuple):
-    """images (N, 3, S, S) uint8, channels-last in memory; one `Target` per image."""
+    """Training images and their ground truths, in few tensors, because each is sent between processes by itself.
+
+    Attributes:
+        images: (N, 3, S, S) uint8, channels-last in memory.
+        boxes: (T, 4) xyxy relative, of all images in order.
+        labels: (T,) int64.
+        counts: number of ground truths of each image.
+    """
 
     images: Tensor
-    targets: list[Target]
+    boxes: Tensor
+    labels: Tensor
+    counts: list[int]
+
+    @property
+    def targets(self) -> list[Target]:
+        """The ground truths of each image."""
+        return [Target(*one) for one in zip(self.boxes.split(self.counts), self.labels.split(self.counts), strict=True)]
 
 
 class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
@@ -68,10 +84,57 @@ class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
 
 def collate(samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> DetectionBatch:
     """Stack augmented images: each (S, S, 3) uint8, (n, 4) relative boxes and (n,) labels."""
-    images = torch.from_numpy(np.stack([image for image, _, _ in samples])).permute(0, 3, 1, 2)
+    images, boxes, labels = zip(*samples, strict=True)
     return DetectionBatch(
-        images, [Target(torch.from_numpy(boxes), torch.from_numpy(labels)) for _, boxes, labels in samples]
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
+        torch.from_numpy(np.concatenate(boxes)),
+        torch.from_numpy(np.concatenate(labels)),
+        [len(one) for one in labels],
     )
+
+
+class EpochLoader:
+    """Yields the batches that the current epoch has left, from worker processes that live as long as the run.
+
+    A loader that is started anew at each epoch lets a GPU wait there until a worker has read its first batch.
+
+    Args:
+        dataset: the training images.
+        batches: the batches of the run.
+        workers: number of processes; 0 reads in this process.
+        pin_memory: copy batches to page-locked memory, for a GPU.
+    """
+
+    def __init__(self, dataset: TrainDataset, batches: ResumableBatchSampler, workers: int, pin_memory: bool) -> None:
+        self._sampler = batches
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            worker_init_fn=_init_worker,
+        )
+        self._running: Iterator[DetectionBatch] | None = None
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[DetectionBatch]:
+        if self._running is None:
+            self._running = iter(self._loader)
+        for _ in range(self._sampler.left_in_epoch):
+            yield next(self._running)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._running = None
+
+
+def _init_worker(number: int) -> None:
+    """Use one thread for each worker: there is one for each core."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 class EvaluationDataset(TorchDataset[tuple[int, np.ndarray, int, int]]):

@@ -18,7 +18,7 @@ from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.inference_model import DetectionGraph
 from detection.models.network import DetectorNetwork
-from detection.training.dataset import DetectionBatch, EvaluationDataset, TrainDataset, collate
+from detection.training.dataset import DetectionBatch, EpochLoader, EvaluationDataset, TrainDataset
 from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
@@ -77,7 +77,7 @@ class DetectorModule(pl.LightningModule):
 
     # Data
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> EpochLoader:
         batches = ResumableBatchSampler(
             self.train_set.records,
             len(self.train_set.class_names),
@@ -86,19 +86,19 @@ class DetectorModule(pl.LightningModule):
             self.trainer.global_rank,
             self.trainer.world_size,
         )
-        return DataLoader(
-            TrainDataset(self.train_set.records, self.settings),
-            batch_sampler=batches,
-            collate_fn=collate,
-            num_workers=self.settings.workers,
-            pin_memory=self.device.type == "cuda",
-        )
+        dataset = TrainDataset(self.train_set.records, self.settings)
+        return EpochLoader(dataset, batches, self.settings.workers, pin_memory=self.device.type == "cuda")
 
     def val_dataloader(self) -> DataLoader[Any]:
         share = EvaluationDataset(
             self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
         )
         return DataLoader(share, batch_size=16, collate_fn=list, num_workers=self.settings.workers)
+
+    def on_train_end(self) -> None:
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, EpochLoader):
+            loader.close()
 
     # Steps
 
@@ -116,7 +116,7 @@ class DetectorModule(pl.LightningModule):
         prior_maps = self.network.prior_maps(input_size, self.settings.pixel_priors)
         losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, prior_maps)
         loss = losses.classification + losses.localization
-        size = len(batch.targets)
+        size = len(batch.counts)
         if self.imitation is not None:
             with torch.no_grad():
                 teacher_maps = self.teachers[0](batch.images)

@@ -37,7 +37,7 @@ def repeat_factors(records: Sequence[Record], num_classes: int) -> np.ndarray:
 
 
 class ResumableBatchSampler(Sampler[list[SampleRequest]]):
-    """Batch sampler of the remaining batches of the current epoch, for one process of `world_size`.
+    """Batch sampler of the remaining batches of a run, for one process of `world_size`; its length is one epoch's.
 
     `batch_size` images per step over all processes; an incomplete last batch is dropped, but a dataset smaller than one
     batch is one batch.
@@ -69,6 +69,11 @@ class ResumableBatchSampler(Sampler[list[SampleRequest]]):
     def __len__(self) -> int:
         return self.batches_per_epoch
 
+    @property
+    def left_in_epoch(self) -> int:
+        """Batches that the current epoch has left."""
+        return self.batches_per_epoch - self.steps_done() % self.batches_per_epoch
+
     def input_size_at(self, progress: float, rng: np.random.Generator) -> int:
         """Input size of a batch at `progress`, 0 to 1, of the schedule."""
         settings = self.settings
@@ -79,8 +84,13 @@ class ResumableBatchSampler(Sampler[list[SampleRequest]]):
         return size
 
     def __iter__(self) -> Iterator[list[SampleRequest]]:
-        settings = self.settings
         epoch, skip = divmod(self.steps_done(), self.batches_per_epoch)
+        while epoch < self.settings.epochs:
+            yield from self._epoch(epoch, skip)
+            epoch, skip = epoch + 1, 0
+
+    def _epoch(self, epoch: int, skip: int) -> Iterator[list[SampleRequest]]:
+        settings = self.settings
         rng = np.random.default_rng((settings.seed, epoch))
         if settings.balanced:
             order = rng.choice(self.count, self.count, p=self.probabilities)

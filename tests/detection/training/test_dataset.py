@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from data.datasets.records import Record
 from data.datasets.registry import open_dataset
-from detection.training.dataset import EvaluationDataset, TrainDataset, collate
-from detection.training.sampler import SampleRequest
+from detection.training.dataset import EpochLoader, EvaluationDataset, TrainDataset, collate
+from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
 from tests.support.label_records import records
 
@@ -30,6 +30,31 @@ def test_collate() -> None:
     assert batch.targets[0].labels.tolist() == [5]
     assert batch.targets[1].boxes.shape == (0, 4)
     assert batch.targets[1].labels.shape == (0,)
+    assert batch.counts == [1, 0] and sum(isinstance(part, torch.Tensor) for part in batch) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_at_a_time_from_workers_that_go_on(voc_root: Path, workers: int) -> None:
+    """Two epochs, the first resumed in its middle, from one set of worker processes."""
+    records = open_dataset("voc", voc_root, "trainval").records
+    settings = TrainSettings(batch_size=2, epochs=2, input_size=64)
+    per_epoch = settings.steps_per_epoch(len(records))
+    assert per_epoch > 1
+    step = 1
+    sampler = ResumableBatchSampler(records, 20, settings, lambda: step)
+    expected = list(sampler)
+    loader = EpochLoader(TrainDataset(records, settings), sampler, workers, pin_memory=False)
+    first = list(loader)
+    processes = getattr(loader._running, "_workers", [])
+    step = per_epoch
+    second = list(loader)
+    assert (len(first), len(second), len(loader)) == (per_epoch - 1, per_epoch, per_epoch)
+    assert len(processes) == workers and processes == getattr(loader._running, "_workers", [])
+    pictures = TrainDataset(records, settings)
+    for batch, samples in zip([*first, *second], expected, strict=True):
+        assert torch.equal(batch.images, collate([pictures[sample] for sample in samples]).images)
+    loader.close()
+    assert not any(process.is_alive() for process in processes)
 
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])

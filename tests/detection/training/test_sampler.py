@@ -19,7 +19,11 @@ Batches = list[list[SampleRequest]]
 
 def batches(settings: TrainSettings, pictures: int = 20, step: int = 0, rank: int = 0, world_size: int = 1) -> Batches:
     """What is left at `step` of the epoch that it lies in."""
-    return list(ResumableBatchSampler(records([[0]] * pictures), 1, settings, lambda: step, rank, world_size))
+    return epoch_batches(ResumableBatchSampler(records([[0]] * pictures), 1, settings, lambda: step, rank, world_size))
+
+
+def epoch_batches(sampler: ResumableBatchSampler) -> Batches:
+    return list(itertools.islice(sampler, sampler.left_in_epoch))
 
 
 def order(found: Batches) -> list[int]:
@@ -60,6 +64,14 @@ def test_a_run_resumed_at_any_step_gets_exactly_the_rest(options: dict[str, Any]
     for step in range(12):
         epoch, done = divmod(step, 4)
         assert batches(settings, step=step) == whole[epoch][done:]
+
+
+def test_it_goes_on_to_the_end_of_the_run() -> None:
+    """Over the ends of epochs, so that workers read the next epoch while the present one ends."""
+    settings = TrainSettings(batch_size=5, epochs=3)
+    sampler = ResumableBatchSampler(records([[0]] * 20), 1, settings, lambda: 6)
+    assert sampler.left_in_epoch == 2 and len(sampler) == 4
+    assert list(sampler) == [*batches(settings, step=6), *batches(settings, step=8)]
 
 
 @pytest.mark.parametrize(("world_size", "batch_size"), [(2, 6), (3, 6), (4, 4)])
@@ -129,7 +141,7 @@ def test_balanced_draws_rare_classes_more_often() -> None:
     drawn = np.zeros(3)
     for epoch in range(100):
         step = 10 * epoch
-        for index in order(list(ResumableBatchSampler(records(labels), 3, settings, partial(int, step)))):
+        for index in order(epoch_batches(ResumableBatchSampler(records(labels), 3, settings, partial(int, step)))):
             drawn[labels[index][0]] += 1
     assert drawn.sum() == 10_000
     rare = 2 * 4.359 / (98 + 2 * 4.359)
