@@ -91,6 +91,8 @@ def check_targets(items: Sequence[InputSource], output: Path | None, json: str |
     """
     if output is not None and output.exists() and not output.is_dir():
         raise SettingsError(f"--output {output} is a file; name a folder")
+    if output is None and json is None:
+        return frozenset()
     taken = {os.path.realpath(item.source) for item in items}
     if output is not None:
         copies = [os.path.realpath(output / item.target) for item in items]
