@@ -71,5 +71,10 @@ class ServiceError(Exception):
         return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
 
 
+def short(name: str) -> str:
+    """Name that a client sent, for a message: in quotes, of at most 60 characters."""
+    return repr(name if len(name) <= 60 else name[:57] + "...")
+
+
 class ClientDisconnected(Exception):
     """The client disconnected before the response; no response is sent."""

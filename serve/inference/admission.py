@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from serve.errors import ServiceError
@@ -43,13 +43,27 @@ class Admission:
             raise ServiceError("busy", f"{self.pending} images are in progress; ask again in {wait} s", wait)
 
     @contextmanager
-    def enter(self, count: int = 1) -> Iterator[None]:
-        """Count `count` images as in progress for the duration of the block; errors as in `check`."""
-        self.check(count)
-        self.pending += count
+    def enter(self) -> Iterator[Callable[[int], None]]:
+        """Count an image as in progress for the duration of the block; errors as in `check`.
+
+        Yields a function that sets another number of images, for a request whose number is known only once its form has
+        been parsed.
+        """
+        count = 0
+
+        def set_count(new: int) -> None:
+            nonlocal count
+            self.pending -= count
+            try:
+                self.check(new)
+                count = new
+            finally:
+                self.pending += count
+
+        set_count(1)
         started = time.monotonic()
         try:
-            yield
+            yield set_count
             self._update_average(started, count)
         finally:
             self.pending -= count

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.errors import SettingsError
 from pelee.runtime.backends import session_backend
-from serve.errors import ServiceError
+from serve.errors import ServiceError, short
 from serve.settings import ServeSettings
 from weights.card import Card
 from weights.store import resolve
@@ -178,6 +178,7 @@ class ModelPool:
 
     def _source(self, name: str) -> ModelSource:
         if name not in self._sources:
-            shown = name if len(name) <= 60 else name[:57] + "..."
-            raise ServiceError("unknown_model", f"unknown model {shown!r}; this server has {', '.join(self._sources)}")
+            raise ServiceError(
+                "unknown_model", f"unknown model {short(name)}; this server has {', '.join(self._sources)}"
+            )
         return self._sources[name]

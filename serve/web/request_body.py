@@ -1,20 +1,25 @@
 """Request bodies: read with a size limit, a timeout and a shared memory budget; files of multipart forms."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
-from serve.errors import ClientDisconnected, ServiceError
+from serve.errors import ClientDisconnected, ServiceError, short
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 MAX_PARTS = 100
 FIELD = "file"
-LARGE_FORM = 500_000  # bytes; parsing a form of this size takes the event loop's thread 5 ms
+MAX_PART_HEADER = 8192  # bytes; a file name of 255 characters in any script takes up to 5 kB
+MAX_SEMICOLONS = 32  # of a header, whose parser takes time in proportion to their number; three are usual
+_DISPOSITION = re.compile(rb"\r\ncontent-disposition[ \t]*:([^\r\n]*)", re.IGNORECASE)
+SEARCHED_AT_ONCE = 1_000_000  # bytes; a search keeps other threads waiting, for up to 8 ms
+LARGE_FORM = 500_000  # bytes; parsing a form of this size takes up to 1 ms of the event loop's thread
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
@@ -97,18 +102,14 @@ class BodyReader:
 def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
     """Files of a body: the fields named `file` of a multipart form, or the body itself if it is none.
 
-    File names, content types and other fields are ignored: a file's format is detected from its content.
+    File names and content types are ignored: a file's format is detected from its content.
 
     Raises:
-        ServiceError: `bad_multipart`, `too_many_parts`, `too_many_files`, `missing_file`, `empty`.
+        ServiceError: `bad_multipart`, `too_many_parts`, `too_many_files`, `missing_file`, `empty`; `invalid_parameter`
+            for a form with another field, such as an option that belongs in the query.
     """
-    kind, options = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        files = _parse(options.get(b"boundary", b""), body)
-        if not files:
-            raise ServiceError("missing_file", f"the form has no field {FIELD!r}; send the image as that field")
-    else:
-        files = [body]
+    kind = content_type.partition(";")[0].strip().lower()
+    files = _files_of_form(content_type.encode("latin-1"), body) if kind == "multipart/form-data" else [body]
     if len(files) > max_files:
         raise ServiceError("too_many_files", f"{len(files)} files, expected at most {max_files}")
     if not any(files):
@@ -116,67 +117,80 @@ def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
     return files
 
 
-def _parse(boundary: bytes, body: bytes) -> list[bytes]:
+def _files_of_form(content_type: bytes, body: bytes) -> list[bytes]:
+    boundary = _parameters(content_type).get(b"boundary", b"")
     if not boundary:
         raise ServiceError(
             "bad_multipart", "multipart/form-data without a boundary; let the HTTP client set the header"
         )
-    form = _Form()
+    files, others = [], []
+    for name, start, end in _parts(boundary, body):
+        if name == FIELD:
+            files.append(body[start:end])
+        else:
+            others.append(name)
+    if not files:
+        raise ServiceError("missing_file", f"the form has no field {FIELD!r}; send the image as that field")
+    if others:
+        raise ServiceError(
+            "invalid_parameter", f"unknown form field {short(others[0])}; options belong in the query of the URL"
+        )
+    return files
+
+
+def _parts(boundary: bytes, body: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield the name, and the start and end of the content, of each part of a form (RFC 7578; RFC 2046, section 5.1).
+
+    Parts are found by searching for the delimiter: a parser that looks at each byte (python-multipart) takes seconds
+    for 10 MB that are full of beginnings of delimiters, a search some milliseconds.
+
+    Raises:
+        ServiceError: `bad_multipart`, `too_many_parts`.
+    """
+    delimiter = b"\r\n--" + boundary
+    position = 0 if body.startswith(delimiter[2:]) else _find(body, delimiter, 0) + 2
+    if position == 1:
+        raise _bad_form()
+    position += len(delimiter) - 2
+    for _ in range(MAX_PARTS):
+        if body.startswith(b"--", position):
+            return
+        line_end = body.find(b"\r\n", position, position + MAX_PART_HEADER)
+        header_end = body.find(b"\r\n\r\n", line_end, line_end + MAX_PART_HEADER)
+        start = header_end + 4
+        end = _find(body, delimiter, start)
+        if -1 in (line_end, header_end, end) or body[position:line_end].strip(b" \t"):
+            raise _bad_form()
+        yield _field_name(body[line_end:header_end]), start, end
+        position = end + len(delimiter)
+    if not body.startswith(b"--", position):
+        raise ServiceError("too_many_parts", f"the form has more than {MAX_PARTS} parts")
+
+
+def _find(body: bytes, delimiter: bytes, start: int) -> int:
+    """Position of the first delimiter from `start` on; -1 where there is none."""
+    for position in range(start, len(body), SEARCHED_AT_ONCE):
+        found = body.find(delimiter, position, position + SEARCHED_AT_ONCE + len(delimiter) - 1)
+        if found >= 0:
+            return found
+    return -1
+
+
+def _field_name(header: bytes) -> str:
+    """Name of a part, from its Content-Disposition; empty where there is none."""
+    found = _DISPOSITION.search(header)
+    return "" if found is None else _parameters(found[1]).get(b"name", b"").decode(errors="replace")
+
+
+def _parameters(header: bytes) -> dict[bytes, bytes]:
+    """Parameters of a header's value."""
+    if header.count(b";") > MAX_SEMICOLONS:
+        raise _bad_form()
     try:
-        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
-        parser.write(body)
-        parser.finalize()
-    except ServiceError:
-        raise
+        return parse_options_header(header)[1]
     except Exception:  # of any class: the parser runs on untrusted bytes
-        form.ended = False
-    if not form.ended:
-        raise ServiceError("bad_multipart", "the form cannot be parsed or is cut short; let an HTTP client build it")
-    return form.files
+        raise _bad_form() from None
 
 
-class _Form:
-    """Parser callbacks that collect the files of the field `FIELD`."""
-
-    def __init__(self) -> None:
-        self.files: list[bytes] = []
-        self.ended = False
-        self._parts = 0
-        self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())  # name, value
-        self._file: bytearray | None = None  # content of the current part, None where it is not in `FIELD`
-
-    def callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._end_form,
-        }
-
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise ServiceError("too_many_parts", f"the form has more than {MAX_PARTS} parts")
-        self._file = None
-
-    def _end_header(self) -> None:
-        name, value = (bytes(part) for part in self._header)
-        self._header = (bytearray(), bytearray())
-        if name.lower() == b"content-disposition":
-            _, options = parse_options_header(value)
-            self._file = bytearray() if options.get(b"name") == FIELD.encode() else None
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is not None:
-            self._file += data[start:end]
-
-    def _end(self) -> None:
-        if self._file is not None:
-            self.files.append(bytes(self._file))
-            self._file = None
-
-    def _end_form(self) -> None:
-        self.ended = True
+def _bad_form() -> ServiceError:
+    return ServiceError("bad_multipart", "the form cannot be parsed or is cut short; let an HTTP client build it")

@@ -85,10 +85,14 @@ async def _one_image(
     service, bodies = service_of(request), bodies_of(request)
     service.admission.check()
     async with bodies.read(request.receive, request.headers.get("content-length")) as body:
-        (content,) = await bodies.files(request.headers.get("content-type", ""), body, 1)
+
+        async def work_on_body() -> Answer:
+            (content,) = await bodies.files(request.headers.get("content-type", ""), body, 1)
+            return await work(content)
+
         with service.admission.enter():
             disconnect = wait_for_disconnect(request.receive)
-            answer = await service.run_until_disconnect(work(content), disconnect, model.name)
+            answer = await service.run_until_disconnect(work_on_body(), disconnect, model.name)
     return _respond(answer)
 
 
@@ -134,7 +138,6 @@ async def detect_batch(request: Request, query: DetectQuery) -> Response:
     service.admission.check()
     async with bodies.read(request.receive, request.headers.get("content-length")) as body:
         max_files = min(service.settings.max_files, service.settings.queue_size)
-        contents = await bodies.files(request.headers.get("content-type", ""), body, max_files)
 
         async def detect_one(content: bytes) -> dict[str, Any]:
             try:
@@ -142,12 +145,14 @@ async def detect_batch(request: Request, query: DetectQuery) -> Response:
             except ServiceError as error:
                 return {"error": {"code": error.code, "message": error.message}}
 
-        async def detect_all() -> list[dict[str, Any]]:
+        async def detect_all(set_count: Callable[[int], None]) -> list[dict[str, Any]]:
+            contents = await bodies.files(request.headers.get("content-type", ""), body, max_files)
+            set_count(len(contents))
             return await asyncio.gather(*map(detect_one, contents))
 
-        with service.admission.enter(len(contents)):
+        with service.admission.enter() as set_count:
             disconnect = wait_for_disconnect(request.receive)
-            results = await service.run_until_disconnect(detect_all(), disconnect, model.name)
+            results = await service.run_until_disconnect(detect_all(set_count), disconnect, model.name)
     return Response(json.dumps({"results": results}), media_type="application/json")
 
 

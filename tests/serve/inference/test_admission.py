@@ -23,7 +23,12 @@ def refusal(admission: Admission, count: int = 1) -> ServiceError:
 
 def test_places_are_counted_and_given_back() -> None:
     admission = Admission(3, 60)
-    with admission.enter(2):
+    with admission.enter() as set_count:
+        assert admission.pending == 1
+        with pytest.raises(ServiceError):
+            set_count(4)
+        assert admission.pending == 1
+        set_count(2)
         assert admission.pending == 2
         assert refusal(admission, 2).code == "busy"
         with pytest.raises(KeyError), admission.enter():
@@ -78,6 +83,15 @@ def test_what_one_alone_takes_says_little_of_many(clock: list[float]) -> None:
     with admission.enter():
         clock[0] += 2.0
     assert admission.seconds_per_image == pytest.approx(0.01)
+
+
+def test_a_form_alone_is_accepted_however_many_files_it_holds(clock: list[float]) -> None:
+    admission = Admission(100, 3.0)
+    in_a_row(admission, clock, 1.0)
+    with admission.enter() as set_count:
+        set_count(16)  # as `check(16)` with nothing else in progress
+        assert admission.pending == 16
+    assert admission.pending == 0
 
 
 def test_a_slow_time_does_not_close_it_for_ever(clock: list[float]) -> None:

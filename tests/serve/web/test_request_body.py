@@ -1,6 +1,7 @@
 """Request bodies: size limit, timeout, memory budget, files of forms."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import ClientDisconnected, ServiceError
+from serve.web import request_body
 from serve.web.request_body import MAX_PARTS, BodyReader, files_in
 
 BOUNDARY = "b0undary"
@@ -35,11 +37,51 @@ def test_a_body_that_is_no_form_is_the_file() -> None:
 
 
 @given(st.binary(min_size=1, max_size=3000), st.binary(max_size=100))
-def test_a_file_comes_out_of_a_form_as_it_went_in(content: bytes, other: bytes) -> None:
-    if BOUNDARY.encode() in content + other:
+def test_a_file_comes_out_of_a_form_as_it_went_in(content: bytes, epilogue: bytes) -> None:
+    if BOUNDARY.encode() in content:
         return
-    body = part("note", other) + part("file", content, '; filename="../../x"') + END
+    body = part("file", content, '; filename="../../x"') + END
     assert files_in(FORM, body, 1) == [content]
+    assert files_in(FORM, b"preamble\r\n" + body + epilogue, 1) == [content]
+
+
+@pytest.mark.parametrize("window", range(1, 40))
+def test_a_delimiter_between_two_searches_is_found(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_body, "SEARCHED_AT_ONCE", window)
+    assert files_in(FORM, part("file", b"0123\r\n--b0undar") + END, 1) == [b"0123\r\n--b0undar"]
+
+
+def test_headers_of_parts() -> None:
+    def form(header: bytes) -> bytes:
+        return f"--{BOUNDARY} \t\r\n".encode() + header + b"\r\n\r\nabc\r\n" + END
+
+    for header in (
+        b"content-type: image/png\r\nCONTENT-DISPOSITION:form-data;name=file",
+        b'Content-Disposition: form-data; filename="a;b;c\\"\r\nX: y"; name="file"'.replace(b"\r\nX: y", b""),
+        'Content-Disposition: form-data; name="file"; filename*=UTF-8\'\'%E4%BD%A0; filename="你.jpg"'.encode(),
+    ):
+        assert files_in(FORM, form(header), 1) == [b"abc"]
+    assert code(FORM, form(b'Content-Disposition: form-data; name="file"' + b";a=b" * 100)) == "bad_multipart"
+    assert code(FORM, form(b"Content-Type: image/jpeg")) == "missing_file"
+    assert code(FORM, part("file", b"a").replace(b"0undary\r", b"0undary x\r") + END) == "bad_multipart"
+
+
+@pytest.mark.parametrize("near", [b"\r\n--a\rx", b"\r\n--", b"\r\n--b0undar_", b"\r\n", b"-"])
+def test_beginnings_of_delimiters_cost_no_call_each(near: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser with a call for each of them takes seconds for a body of 10 MB."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    body = part("file", near * 10_000) + END
+    sys.setprofile(count)
+    try:
+        files_in(FORM, body, 1)
+    finally:
+        sys.setprofile(None)
+    assert calls < 500
 
 
 def test_several_files() -> None:
@@ -54,6 +96,15 @@ def test_forms_without_a_file() -> None:
     assert code(FORM, part("file", b"") + END) == "empty"
 
 
+def test_another_field_is_an_error() -> None:
+    body = part("conf", b"0.4") + part("file", b"abc") + END
+    with pytest.raises(ServiceError, match=r"'conf'.*query") as caught:
+        files_in(FORM, body, 1)
+    assert caught.value.code == "invalid_parameter"
+    assert len(str(caught.value.message)) < 150
+    assert code(FORM, part("x" * 5000, b"") + part("file", b"abc") + END) == "invalid_parameter"
+
+
 def test_forms_that_are_none() -> None:
     whole = part("file", b"abc") + END
     assert code("multipart/form-data", whole) == "bad_multipart"
@@ -61,13 +112,15 @@ def test_forms_that_are_none() -> None:
     assert code("multipart/form-data; boundary=other", whole) == "bad_multipart"
     assert code(FORM, whole[:-6]) == "bad_multipart"
     assert code(FORM, b"") == "bad_multipart"
+    assert code(FORM + ";a=b" * 100, whole) == "bad_multipart"
     assert (
         code(FORM, part("file", b"x").replace(b"Disposition", b"Disposition" + b"x" * 10_000) + END) == "bad_multipart"
     )
 
 
 def test_many_parts() -> None:
-    assert files_in(FORM, part("x", b"") * (MAX_PARTS - 1) + part("file", b"1") + END, 1) == [b"1"]
+    assert files_in(FORM, part("file", b"1") * MAX_PARTS + END, MAX_PARTS) == [b"1"] * MAX_PARTS
+    assert code(FORM, part("file", b"1") * (MAX_PARTS + 1) + END, 1000) == "too_many_parts"
     assert code(FORM, part("x", b"") * 1000 + END) == "too_many_parts"
 
 

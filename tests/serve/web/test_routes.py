@@ -1,11 +1,15 @@
 """HTTP endpoints over a real socket: results, and the table of bad input."""
 
+import asyncio
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +17,9 @@ from PIL import Image
 from data.images.image_io import read_image
 from serve.errors import STATUS, ServiceError
 from serve.inference.model_pool import ModelSource
+from serve.web.request_body import BodyReader
 from tests.serve.inference.test_image_decoding import png_header
-from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running
+from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,31 @@ def test_batch_has_a_result_or_an_error_for_each(live: RunningServer) -> None:
     assert (results[2]["width"], len(results[2]["detections"])) == (40, 2)
     assert error(live.client.post("/detect/batch", files=[("file", encoded())] * 4)) == (422, "too_many_files")
     assert error(live.client.post("/detect/batch", data={"x": "y"}, files={"z": b""})) == (422, "missing_file")
+
+
+def test_a_form_is_parsed_within_admission_and_deadline(network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    parse = BodyReader.files
+
+    async def slow(*args: Any) -> list[bytes]:
+        while not gate.is_set():
+            await asyncio.sleep(0.01)
+        return await parse(*args)
+
+    monkeypatch.setattr(BodyReader, "files", slow)
+    sources = {"fake": network.source()}
+    with running(sources, deadline_s=60, queue_size=1) as server, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(lambda: server.client.post("/detect/batch", files={"file": encoded()}))
+        wait_until(lambda: server.service.admission.pending == 1)
+        with httpx.Client(base_url=server.address, timeout=60) as other:
+            assert error(other.post("/detect", files={"file": encoded()})) == (429, "busy")
+        gate.set()
+        assert first.result(60).status_code == 200
+    gate.clear()
+    with running(sources, deadline_s=0.2) as server:
+        for path in ("/detect", "/detect/batch"):
+            assert error(server.client.post(path, files={"file": encoded()})) == (504, "deadline_exceeded")
+        assert server.service.admission.pending == 0
 
 
 def test_classify(live: RunningServer) -> None:
@@ -294,8 +324,6 @@ def test_every_code_of_the_program_has_a_status(tmp_path: Any) -> None:
 
 
 def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
-    import threading
-
     gate = threading.Event()
     real = network.source()
 
@@ -311,8 +339,6 @@ def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
         assert json.loads(server.client.get("/models").text)["models"][0]["ready"] is False
         assert server.metric("pelee_refused_total", reason="not_ready", model="") == 2
         gate.set()
-        from tests.support.fake_server import wait_until
-
         wait_until(lambda: server.client.get("/readyz").status_code == 200)
         assert server.client.post("/detect", content=encoded()).status_code == 200
         assert error(server.client.post("/classify", content=encoded())) == (404, "unknown_model")
