@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data.atomic_files import atomic_path
 from data.errors import ImageError
+from data.images.deep_tiff import decode_deep, read_deep_header
 from data.images.folder_walk import walk_files
 from data.images.image_slice import ImageSlice
 from data.images.jpeg import END
@@ -69,10 +70,10 @@ def read_image(
             the last bytes). None is strict: such an image is an error.
 
     Returns:
-        (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. 16-bit gray
-        is scaled by 1/257, so that 65535 becomes 255; the range of 32-bit and floating-point gray is derived from its
-        values. Decoding needs up to 7 bytes a pixel and 16 MB (see `rgb_conversion`); more in the decoders of WebP and
-        progressive JPEG.
+        (height, width, 3) uint8 RGB, C-contiguous and writable. Transparency is composited onto white. Images of more
+        than 8 bits are scaled by the range of their values (see `value_range`). Decoding needs up to 7 bytes a pixel
+        and 16 MB (see `rgb_conversion`); more in the decoders of WebP and progressive JPEG, and for the TIFFs of
+        `deep_tiff`.
 
     Raises:
         ImageError: an image that cannot be read; the message names the file and the reason.
@@ -80,6 +81,10 @@ def read_image(
     name = _name(source)
     with _opened(source, name) as file:
         try:
+            deep = read_deep_header(file)
+            if deep is not None:
+                _check_pixels(deep.size, max_pixels)
+                return to_rgb(decode_deep(file, deep), deep.orientation)
             image = _open(file, max_pixels)
             try:
                 image.load()
@@ -104,6 +109,10 @@ def read_size(source: Path | str | bytes | ImageSlice) -> tuple[int, int]:
     name = _name(source)
     with _opened(source, name) as file:
         try:
+            deep = read_deep_header(file)
+            if deep is not None:
+                _check_pixels(deep.size, MAX_PIXELS)
+                return deep.size[::-1] if deep.orientation >= 5 else deep.size
             image = _open(file, MAX_PIXELS)
             width, height = image.size
             # Pillow's TIFF reader gives the size of the upright image; the others that of the stored one.
@@ -198,10 +207,14 @@ def _opened(source: Path | str | bytes | ImageSlice, name: str) -> BinaryIO:
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     """Open an image, reading its header only; ValueError where it has more than `max_pixels`."""
     image: Image.Image = Image.open(file, formats=FORMATS)
-    width, height = image.size
+    _check_pixels(image.size, max_pixels)
+    return image
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise ValueError(f"{width} × {height} pixels are more than the limit of {max_pixels}")
-    return image
 
 
 def _open_cut_off(file: BinaryIO, max_pixels: int) -> Image.Image:

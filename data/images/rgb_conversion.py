@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from data.images.value_range import to_uint8, value_range
+
 #: Pixels converted at a time. Intermediate arrays take up to 32 bytes a pixel (16-bit gray as float64), so 16 MB.
 STRIP_PIXELS = 1 << 19
 #: EXIF orientation -> transposition that makes the image upright (EXIF 2.32, table 6).
@@ -37,10 +39,10 @@ def to_rgb(image: Image.Image, orientation: int) -> np.ndarray:
     shape = (width, height, 3) if orientation >= 5 else (height, width, 3)
     rgb = np.empty(shape, np.uint8)
     gray = image.mode in _GRAY_MODES or image.mode.startswith("I;16")
-    bounds = _gray_bounds(image) if gray else None
+    bounds = value_range(np.asarray(strip) for _, strip in _strips(image)) if gray else None
     for top, strip in _strips(image):
         if bounds is not None:
-            strip = Image.fromarray(_gray_to_uint8(np.asarray(strip), *bounds))
+            strip = Image.fromarray(to_uint8(np.asarray(strip), *bounds))
         part = _upright_part(rgb, orientation, top, top + strip.height)
         strip = _strip_to_rgb(strip)
         part[:] = np.asarray(strip.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else strip)
@@ -74,35 +76,3 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
-
-
-def _gray_bounds(image: Image.Image) -> tuple[float, float]:
-    """Values that become 0 and 255.
-
-    They are 0 and 65535 for 16-bit values and for 32-bit integers that fit it. Floating-point values have the range
-    0..1, 0..255 or 0..65535, the smallest that contains them. Other values have their minimum and maximum.
-    """
-    extremes = []
-    floating = False
-    for _, strip in _strips(image):
-        gray = np.asarray(strip)
-        floating = np.issubdtype(gray.dtype, np.floating)
-        finite = _finite(gray)
-        extremes += [float(finite.min()), float(finite.max())]
-    low, high = min(extremes), max(extremes)
-    tops = [1.0, 255.0, 65535.0] if floating else [65535.0]
-    top = next((top for top in tops if low >= 0 and high <= top), None)
-    return (low, high) if top is None else (0.0, top)
-
-
-def _gray_to_uint8(gray: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale gray values from `low`..`high` to 0..255: (H, W) -> (H, W) uint8."""
-    values = _finite(gray).astype(np.float64)
-    values -= low
-    values *= 255.0 / (high - low or 1.0)  # a constant image is black
-    return np.rint(values, out=values).astype(np.uint8)
-
-
-def _finite(gray: np.ndarray) -> np.ndarray:
-    """Gray values with 0 for those that are not finite."""
-    return np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0) if np.issubdtype(gray.dtype, np.floating) else gray
