@@ -28,9 +28,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     if special := is_special_file(path):
         folder = Path(tempfile.gettempdir())
     else:
-        path = Path(os.path.realpath(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path = Path(os.path.realpath(path))  # its folder is not created: a link to a disk that is not mounted is an error
         folder = path.parent
-        folder.mkdir(parents=True, exist_ok=True)
     suffix = path.suffix if len(path.suffix) <= _STEM else ""
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_STEM]}.", suffix=suffix, dir=folder)
     os.close(handle)

@@ -58,6 +58,13 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "latest.json").is_symlink() and (tmp_path / "run.json").read_text() == "new"
 
 
+def test_a_link_into_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "latest.json").symlink_to("not-mounted/run.json")
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "latest.json"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["latest.json"]
+
+
 @pytest.mark.parametrize("stem", ["x" * 251, "ä" * 125])
 def test_a_name_as_long_as_the_file_system_allows(stem: str, tmp_path: Path) -> None:
     path = tmp_path / f"{stem}.jpg"
