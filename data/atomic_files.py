@@ -29,7 +29,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         folder = Path(tempfile.gettempdir())
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path = Path(os.path.realpath(path))  # its folder is not created: a link to a disk that is not mounted is an error
+        path = Path(os.path.realpath(path))  # its folder is not made: the disk may not be mounted
         folder = path.parent
     suffix = path.suffix if len(path.suffix) <= _STEM else ""
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:_STEM]}.", suffix=suffix, dir=folder)
