@@ -6,11 +6,11 @@ from data.images.animation import ANIMATED_SUFFIXES, count_frames
 from data.images.image_io import IMAGE_SUFFIXES
 from data.images.signatures import HEAD, is_image, is_jpeg
 from detection.video.animated_image import AnimatedImage
-from detection.video.camera import Camera
+from detection.video.capture.camera import Camera
+from detection.video.capture.network_stream import Stream
+from detection.video.capture.synthetic_pattern import Pattern
 from detection.video.frames import Capture
-from detection.video.network.network_stream import Stream
 from detection.video.source_names import VIDEO_SUFFIXES, is_address, is_pattern
-from detection.video.synthetic_pattern import Pattern
 from detection.video.video_file import COVER, VideoFile
 
 #: Suffixes that other kinds of files have as well: program text, for one.

@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from detection.video.synthetic_pattern import draw_number, read_number
+from detection.video.capture.synthetic_pattern import draw_number, read_number
 
 RED, DARK = (230, 20, 20), (40, 40, 40)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detection.display import window
-from detection.video.synthetic_pattern import BARS
+from detection.video.capture.synthetic_pattern import BARS
 from tests.support.interruptible import allow_sigint
 from tests.support.paths import ROOT
 from tests.support.rectangle_session import picture

@@ -15,7 +15,7 @@ import pytest
 
 from data.images.image_io import read_image
 from detection.commands import detect as cli
-from detection.video.synthetic_pattern import read_number
+from detection.video.capture.synthetic_pattern import read_number
 from detection.video.video_file import VideoFile
 from tests.support.detect_fixtures import fake_model, lines, tree
 from tests.support.interruptible import allow_sigint

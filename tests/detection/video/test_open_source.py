@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from detection.video.animated_image import AnimatedImage
+from detection.video.capture.synthetic_pattern import Pattern
 from detection.video.open_source import is_video, is_video_of_folder, open_capture, open_video
-from detection.video.synthetic_pattern import Pattern
 from detection.video.video_file import VideoFile
 from tests.support.rectangle_session import clip, picture
 

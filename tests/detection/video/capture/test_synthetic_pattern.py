@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.errors import SettingsError
+from detection.video.capture.synthetic_pattern import Pattern, draw_number, read_number
 from detection.video.source_names import is_pattern
-from detection.video.synthetic_pattern import Pattern, draw_number, read_number
 
 
 def test_the_pattern_says_its_number_in_every_size() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import ImageError
-from detection.video.camera import Camera
+from detection.video.capture.camera import Camera
 from detection.video.open_source import open_capture
 from tests.support.rectangle_session import RED, picture
 from tests.support.tcp_camera import TcpCamera

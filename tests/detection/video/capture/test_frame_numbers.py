@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from detection.video.network.frame_numbers import FrameNumbers
+from detection.video.capture.frame_numbers import FrameNumbers
 
 
 def units(frames: int = 40, **x264: str) -> list[bytes]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from detection.video.network.access_units import LEARN, AccessUnits
+from detection.video.capture.access_units import LEARN, AccessUnits
 
 FULL = 1386  # bytes of a full fragment
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from data.errors import ImageError
+from detection.video.capture.synthetic_pattern import read_number
 from detection.video.live_source import LiveSource
 from detection.video.open_source import open_capture
 from detection.video.source_names import is_live
-from detection.video.synthetic_pattern import read_number
 from tests.support.rtsp_server import RtspServer, missing_gstreamer
 from tests.support.tcp_camera import frame_at
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
+from detection.video.capture.access_units import AccessUnits
+from detection.video.capture.frame_numbers import FrameNumbers
+from detection.video.capture.stream_clock import Clock
 from detection.video.frame_geometry import RgbConverter
 from detection.video.frames import CapturedFrame, Reception
-from detection.video.network.access_units import AccessUnits
-from detection.video.network.frame_numbers import FrameNumbers
-from detection.video.network.stream_clock import Clock
 from detection.video.source_names import display_name, reason_of, stream_address
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detection.video.network.stream_clock import JUMP, Clock
+from detection.video.capture.stream_clock import JUMP, Clock
 
 
 def test_what_waits_on_its_way_counts_for_its_age() -> None:

@@ -1,1 +1,0 @@
-"""Network streams: connection, access units, damage, timestamps."""
