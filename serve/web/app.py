@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
-from serve.errors import CODES, ServiceError
+from serve.errors import CODES, ServiceError, short
 from serve.inference.model_pool import ModelSource, find_models
 from serve.inference.service import Service
 from serve.observability.json_logging import log
@@ -19,7 +19,8 @@ from serve.settings import ServeSettings
 from serve.web.middleware import RequestMiddleware
 from serve.web.page import add_page
 from serve.web.request_body import BodyReader
-from serve.web.routes import api_router, health_router, require_key
+from serve.web.routes import api_router, check_query, health_router, require_key
+from serve.web.schemas import ClassifyQuery, DetectQuery
 from serve.web.security import allowed_hosts
 from serve.web.websocket import add_websocket
 
@@ -67,7 +68,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
         settings.max_body, settings.max_buffered, settings.body_timeout_s, executor=service.decoders.pool
     )
     app.include_router(health_router)
-    app.include_router(api_router, dependencies=[Depends(require_key)])
+    app.include_router(api_router, dependencies=[Depends(require_key), Depends(check_query)])
     add_websocket(app)
     add_page(app)
     app.add_exception_handler(ServiceError, _service_error)
@@ -117,7 +118,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first["loc"] else "request"
-    return await _service_error(request, ServiceError("invalid_parameter", f"{name}: {first['msg']}"))
+    if first["type"] == "extra_forbidden":
+        query = ClassifyQuery if request.url.path.endswith("/classify") else DetectQuery
+        message = f"unknown parameter {short(name)}; expected {', '.join(query.model_fields)}"
+    else:
+        message = f"{name}: {first['msg']}"
+    return await _service_error(request, ServiceError("invalid_parameter", message))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response, Security
+from fastapi.responses import PlainTextResponse
+from fastapi.security import APIKeyHeader
 
 from data.errors import PeleeError, SettingsError
 from detection.inference.options import DetectionOptions, class_ids
-from serve.errors import STATUS, ServiceError
+from serve.errors import STATUS, ServiceError, short
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Answer, Service
 from serve.observability.json_logging import log
@@ -20,11 +23,15 @@ from serve.web.security import KEY_HEADER, check_key
 
 EXAMPLE = "data/samples/chelsea.jpg"
 ADDRESS = "http://127.0.0.1:8000"
-Top = Annotated[
-    int, Query(description="Maximum number of classes, the most probable ones.", ge=1, le=1000, examples=[3])
-]
 DetectQuery = Annotated[schemas.DetectQuery, Query()]
-ClassificationModel = Annotated[str | None, Query(description=schemas.MODEL, max_length=200)]
+ClassifyQuery = Annotated[schemas.ClassifyQuery, Query()]
+API_KEY = APIKeyHeader(
+    name=KEY_HEADER,
+    scheme_name="ApiKey",
+    description="One of PELEE_API_KEYS; on a server without keys, none is needed.",
+    auto_error=False,
+)
+REPEATABLE = ("classes",)  # query parameters that may be given more than once
 # Open: health checks have no key.
 health_router = APIRouter(tags=["health"])
 # Needs an API key, if the server has any.
@@ -56,9 +63,16 @@ def bodies_of(request: Request) -> BodyReader:
     return cast(BodyReader, request.app.state.bodies)
 
 
-async def require_key(request: Request) -> None:
+async def require_key(request: Request, key: Annotated[str | None, Security(API_KEY)]) -> None:
     """Reject a request without a valid key, before its query or body is read."""
-    check_key(request.headers.get(KEY_HEADER), service_of(request).settings.api_keys)
+    check_key(key, service_of(request).settings.api_keys)
+
+
+async def check_query(request: Request) -> None:
+    """Reject a parameter that is given twice; which of the two counts would be a guess."""
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if count > 1 and name not in REPEATABLE:
+            raise ServiceError("invalid_parameter", f"{short(name)} is given {count} times, expected once")
 
 
 def pick_model(request: Request, name: str | None, task: str) -> ServedModel:
@@ -102,7 +116,7 @@ async def _one_image(
     responses={
         200: {
             "model": schemas.Detections,
-            "content": {"image/jpeg": {}},
+            "content": {"image/jpeg": {"schema": schemas.BINARY}},
             "description": "JSON, or the annotated JPEG.",
         },
         **errors(*IMAGE_ERRORS),
@@ -165,13 +179,14 @@ async def detect_batch(request: Request, query: DetectQuery) -> Response:
         "x-codeSamples": schemas.shell(f"curl --data-binary @{EXAMPLE} '{ADDRESS}/classify?top=3'"),
     },
 )
-async def classify(request: Request, model: ClassificationModel = None, top: Top = 5) -> Response:
+async def classify(request: Request, query: ClassifyQuery) -> Response:
     """Return the most probable classes as JSON."""
     service = service_of(request)
-    network = pick_model(request, model, "classification")
-    return await _one_image(request, network, lambda content: service.classify(content, network, top))
+    model = pick_model(request, query.model, "classification")
+    return await _one_image(request, model, lambda content: service.classify(content, model, query.top))
 
 
+@api_router.head("/models", include_in_schema=False)
 @api_router.get(
     "/models",
     summary="List the models of this server",
@@ -201,19 +216,27 @@ async def reload(request: Request, name: str) -> Response:
     return Response(json.dumps(info), media_type="application/json")
 
 
-@api_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=errors())
+@api_router.head("/metrics", include_in_schema=False)
+@api_router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses=errors(),
+)
 async def metrics(request: Request) -> Response:
     """Return requests, latencies by stage, queue depth, batch sizes and rejections in Prometheus' text format."""
     text, content_type = service_of(request).metrics.text()
     return Response(text, headers={"content-type": content_type})
 
 
+@health_router.head("/healthz", include_in_schema=False)
 @health_router.get("/healthz", summary="Liveness", responses={200: {"model": schemas.State}})
 async def healthz() -> Response:
     """Return 200 as long as the process runs."""
     return Response('{"status": "ok"}', media_type="application/json")
 
 
+@health_router.head("/readyz", include_in_schema=False)
 @health_router.get(
     "/readyz",
     summary="Readiness",

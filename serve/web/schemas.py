@@ -111,6 +111,8 @@ class State(BaseModel):
 class DetectQuery(BaseModel):
     """Query parameters of /detect and /detect/batch."""
 
+    model_config = ConfigDict(extra="forbid")
+
     model: str | None = Field(None, description=MODEL, max_length=200)
     conf: Share | None = Field(None, description="Minimum score; the model's own default if not given.", examples=[0.4])
     iou: Share = Field(
@@ -118,8 +120,11 @@ class DetectQuery(BaseModel):
         description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays.",
         examples=[0.45],
     )
-    classes: str | None = Field(
-        None, description="Only these classes: names or ids, comma-separated.", max_length=2000, examples=["dog,cat"]
+    classes: list[Annotated[str, Field(max_length=2000)]] | None = Field(
+        None,
+        description="Only these classes: names or ids, comma-separated or one in each `classes`.",
+        max_length=1000,
+        examples=[["dog,cat"], ["dog", "cat"]],
     )
     max_detections: int = Field(
         DETECTIONS_PER_IMAGE,
@@ -131,8 +136,18 @@ class DetectQuery(BaseModel):
 
     @property
     def class_list(self) -> list[str] | None:
-        """`classes` split at its commas; None for all classes."""
-        return [name.strip() for name in (self.classes or "").split(",") if name.strip()] or None
+        """`classes` split at their commas; None for all classes."""
+        names = [name.strip() for value in self.classes or () for name in value.split(",")]
+        return [name for name in names if name] or None
+
+
+class ClassifyQuery(BaseModel):
+    """Query parameters of /classify."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description=MODEL, max_length=200)
+    top: int = Field(5, description="Maximum number of classes, the most probable ones.", ge=1, le=1000, examples=[3])
 
 
 class FrameSettings(BaseModel):
@@ -157,6 +172,7 @@ class FrameSettings(BaseModel):
         return DETECTIONS_PER_IMAGE
 
 
+BINARY = {"type": "string", "format": "binary"}
 IMAGE_BODY: dict[str, Any] = {
     "required": True,
     "description": "A JPEG, PNG, WebP or BMP, as the body or as a form's file; recognized by its content.",
@@ -165,10 +181,11 @@ IMAGE_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
+                "additionalProperties": False,
+                "properties": {"file": BINARY},
             }
         },
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": BINARY},
     },
 }
 IMAGES_BODY: dict[str, Any] = {
@@ -178,7 +195,8 @@ IMAGES_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                "additionalProperties": False,
+                "properties": {"file": {"type": "array", "items": BINARY}},
             }
         }
     },

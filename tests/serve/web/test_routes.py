@@ -73,6 +73,8 @@ def test_detect_with_a_form_and_with_a_body(live: RunningServer) -> None:
         ("conf=0.1&classes=dark%20thing,unseen", [DARK]),
         ("conf=0.1&classes=1", [DARK]),
         ("conf=0.1&classes=", [BRIGHT, DARK]),
+        ("conf=0.1&classes=bright%20thing&classes=dark%20thing", [BRIGHT, DARK]),
+        ("conf=0.1&classes=unseen&classes=1,unseen", [DARK]),
         ("conf=0.1&max_detections=1", [BRIGHT]),
         ("model=second&iou=0.9", [BRIGHT]),
     ],
@@ -182,6 +184,36 @@ def test_models(live: RunningServer) -> None:
 def test_health(live: RunningServer) -> None:
     assert live.client.get("/healthz").json() == {"status": "ok"}
     assert live.client.get("/readyz").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/models", "/metrics"])
+def test_head_is_get_without_the_body(live: RunningServer, path: str) -> None:
+    head, get = live.client.head(path), live.client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert int(head.headers["content-length"]) > 0
+
+
+def test_parameters_that_are_unknown_or_given_twice_are_errors(live: RunningServer) -> None:
+    for path, part in (
+        ("/detect?confidence=0.1", "'confidence'; expected model, conf, iou"),
+        ("/detect/batch?x=1", "'x'; expected model, conf, iou, classes, max_detections"),
+        ("/classify?conf=0.1", "'conf'; expected model, top"),
+        ("/detect?conf=0.1&conf=0.9", "'conf' is given 2 times"),
+        ("/classify?top=1&top=2", "'top' is given 2 times"),
+        (f"/detect?{'x' * 2000}=1", "xxx...'"),
+    ):
+        response = live.client.post(path, files={"file": encoded()})
+        assert error(response) == (422, "invalid_parameter")
+        assert part in response.json()["message"]
+        assert len(response.json()["message"]) < 160
+
+
+def test_an_annotated_image_that_no_jpeg_can_hold_is_no_bug(live: RunningServer) -> None:
+    content = encoded(image(65_501, 1), "PNG")
+    assert live.client.post("/detect", content=content).status_code == 200
+    answer = live.client.post("/detect", content=content, headers={"accept": "image/jpeg"})
+    assert error(answer) == (422, "annotation_too_large")
 
 
 def gif(frames: int = 3) -> bytes:
