@@ -5,7 +5,7 @@ from typing import Any
 
 from pelee.runs.run import TrainingRun
 
-SAME_RESULT = {"workers", "checkpoint_every", "compile"}  # settings that do not change a run's result
+SAME_RESULT = {"workers", "checkpoint_every", "checkpoint_minutes", "compile"}  # settings that do not change a run's result
 
 
 def distinguishing_names(runs: Sequence[TrainingRun]) -> list[str]:

@@ -34,6 +34,8 @@ class OptimizationSettings:
     Attributes:
         epochs: passes over the training images.
         max_steps: maximum number of steps, whatever `epochs` is; null for no limit.
+        max_minutes: minutes of training after which the run stops at a checkpoint, from which it can be resumed; null
+            for no limit. The schedule is that of `epochs` all the same.
         batch_size: images in a step, over all processes together.
         optimizer: "sgd" (with `momentum`, optionally Nesterov), "adamw" (Loshchilov and Hutter 2019) or "adam" (Kingma
             and Ba 2015).
@@ -70,12 +72,14 @@ class OptimizationSettings:
         validate_every: epochs between two validations.
         patience: validations without a better score before the run stops early; null for never.
         checkpoint_every: steps between two writes of `last.ckpt`.
+        checkpoint_minutes: minutes between two writes of `last.ckpt`, instead of `checkpoint_every`; null for steps.
         mlflow: URI of an MLflow server or database (sqlite:///runs.db) to which the run is logged, too. Give no
             password in it, because it is written to the card: MLflow reads MLFLOW_TRACKING_USERNAME and ..._PASSWORD.
     """
 
     epochs: Annotated[int, Interval(ge=1)] = 1
     max_steps: Annotated[int, Interval(ge=1)] | None = None
+    max_minutes: Annotated[float, Interval(gt=0)] | None = None
     batch_size: Annotated[int, Interval(ge=1)] = 32
     optimizer: OptimizerName = "sgd"
     lr: Annotated[float, Interval(gt=0)] = 0.01
@@ -100,6 +104,7 @@ class OptimizationSettings:
     validate_every: Annotated[int, Interval(ge=1)] = 1
     patience: Annotated[int, Interval(ge=1)] | None = None
     checkpoint_every: Annotated[int, Interval(ge=1)] = 500
+    checkpoint_minutes: Annotated[float, Interval(gt=0)] | None = None
     mlflow: str | None = None
 
     def check(self) -> None:

@@ -13,7 +13,16 @@ from pelee.training.recipes import to_plain
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 # Settings that may change when a run is resumed; any other change would make it another run.
-RESUMABLE = {"precision", "workers", "patience", "checkpoint_every", "compile", "mlflow"}
+RESUMABLE = {
+    "precision",
+    "workers",
+    "patience",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "max_minutes",
+    "compile",
+    "mlflow",
+}
 
 
 def check_output(output: Path, resume: bool) -> None:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import nn
 
+from pelee.runs.loggers import build_loggers
 from pelee.training.allocator import tune_allocator
-from pelee.training.callbacks import AtomicCheckpoints, Plateau, StepCheckpoint, average
-from pelee.training.loggers import build_loggers
+from pelee.training.callbacks import (
+    AtomicCheckpoints,
+    EpochCheckpoint,
+    MovingAverage,
+    Plateau,
+    StepCheckpoint,
+    TimeLimit,
+)
+from pelee.training.divergence import DivergenceGuard
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import to_plain
 from pelee.training.resume import LAST
@@ -34,7 +43,8 @@ def build_trainer(
 ) -> pl.Trainer:
     """Return a Lightning trainer that writes its logs, `best.ckpt` and `last.ckpt` to `output`.
 
-    `last.ckpt`, from which a run is resumed, is written every `checkpoint_every` steps and at the end of each epoch.
+    `last.ckpt`, from which a run is resumed, is written every `checkpoint_every` steps or `checkpoint_minutes` and at
+    the end of each epoch.
 
     Args:
         settings: optimization settings.
@@ -45,6 +55,10 @@ def build_trainer(
         callbacks: further callbacks, which run after the checkpoints.
         progress: show a progress bar.
     """
+    limit = None if settings.max_minutes is None else TimeLimit(settings.max_minutes, output / LAST)
+    interval: dict[str, Any] = {"every_n_train_steps": settings.checkpoint_every}
+    if settings.checkpoint_minutes is not None:
+        interval = {"train_time_interval": timedelta(minutes=settings.checkpoint_minutes)}
     used: list[Callback] = [
         ModelCheckpoint(
             output, filename="best", monitor=monitor, mode="max", save_top_k=1, enable_version_counter=False
@@ -52,26 +66,23 @@ def build_trainer(
         StepCheckpoint(
             output,
             filename="last",
-            every_n_train_steps=settings.checkpoint_every,
+            **interval,
             save_top_k=1,
             enable_version_counter=False,
         ),
-        ModelCheckpoint(
-            output,
-            filename="last",
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-            save_top_k=1,
-            enable_version_counter=False,
-        ),
+        EpochCheckpoint(output, "last", limit),
+        DivergenceGuard(settings.lr, settings.precision),
         *callbacks,
     ]
     if settings.ema_decay:
-        used.append(WeightAveraging(avg_fn=average(settings.ema_decay)))
+        used.append(MovingAverage(settings.ema_decay))
+    if limit is not None:
+        used.append(limit)  # after the moving average, which its checkpoint holds
     if settings.schedule == "plateau":
         used.append(Plateau(monitor, settings.gamma, settings.plateau_patience))
     if settings.patience is not None:
-        used.append(EarlyStopping(monitor, mode="max", patience=settings.patience))
+        # Not strict: an epoch that the time limit cuts has no score.
+        used.append(EarlyStopping(monitor, mode="max", patience=settings.patience, strict=False))
     if progress:
         used.append(TQDMProgressBar(refresh_rate=10))
     # Lightning's own messages repeat the settings, advertise, or advise against what is intended here.
@@ -104,6 +115,7 @@ def build_trainer(
         enable_model_summary=False,  # pelee-models prints one
         num_sanity_val_steps=0,
         log_every_n_steps=20,
+        benchmark=True,  # let cuDNN choose its algorithms by measuring; without effect on a CPU
         use_distributed_sampler=False,
     )
 

@@ -12,6 +12,7 @@ import torch
 
 import detection.training.dataset
 import detection.training.lightning_module
+import pelee.training.callbacks
 from data.datasets.records import Dataset
 from data.datasets.registry import open_dataset
 from data.errors import ImageError, SettingsError
@@ -161,6 +162,42 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(
         assert one["global_step"] == other["global_step"]
         # the average, the weights themselves, momentum, and the rates of both groups
         for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+            assert_same(one[part], other[part], f"{name}.{part}")
+    assert resumed.best_score == pytest.approx(whole.best_score)
+    assert_same(whole.network.state_dict(), resumed.network.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [3, 4])  # inside the first epoch, and at its end
+def test_a_run_that_reaches_its_time_limit_resumes_as_if_it_had_not(
+    whole_run: tuple[Path, DetectorModule],
+    train_set: Dataset,
+    val_set: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: int,
+) -> None:
+    """It ends with a validation and a checkpoint of its last step."""
+    now = 0.0
+    original = DetectorModule.training_step
+
+    def step(self: DetectorModule, *args: Any) -> torch.Tensor:
+        nonlocal now
+        now = 61.0 if self.trainer.global_step == stop_at - 1 else 0.0
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectorModule, "training_step", step)
+        patch.setattr(pelee.training.callbacks, "time", SimpleNamespace(monotonic=lambda: now))
+        stopped = run(dataclasses.replace(RESUMABLE, max_minutes=1), train_set, val_set, tmp_path)
+    assert load(tmp_path / "last.ckpt")["global_step"] == stop_at
+    assert stopped.best_score == pytest.approx(measure(stopped.network, val_set))
+
+    resumed = run(RESUMABLE, train_set, val_set, tmp_path, resume=True)
+    folder, whole = whole_run
+    for name in ("last.ckpt", "best.ckpt"):
+        one, other = load(folder / name), load(tmp_path / name)
+        for part in ("global_step", "epoch", "state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
             assert_same(one[part], other[part], f"{name}.{part}")
     assert resumed.best_score == pytest.approx(whole.best_score)
     assert_same(whole.network.state_dict(), resumed.network.state_dict())

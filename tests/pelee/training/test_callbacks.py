@@ -30,16 +30,18 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path: Path, mon
 
 def test_the_moving_average_follows_a_short_run_and_then_keeps_its_decay() -> None:
     update = average(0.9)
-    old, new = torch.tensor([0.0]), torch.tensor([1.0])
     # after 1 update: (1 + 1) / (10 + 1) of the old; after 71: 72 / 81 = 0.889; after 81: 82 / 91 = 0.901, so 0.9
-    assert float(update(old, new, torch.tensor(1))) == pytest.approx(9 / 11)
-    assert float(update(old, new, torch.tensor(71))) == pytest.approx(1 / 9)
-    assert float(update(old, new, 81)) == pytest.approx(0.1)
+    for updates, share in ((torch.tensor(1), 9 / 11), (torch.tensor(71), 1 / 9), (81, 0.1)):
+        old, counters = [torch.zeros(1), torch.zeros(2)], [torch.tensor(100)]
+        update(old, [torch.ones(1), torch.full((2,), 2.0)], updates)
+        assert float(old[0]) == pytest.approx(share) and old[1].tolist() == pytest.approx([2 * share] * 2)
+        update(counters, [torch.tensor(300)], updates)
+        assert counters[0].item() == int(100 + 200 * share) and counters[0].dtype == torch.int64
 
 
 def test_a_hundred_steps_are_not_lost_in_the_average() -> None:
     module = nn.Linear(1, 1, bias=False)
-    averaged = torch.optim.swa_utils.AveragedModel(module, avg_fn=average(0.998))
+    averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average(0.998))
     for step in range(100):
         module.weight.data.fill_(step / 99)
         averaged.update_parameters(module)
