@@ -10,6 +10,10 @@ from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 STRIDES = (8, 16, 32)
 PROBE_SIZE = 80  # pixels; maps of 10, 5 and 3 cells where poolings round up
+UNFIT = (
+    "Of torchvision, AlexNet, ConvNeXt, Inception, MaxViT, SqueezeNet, Swin and ViT do not fit; take one of its "
+    "densenet, efficientnet, mnasnet, mobilenet, regnet, resnet, shufflenet or vgg networks, or one of timm"
+)
 
 
 class Backbone(Protocol):
@@ -34,8 +38,8 @@ class Backbone(Protocol):
 class LibraryBackbone(nn.Module):
     """Feature extractor of timm, or of torchvision where timm has no network of that name; with random weights.
 
-    The maps are the last ones of stride 8 (if there is one), 16 and 32. Images are normalized with the statistics of
-    ImageNet, as for the published weights of most networks of both libraries.
+    The maps are the last ones of stride 8 (if there is one), 16 and 32; 2×2 poolings round up. Images are normalized
+    with the statistics of ImageNet, as for the published weights of most networks of both libraries.
 
     Raises:
         SettingsError: an unknown name, or a network without maps of strides 16 and 32, rounded up.
@@ -46,13 +50,17 @@ class LibraryBackbone(nn.Module):
         self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         self.network, self.feature_channels, self.strides = _timm_maps(name) or _torchvision_maps(name)
         if self.strides[-2:] != STRIDES[-2:]:
-            raise SettingsError(f"{name} has feature maps of strides {self.strides}; a detector needs 16 and 32")
-        cells = _probe(self.network)
+            shown = ", ".join(map(str, self.strides)) or "none"
+            raise SettingsError(f"{name} has feature maps of strides: {shown}; a detector needs 16 and 32. {UNFIT}")
+        try:
+            cells = _probe(self.network)
+        except (AssertionError, RuntimeError, ValueError):
+            raise SettingsError(f"{name} does not take an input of {PROBE_SIZE} pixels. {UNFIT}") from None
         wanted = [-(-PROBE_SIZE // stride) for stride in self.strides]
         if cells != wanted:
             raise SettingsError(
-                f"{name} gives maps of {cells} cells for {PROBE_SIZE} pixels, expected {wanted}: its poolings do not "
-                "round up; take another backbone"
+                f"{name} gives maps of {cells} cells for {PROBE_SIZE} pixels, expected {wanted}: its convolutions or "
+                f"poolings do not round up. {UNFIT}"
             )
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -77,6 +85,7 @@ def _timm_maps(name: str) -> Maps | None:
     except (AttributeError, RuntimeError, TypeError, AssertionError) as error:
         raise SettingsError(f"{name} of timm has no feature maps ({str(error).splitlines()[0]})") from None
     channels = info.channels()
+    _round_up(network)
     return network, tuple(channels[index] for index in chosen), tuple(strides[index] for index in chosen)
 
 
@@ -99,12 +108,13 @@ def _torchvision_maps(name: str) -> Maps:
         hint = did_you_mean(name, [*known, *timm.list_models()]) or "see timm.list_models()"
         raise SettingsError(f"no backbone {name!r} in timm or torchvision; {hint}")
     network = torchvision.models.get_model(name, weights=None).eval()
+    _round_up(network)
     try:
         halving = _halving_modules(network)
         traced = symbolic_trace(network)
         ShapeProp(traced).propagate(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
-    except RuntimeError:
-        raise SettingsError(f"{name} of torchvision takes no input of {PROBE_SIZE} pixels; take another") from None
+    except (AssertionError, RuntimeError, ValueError):
+        raise SettingsError(f"{name} does not take an input of {PROBE_SIZE} pixels. {UNFIT}") from None
     last: dict[int, tuple[torch.fx.Node, int]] = {}  # stride -> node and channels of its last map
     for node in traced.graph.nodes:
         shape: tuple[int, ...] = getattr(node.meta.get("tensor_meta"), "shape", ())
@@ -121,6 +131,18 @@ def _torchvision_maps(name: str) -> Maps:
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced, tuple(last[stride][1] for stride in strides), strides
+
+
+def _round_up(network: nn.Module) -> None:
+    """Let poolings of 2×2 cells without padding round up, as convolutions with padding do: 19 cells to 10, not to 9.
+
+    It changes no tensor, and nothing at sides that are multiples of 32.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+            shape = [one if isinstance(one, tuple) else (one, one) for one in (module.kernel_size, module.stride)]
+            if shape == [(2, 2), (2, 2)] and module.padding in (0, (0, 0)):
+                module.ceil_mode = True
 
 
 @torch.no_grad()

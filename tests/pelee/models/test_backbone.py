@@ -15,6 +15,7 @@ from pelee.models.registry import BACKBONES, create_backbone
         ("mobilenetv3_large_100", (40, 112, 960)),
         ("regnet_y_400mf", (104, 208, 440)),  # of torchvision
         ("peleenet", (128, 256, 512, 704)),
+        ("densenet121", (512, 1024, 1024)),  # poolings that round down as published
     ],
 )
 def test_maps_are_rounded_up(name: str, channels: tuple[int, ...]) -> None:
@@ -31,6 +32,9 @@ def test_maps_are_rounded_up(name: str, channels: tuple[int, ...]) -> None:
     [
         ("mobilenetv3_lage_100", "no backbone 'mobilenetv3_lage_100' in timm or torchvision; .*mobilenetv3_large_100"),
         ("squeezenet1_1", "a detector needs 16 and 32"),
+        ("convnext_tiny", "do not round up. Of torchvision, .*ConvNeXt, .* do not fit"),
+        ("vit_b_16", "does not take an input of 80 pixels. Of torchvision, .*ViT do not fit"),
+        ("hrnet_w18_small", "does not take an input of 80 pixels"),
     ],
 )
 def test_unsuitable_backbones_are_refused(name: str, message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import SettingsError
-from pelee.training.loggers import keep_metrics, mlflow_logger
+from pelee.runs.loggers import keep_metrics, mlflow_logger
 from tests.support.tiny_training import run_small, small_sets, small_settings
 
 
