@@ -127,7 +127,7 @@ class VideoCopies(Sink):
             return
         assert info.size is not None and info.rate is not None
         path = self._output / source.target
-        context = video_writer(path, info.size, info.rate, info.time_base, crash_safe=source.live)
+        context = video_writer(path, info.size, info.rate, info.time_base, crash_safe=source.live, sound=info.sound)
         with _one_output(path):
             _refuse_link(path)
             self._writers[source] = context.__enter__()

@@ -123,7 +123,7 @@ class Pipeline:
             # Larger frames cost more to decode than to analyze, and a group of them much memory.
             small = self.config.every == 1 and source.size[0] * source.size[1] <= SMALL
             group = self.config.detector.runtime.batch if small else 1
-            info = SourceInfo(item, source.size, source.rate, source.time_base)
+            info = SourceInfo(item, source.size, source.rate, source.time_base, source.sound)
             with run.opened(info), Stages() as stages:
                 return self._emit_all(self._results(stages, self._frames(item, source), tracker, group), summary)
 

@@ -10,6 +10,7 @@ import numpy as np
 from detection.inference.result_formats import to_json_line
 from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
+from detection.video.sound_track import Sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class SourceInfo:
         size: (width, height) in pixels; None for images on stdin, each of which has its own.
         rate: frames per second; None for images.
         time_base: unit of the frames' times in seconds; None for one frame's time.
+        sound: sound of a video file; None for none.
     """
 
     source: InputSource
     size: tuple[int, int] | None = None
     rate: Fraction | None = None
     time_base: Fraction | None = None
+    sound: Sound | None = None
 
 
 class SinkError(Exception):

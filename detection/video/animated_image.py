@@ -18,9 +18,11 @@ class AnimatedImage:
 
     Attributes:
         every: with N only frames 0, N, 2 N, ... are yielded.
+        sound: None.
     """
 
     every = 1
+    sound = None
 
     def __init__(self, path: str | Path) -> None:
         """Open a file and decode its first frame; `ImageError` where there is none."""

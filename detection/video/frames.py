@@ -7,6 +7,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from detection.video.sound_track import Sound
+
 FALLBACK_RATE = Fraction(25)  # frames per second, where a source states none
 
 
@@ -35,6 +37,7 @@ class VideoSource(Protocol):
         time_base: unit of the frames' times, in seconds.
         frames: number of frames; None where the file does not state it.
         every: with N only frames 0, N, 2 N, ... are yielded.
+        sound: reference to the sound beside the frames; None where there is none.
 
     Iteration raises `ImageError` where reading fails; the message says how many frames were read before.
     """
@@ -45,6 +48,9 @@ class VideoSource(Protocol):
     time_base: Fraction
     frames: int | None
     every: int
+
+    @property
+    def sound(self) -> Sound | None: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
     def __enter__(self) -> Self: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from data.errors import ImageError
 from detection.video.frame_geometry import RgbConverter
 from detection.video.frames import FALLBACK_RATE, Frame
+from detection.video.sound_track import Sound, open_recording
 from detection.video.source_names import display_name, is_address, reason_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ COVER = 1 << 10  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 RESTARTING = frozenset({"mpegts", "mpeg", "hls"})
 BACK, AHEAD = 1, 10  # seconds from a frame to the next, in those formats; others are a restart of the timestamps
 DAMAGED = "the file is cut off or damaged"
-TIMEOUTS = (6.0, 20.0)  # seconds: opening of an address, and one read from it
 
 
 class VideoFile:
@@ -33,6 +33,7 @@ class VideoFile:
 
     Attributes:
         every: with N only frames 0, N, 2 N, ... are yielded.
+        sound: reference to the sound beside the frames; None where there is none.
     """
 
     every = 1
@@ -42,11 +43,10 @@ class VideoFile:
         import av
 
         self.name = name = display_name(str(path))
-        remote = is_address(str(path))
-        if not remote and not Path(path).is_file():
+        if not is_address(str(path)) and not Path(path).is_file():
             raise ImageError(f"{path}: no such video file")
         try:
-            self._container = av.open(str(path), timeout=TIMEOUTS) if remote else av.open(f"file:{path}")
+            self._container = open_recording(str(path))
         except (av.FFmpegError, OSError) as error:
             raise ImageError(f"{name}: is no video that can be read ({reason_of(error)})") from None
         try:
@@ -71,6 +71,9 @@ class VideoFile:
         self.rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_RATE
         self.time_base = self._stream.time_base or 1 / self.rate
         self.frames = self._stream.frames or None
+        first = self._first
+        start = first.pts * first.time_base if first.pts is not None and first.time_base else Fraction(0)
+        self.sound = Sound(str(path), start) if self._container.streams.audio else None
         # Formats whose timestamps may start anew, as where recordings were concatenated.
         self._restarts = not RESTARTING.isdisjoint(self._container.format.name.split(","))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.atomic_files import atomic_path
 from data.errors import ImageError
+from detection.video.sound_track import Sound, SoundTrack
 
 ROOM = 8 * 2**20  # bytes that must stay free: frames in the encoder, last lines of other files
 ROOM_A_FRAME = 32  # upper bound of a frame's bytes in the index
@@ -32,8 +33,9 @@ def video_writer(
     time_base: Fraction | None = None,
     *,
     crash_safe: bool = False,
+    sound: Sound | None = None,
 ) -> Iterator["VideoWriter"]:
-    """Yield a writer of an H.264 mp4 without sound, written to a temporary file that is renamed when the block ends.
+    """Yield a writer of an H.264 mp4, written to a temporary file that is renamed when the block ends.
 
     Ctrl-C in the block and a full disk, the file's own or another's, finish it as far as it got, and then go on; any
     other error removes it and leaves what stood at `path` before.
@@ -47,7 +49,8 @@ def video_writer(
         size: (width, height) of the frames.
         rate: frames per second.
         time_base: unit of the frames' times in seconds; None for 1 / rate.
-        crash_safe: see above.
+        crash_safe: see above; without sound.
+        sound: sound of the video file that the frames come from; None for none.
 
     Raises:
         OSError: the file system's. A disk that is nearly full is one as long as there is room to finish the file.
@@ -59,7 +62,7 @@ def video_writer(
         return
     interrupt: KeyboardInterrupt | OSError | None = None
     with atomic_path(path) as aside:
-        writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate, PLAIN)
+        writer = VideoWriter(aside, Path(path), size, rate, time_base or 1 / rate, PLAIN, sound)
         try:
             try:
                 yield writer
@@ -114,6 +117,7 @@ class VideoWriter:
         rate: Fraction,
         time_base: Fraction,
         options: dict[str, str],
+        sound: Sound | None = None,
     ) -> None:
         """Open `aside` for writing, with options of FFmpeg's mp4 muxer; errors name `path`."""
         import av
@@ -141,6 +145,10 @@ class VideoWriter:
         # Stated in the file, or players guess the color matrix by the frame's height.
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
+        self._sound: SoundTrack | None = None
+        if sound is not None:
+            with suppress(av.FFmpegError, OSError):  # a source that does not open twice
+                self._sound = SoundTrack(sound, self._container)
 
     def write(self, image: np.ndarray, time: Fraction | None = None) -> None:
         """Append an (H, W, 3) uint8 RGB frame at `time` seconds from the start, or one frame after the last.
@@ -164,6 +172,8 @@ class VideoWriter:
         frame.pts, frame.time_base, frame.duration = self._last, self._time_base, self._step
         with self._named_errors():
             self._container.mux(self._stream.encode(frame))
+            if self._sound is not None:
+                self._sound.write_until((self._last + self._step) * self._time_base)
         self.frames += 1
 
     def _check_room(self) -> None:
@@ -181,12 +191,16 @@ class VideoWriter:
             raise ImageError(f"{self._path}: the video got no frame")
         with self._named_errors():
             self._container.mux(self._stream.encode(None))
+            if self._sound is not None:
+                self._sound.finish()
             self._container.close()
 
     def drop(self) -> None:
         """Close a file that is discarded."""
         import av
 
+        if self._sound is not None:
+            self._sound.close()
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 

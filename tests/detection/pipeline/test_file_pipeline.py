@@ -206,7 +206,7 @@ def test_what_is_drawn_does_not_reach_the_network(film: str, detector: Detector)
 class Film:
     """An endless source that counts what was taken of it."""
 
-    name, size, rate, time_base, frames = "film", (64, 48), Fraction(25), Fraction(1, 25), None
+    name, size, rate, time_base, frames, sound = "film", (64, 48), Fraction(25), Fraction(1, 25), None, None
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.taken = 0

@@ -26,7 +26,11 @@ def test_a_capture_has_the_members_of_its_protocol() -> None:
 
 def test_a_video_file_has_the_members_of_its_protocol(tmp_path: Path) -> None:
     with VideoFile(clip(tmp_path / "clip.mp4", frames=2)) as source:
-        assert members(VideoSource) == {"name", "size", "rate", "time_base", "frames", "every"} <= set(dir(source))
+        assert (
+            members(VideoSource)
+            == {"name", "size", "rate", "time_base", "frames", "every", "sound"}
+            <= set(dir(source))
+        )
         frames = list(source)
     assert all(isinstance(frame, Frame) and frame.image.dtype == np.uint8 for frame in frames)
     assert [frame.image.shape for frame in frames] == [(*source.size[::-1], 3)] * 2
