@@ -14,6 +14,9 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.sync.client import connect
 
 from data.errors import SettingsError
 from serve.commands.serve import main
@@ -164,6 +167,24 @@ def test_a_closed_connection_whose_client_does_not_read_is_aborted(monkeypatch: 
         )
         wait_until(lambda: aborted)
         monkeypatch.undo()
+
+
+def test_connections_that_cannot_be_closed_in_order_are_aborted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: object) -> None:
+        raise RuntimeError
+
+    with running({"fake": FakeNetwork().source()}) as server, contextlib.ExitStack() as held:
+        held.enter_context(socket.create_connection((server.host, server.port)))
+        held.enter_context(connect(f"ws://{server.host}:{server.port}/ws"))
+        wait_until(lambda: len(server.server.server_state.connections) == 2)
+        monkeypatch.setattr(H11Protocol, "shutdown", fail)
+        monkeypatch.setattr(WebSocketsSansIOProtocol, "shutdown", fail)
+        server.server.stop()
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+    assert sum("could not be closed in order" in record.message for record in caplog.records) == 2
 
 
 def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
