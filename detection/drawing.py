@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from data.text.fonts import render_text
+
 if TYPE_CHECKING:
     from supervision import Detections
 
@@ -17,6 +19,7 @@ COLORS = (
 )  # fmt: skip
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MIN_SCALE, MAX_SCALE = 0.4, 2.0  # of OpenCV's font: smaller text is not legible
+FONT_PIXELS = 29  # size of other fonts whose capitals are as high as those of OpenCV's at scale 1
 
 
 def annotate(image: np.ndarray, detections: "Detections") -> np.ndarray:
@@ -85,8 +88,11 @@ def draw_label(
     top = bottom - box_height
     cv2.rectangle(scene, (left, top), (left + box_width, bottom), color, cv2.FILLED)
     text_color = (0, 0, 0) if _is_light(color) else (255, 255, 255)
-    place = (left + padding, top + padding + text_height)
-    cv2.putText(scene, label, place, FONT, scale, text_color, thickness, cv2.LINE_AA)
+    if label.isascii():
+        place = (left + padding, top + padding + text_height)
+        cv2.putText(scene, label, place, FONT, scale, text_color, thickness, cv2.LINE_AA)
+    else:
+        _blend(scene, render_text(label, _font_size(scale)), left + padding, top + padding, text_color)
 
 
 def draw_path(scene: np.ndarray, points: np.ndarray, color: tuple[int, int, int], *, closed: bool = False) -> None:
@@ -126,9 +132,23 @@ def text_style(width: int, height: int, labels: Sequence[str]) -> tuple[float, i
 
 
 def _text_size(label: str, scale: float, thickness: int) -> tuple[int, int]:
-    """(width, height) in pixels."""
+    """(width, height) in pixels. OpenCV's font has ASCII only; other labels are drawn with a font of the system."""
+    if not label.isascii():
+        height, width = render_text(label, _font_size(scale)).shape
+        return width, height
     width, height = cv2.getTextSize(label, FONT, scale, thickness)[0]
     return width, height
+
+
+def _font_size(scale: float) -> int:
+    return max(8, round(FONT_PIXELS * scale))
+
+
+def _blend(scene: np.ndarray, ink: np.ndarray, left: int, top: int, color: tuple[int, int, int]) -> None:
+    """Draw rendered text, (h, w) uint8, with its upper left corner inside a scene; what lies outside is cut off."""
+    region = scene[top : top + ink.shape[0], left : left + ink.shape[1]]
+    share = ink[: region.shape[0], : region.shape[1], None].astype(np.float32) / 255
+    region[:] = np.rint(region * (1 - share) + np.array(color, np.float32) * share).astype(np.uint8)
 
 
 def _rgb(color: str) -> tuple[int, int, int]:

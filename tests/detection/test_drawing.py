@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from detection.drawing import COLORS, annotate, label_text, text_style
+from detection.drawing import COLORS, annotate, draw, label_text, text_style
 
 GREY = 128
 
@@ -120,3 +120,17 @@ def test_it_draws_what_supervision_draws(seed: int) -> None:
         color=palette, text_color=ink, text_scale=scale, text_thickness=thickness, text_padding=padding
     ).annotate(scene, found, labels)
     np.testing.assert_array_equal(annotate(image, found), expected)
+
+
+@pytest.mark.parametrize("corner", [(60, 60), (0, 0), (150, 118), (-20, 500)])
+def test_names_in_other_scripts_are_drawn_with_a_font_that_has_them(corner: tuple[int, int]) -> None:
+    """OpenCV would draw a question mark for each character, the same for all names."""
+    drawn = []
+    for name in ("собака", "кошка!", "??????"):
+        scene = np.zeros((120, 200, 3), np.uint8)
+        box = np.array([[*corner, corner[0] + 40, corner[1] + 30]], np.float32)
+        draw(scene, box, np.array([0.9]), np.array([0]), [name])
+        drawn.append(scene)
+    assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
+    white = (drawn[0] > 220).all(axis=2).sum()
+    assert 0.5 < white / (drawn[2] > 220).all(axis=2).sum() < 4

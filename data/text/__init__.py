@@ -1,0 +1,1 @@
+"""Text in images: fonts for any script."""
