@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class ImageFolderDataset:
         labels: (N,) int64.
         boxes: (N, 4) float32 box of each image's object, xyxy in continuous pixels; None where the dataset has none.
         crop: applied by `read` to images with a box.
+        unreadable: a line for each image that is left out because it cannot be read.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ImageFolderDataset:
     labels: np.ndarray
     boxes: np.ndarray | None = None
     crop: ObjectCrop = WHOLE_IMAGE
+    unreadable: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -34,13 +34,24 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A split of a dataset. `warnings` has a line for each fault of the annotations that was corrected or ignored."""
+    """A split of a dataset.
+
+    Attributes:
+        name: name of the format, or of the packed dataset.
+        split: name of the split.
+        class_names: names of the classes, by label.
+        records: the images with their objects.
+        warnings: a line "KIND: DETAILS" for each fault of the annotations that was corrected or ignored; see
+            `data.datasets.dataset_warnings`.
+        unreadable: a line for each listed image that is missing or cannot be read; it has no record.
+    """
 
     name: str
     split: str
     class_names: tuple[str, ...]
     records: list[Record]
     warnings: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     def __deepcopy__(self, memo: object) -> "Dataset":
         """Return the same object: it is read-only, and a copy of a training module (for averaged weights) holds it."""

@@ -1,0 +1,88 @@
+"""Verification of a dataset before training or evaluation: one rule for unreadable images and class names.
+
+An image that is missing or whose header cannot be read is left out and named; with `strict` it is an error.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from data.classification.image_folder import ImageFolderDataset
+from data.cpu_cores import usable_cores
+from data.datasets.class_names import class_name_faults
+from data.datasets.image_headers import check_headers
+from data.datasets.records import Dataset
+from data.errors import DatasetError, ImageError
+from data.images.image_io import read_size
+
+
+def verify_dataset(
+    dataset: Dataset, *, strict: bool = False, progress: Callable[[int], object] | None = None
+) -> Dataset:
+    """Check the class names and every image's header of a detection dataset; see `data.datasets.image_headers`.
+
+    Args:
+        dataset: a split, as its reader returned it.
+        strict: raise an error for an unreadable image.
+        progress: called with numbers of images.
+
+    Returns:
+        The dataset without unreadable images, which `unreadable` names.
+
+    Raises:
+        DatasetError: an empty class name, or one that comes twice; no readable image; with `strict` any unreadable one.
+    """
+    _check_names(dataset.class_names, f"{dataset.name} {dataset.split}")
+    checked = check_headers(dataset, progress=progress)
+    _check_unreadable(checked.unreadable, len(checked.records), f"{dataset.name} {dataset.split}", strict)
+    return checked
+
+
+def verify_image_folder(images: ImageFolderDataset, *, strict: bool = False) -> ImageFolderDataset:
+    """Check the class names and every image's header of a classification dataset, as `verify_dataset`.
+
+    Returns:
+        The dataset without unreadable images, which `unreadable` names. A class may lose all its images.
+
+    Raises:
+        DatasetError: as `verify_dataset`.
+    """
+    where = f"{images.name} {images.split}"
+    _check_names(images.class_names, where)
+
+    def reason(index: int) -> str | None:
+        try:
+            read_size(images.files[index])
+        except ImageError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
+        reasons = list(pool.map(reason, range(len(images))))
+    unreadable = [*images.unreadable, *(text for text in reasons if text is not None)]
+    kept = [index for index, text in enumerate(reasons) if text is None]
+    _check_unreadable(unreadable, len(kept), where, strict)
+    if len(kept) == len(images):
+        return images
+    return replace(
+        images,
+        files=[images.files[index] for index in kept],
+        labels=images.labels[kept],
+        boxes=None if images.boxes is None else images.boxes[kept],
+        unreadable=unreadable,
+    )
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    faults = class_name_faults(names)
+    if faults:
+        raise DatasetError(f"{where}: {'; '.join(faults)}")
+
+
+def _check_unreadable(unreadable: Sequence[str], readable: int, where: str, strict: bool) -> None:
+    if unreadable and (strict or not readable):
+        raise DatasetError(
+            f"{where}: {len(unreadable)} of {len(unreadable) + readable} images are missing or cannot be read, the "
+            f"first is {unreadable[0]}; repair them"
+            f"{', or leave out --strict to go on without them' if readable else ''}"
+        )
