@@ -21,7 +21,7 @@ def refusal(admission: Admission, count: int = 1) -> ServiceError:
     return caught.value
 
 
-def test_places_are_counted_and_given_back() -> None:
+def test_images_in_progress_are_counted() -> None:
     admission = Admission(3, 60)
     with admission.enter() as set_count:
         assert admission.pending == 1
@@ -38,7 +38,7 @@ def test_places_are_counted_and_given_back() -> None:
     assert refusal(admission, 4).code == "busy"
 
 
-def test_retry_after_is_what_the_queue_will_take(clock: list[float]) -> None:
+def test_retry_after_is_the_time_of_the_queue(clock: list[float]) -> None:
     admission = Admission(10, 60)
     blocks = [admission.enter() for _ in range(10)]
     for block in blocks:
@@ -62,7 +62,7 @@ def in_a_row(admission: Admission, clock: list[float], seconds: float, count: in
         block.__exit__(None, None, None)
 
 
-def test_a_queue_that_would_outlast_the_deadline_is_full(clock: list[float]) -> None:
+def test_a_queue_longer_than_the_deadline_is_full(clock: list[float]) -> None:
     admission = Admission(100, 3.0)
     in_a_row(admission, clock, 1.0)
     with admission.enter(), admission.enter():
@@ -71,7 +71,7 @@ def test_a_queue_that_would_outlast_the_deadline_is_full(clock: list[float]) -> 
             assert refusal(admission).code == "busy"
 
 
-def test_what_one_alone_takes_says_little_of_many(clock: list[float]) -> None:
+def test_the_time_of_a_single_image_does_not_limit_concurrent_ones(clock: list[float]) -> None:
     """Decoding and the network go on together, and the machine may have been busy with something else."""
     admission = Admission(100, 3.0)
     for seconds in (0.1, 2.0):
@@ -94,7 +94,7 @@ def test_a_form_alone_is_accepted_however_many_files_it_holds(clock: list[float]
     assert admission.pending == 0
 
 
-def test_a_slow_time_does_not_close_it_for_ever(clock: list[float]) -> None:
+def test_a_slow_measurement_does_not_reject_for_ever(clock: list[float]) -> None:
     admission = Admission(100, 3.0)
     in_a_row(admission, clock, 100.0)
     with admission.enter():
@@ -106,7 +106,7 @@ def test_a_slow_time_does_not_close_it_for_ever(clock: list[float]) -> None:
         admission.check(50)
 
 
-def test_a_server_that_stops_takes_nothing() -> None:
+def test_a_stopping_server_rejects_images() -> None:
     admission = Admission(3, 60)
     admission.draining = True
     assert refusal(admission).code == "draining" and refusal(admission).status == 503

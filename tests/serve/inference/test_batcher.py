@@ -63,14 +63,14 @@ def error(future: "Future[Inference]") -> ServiceError:
     return raised
 
 
-def test_one_picture(queue: Queue) -> None:
+def test_one_image(queue: Queue) -> None:
     result = queue.add().result(20)
     assert result.outputs[0].shape == (2, 3) and result.outputs[1].shape == (2, 4)
     assert result.queued >= 0 and result.network > 0
     assert queue.network.seen == [[100.0]]
 
 
-def test_what_waits_goes_together_and_in_order(queue: Queue) -> None:
+def test_waiting_images_form_a_batch_in_order(queue: Queue) -> None:
     queue.hold()
     futures = [queue.add(level) for level in range(10, 20)]
     queue.network.gate.set()
@@ -79,7 +79,7 @@ def test_what_waits_goes_together_and_in_order(queue: Queue) -> None:
     assert queue.metrics.registry.get_sample_value("pelee_batch_pictures_sum", {"model": "fake"}) == 11
 
 
-def test_one_alone_is_run_by_the_inference_thread_and_others_by_the_runtime(queue: Queue) -> None:
+def test_a_single_batch_runs_synchronously_and_others_asynchronously(queue: Queue) -> None:
     queue.add().result(20)
     assert queue.network.called == 1
     held = queue.hold()
@@ -89,7 +89,7 @@ def test_one_alone_is_run_by_the_inference_thread_and_others_by_the_runtime(queu
     assert len(queue.network.seen) == 5 and queue.network.called <= 3  # behind the last one there is nothing
 
 
-def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
+def test_two_models_alternate_and_are_never_mixed(queue: Queue) -> None:
     other = FakeNetwork()
     second = other.source("other").load()
     queue.hold()
@@ -100,7 +100,7 @@ def test_two_models_take_turns_and_are_never_mixed(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("queue", [20.0], indirect=True)
-def test_a_batch_waits_for_what_is_coming(queue: Queue) -> None:
+def test_a_batch_waits_for_images_being_decoded(queue: Queue) -> None:
     queue.decoding = 3
     futures = [queue.add(level) for level in (10, 11, 12)]
     wait_until(lambda: 3 in queue.asked)  # the worker has seen all three, and waits for a fourth
@@ -135,7 +135,7 @@ def test_cancelled_and_expired_jobs_are_not_run(queue: Queue) -> None:
     assert [70.0] in queue.network.seen and all(level in (1, 70) for batch in queue.network.seen for level in batch)
 
 
-def test_behind_a_network_that_hangs_the_queue_does_not_grow(queue: Queue) -> None:
+def test_the_queue_behind_a_hanging_network_does_not_grow(queue: Queue) -> None:
     queue.hold()
     for _ in range(5):
         assert queue.add(10).cancel()
@@ -162,7 +162,7 @@ class Death(BaseException):
     pass
 
 
-def test_a_thread_that_dies_is_started_again(queue: Queue) -> None:
+def test_a_worker_that_dies_is_restarted(queue: Queue) -> None:
     held = queue.hold()
     waiting = [queue.add(level) for level in range(10, 16)]
     queue.network.error = Death()

@@ -65,26 +65,26 @@ def test_the_four_formats(form: str, name: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "PPM"])
-def test_other_formats_are_refused_though_they_could_be_read(form: str) -> None:
+def test_other_formats_are_refused(form: str) -> None:
     assert refused(encoded(form=form)) == "unsupported_picture"
 
 
 @pytest.mark.parametrize(
     "content", [b"x", b"BN", b"RIFF\0\0\0\0WAVE", b"<svg onload='alert(1)'/>", b"\x89PNG", b"\0" * 100]
 )
-def test_what_is_no_picture(content: bytes) -> None:
+def test_content_that_is_no_image_is_refused(content: bytes) -> None:
     with pytest.raises(ServiceError, match="convert") as caught:
         decode_image(content, PIXELS)
     assert caught.value.code == "unsupported_picture" and "alert" not in caught.value.message
 
 
-def test_nothing() -> None:
+def test_an_empty_file_is_refused() -> None:
     assert refused(b"") == "empty"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_what_is_cut_short(form: str, share: float) -> None:
+def test_a_truncated_image_is_refused(form: str, share: float) -> None:
     rng = np.random.default_rng(0)
     whole = encoded(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8), form)
     assert refused(whole[: int(share * len(whole))]) == "unreadable_picture"
@@ -114,7 +114,7 @@ def test_too_many_pixels_are_refused_by_the_header(content: bytes, monkeypatch: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss")
-def test_a_bomb_leaves_the_process_as_small_as_it_was(tmp_path: Path) -> None:
+def test_a_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:
     """What decoders take for themselves, tracemalloc does not see."""
     (tmp_path / "bomb").write_bytes(png_header(100_000, 100_000))
     (tmp_path / "good").write_bytes(encoded(form="PNG"))
@@ -226,7 +226,7 @@ def test_a_jpeg_of_a_thousand_scans_is_not_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "form"),
+    ("source", "form"),
     [
         (Image.new("CMYK", (20, 10), (0, 255, 255, 0)), "JPEG"),
         (Image.new("RGB", (20, 10), (255, 0, 0)).convert("P"), "PNG"),
@@ -234,8 +234,8 @@ def test_a_jpeg_of_a_thousand_scans_is_not_decoded() -> None:
     ],
     ids=["cmyk", "palette", "alpha"],
 )
-def test_modes_become_rgb(picture: Image.Image, form: str) -> None:
-    found = decode_image(encoded(picture, form), PIXELS)
+def test_modes_become_rgb(source: Image.Image, form: str) -> None:
+    found = decode_image(encoded(source, form), PIXELS)
     assert found.shape == (10, 20, 3)
     assert np.abs(found[5, 10].astype(int) - (254, 0, 0)).max() < 16
 
@@ -246,12 +246,12 @@ def test_16_bit_grey() -> None:
 
 
 def test_exif_is_applied() -> None:
-    picture = Image.new("RGB", (40, 20))
-    exif = picture.getexif()
+    source = Image.new("RGB", (40, 20))
+    exif = source.getexif()
     exif[0x0112] = 6
-    assert decode_image(encoded(picture, exif=exif), PIXELS).shape == (40, 20, 3)
+    assert decode_image(encoded(source, exif=exif), PIXELS).shape == (40, 20, 3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (10_000, 1), (1, 10_000)])
-def test_odd_shapes(width: int, height: int) -> None:
+def test_images_of_extreme_shapes(width: int, height: int) -> None:
     assert decode_image(encoded(image(width, height)), PIXELS).shape == (height, width, 3)

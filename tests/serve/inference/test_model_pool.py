@@ -38,7 +38,7 @@ def test_models_are_found_before_they_are_loaded() -> None:
         find_models(settings(models=["pelee-voc", "pelee-voc"]))
 
 
-def test_a_reload_replaces_for_those_after_it() -> None:
+def test_a_reload_replaces_the_model_for_later_requests() -> None:
     models = ModelPool({"fake": FakeNetwork().source()})
     with pytest.raises(ServiceError, match="being loaded"):
         models.get("fake", "detection")
@@ -61,7 +61,7 @@ def test_a_reload_to_another_task_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_model_answers_as_the_detector_does() -> None:
+def test_the_shipped_model_has_the_results_of_the_detector() -> None:
     with running(find_models(settings(models=["pelee-voc"])), deadline_s=60) as server:
         answer = server.client.post("/detect?conf=0.3", content=EXAMPLE.read_bytes()).json()
     image = read_image(EXAMPLE)
@@ -75,7 +75,7 @@ def test_the_shipped_model_answers_as_the_detector_does() -> None:
     ("mode", "streams", "opened"),
     [("auto", 2, ["throughput", "latency"]), ("auto", 1, ["throughput"]), ("latency", 2, ["latency"])],
 )
-def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
+def test_the_low_latency_session_is_separate_where_it_differs(
     monkeypatch: pytest.MonkeyPatch, mode: str, streams: int, opened: list[str]
 ) -> None:
     """In the mode for many at a time, one image alone would leave the other cores idle."""
@@ -94,7 +94,7 @@ def test_a_picture_alone_has_a_session_of_its_own_where_that_differs(
 
 
 @pytest.mark.slow
-def test_a_model_that_was_replaced_is_let_go() -> None:
+def test_a_replaced_model_is_released() -> None:
     with running(find_models(settings(models=["pelee-voc"])), deadline_s=60) as server:
         models, content = server.service.models, EXAMPLE.read_bytes()
         with ThreadPoolExecutor(4) as pool:
@@ -123,7 +123,7 @@ def test_the_shipped_models_are_served_without_torch(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_classifier_answers_as_itself() -> None:
+def test_the_shipped_classifier_has_the_results_of_the_classifier() -> None:
     with running(find_models(settings(models=["peleenet-tiny-imagenet"])), deadline_s=60) as server:
         answer = server.client.post("/classify?top=3", content=EXAMPLE.read_bytes()).json()
     expected = [(name, score) for name, _, score in Classifier.load("peleenet-tiny-imagenet")(EXAMPLE).top(3)]

@@ -16,7 +16,7 @@ def niceness() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
-def test_a_thread_steps_back_with_those_that_it_starts_and_alone() -> None:
+def test_the_lower_priority_is_inherited_by_new_threads_only() -> None:
     before = niceness()
     behind = min(before + NICE_INCREMENT, 19)
 
@@ -30,7 +30,7 @@ def test_a_thread_steps_back_with_those_that_it_starts_and_alone() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
-def test_the_server_computes_behind_its_event_loop() -> None:
+def test_threads_of_the_service_have_a_lower_priority_than_the_event_loop() -> None:
     seen = {}
 
     class Watched(FakeNetwork):

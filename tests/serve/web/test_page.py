@@ -34,7 +34,7 @@ def test_the_page_and_its_files_are_served_with_their_types_under_a_strict_polic
         assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+def test_a_cached_file_is_not_sent_again(client: TestClient) -> None:
     etag = client.get("/static/app.js").headers["etag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         answer = client.get("/static/app.js", headers={"If-None-Match": known})
@@ -44,11 +44,11 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> No
 
 
 @pytest.mark.parametrize("name", ["none.js", "../page.py", "%2e%2e/page.py", "..%2fpage.py", "sub/app.js"])
-def test_nothing_else_is_served(client: TestClient, name: str) -> None:
+def test_other_files_are_not_found(client: TestClient, name: str) -> None:
     assert client.get(f"/static/{name}").status_code == 404
 
 
-def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
+def test_the_page_has_no_outside_address_and_no_inline_code() -> None:
     for path in STATIC.iterdir():
         text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
         text = text.replace("https:// and localhost pages", "")  # words of a message
@@ -58,6 +58,6 @@ def test_the_page_names_no_other_address_and_holds_no_inline_code() -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page)
 
 
-def test_boxes_have_the_colours_of_annotated_pictures() -> None:
+def test_boxes_have_the_colors_of_annotated_images() -> None:
     content = load_assets()["colors.js"].content.decode()
     assert tuple(json.loads(content.removeprefix("export default ").rstrip(";\n"))) == COLORS

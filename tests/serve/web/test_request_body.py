@@ -37,7 +37,7 @@ def test_a_body_that_is_no_form_is_the_file() -> None:
 
 
 @given(st.binary(min_size=1, max_size=3000), st.binary(max_size=100))
-def test_a_file_comes_out_of_a_form_as_it_went_in(content: bytes, epilogue: bytes) -> None:
+def test_a_file_of_a_form_is_unchanged(content: bytes, epilogue: bytes) -> None:
     if BOUNDARY.encode() in content:
         return
     body = part("file", content, '; filename="../../x"') + END
@@ -84,13 +84,13 @@ def test_beginnings_of_delimiters_cost_no_call_each(near: bytes, monkeypatch: py
     assert calls < 500
 
 
-def test_several_files() -> None:
+def test_a_form_may_have_several_files() -> None:
     body = part("file", b"1") + part("file", b"") + part("file", b"3") + END
     assert files_in(FORM, body, 3) == [b"1", b"", b"3"]
     assert code(FORM, body, 2) == "too_many_files"
 
 
-def test_forms_without_a_file() -> None:
+def test_a_form_without_a_file_is_refused() -> None:
     assert code(FORM, part("other", b"x") + END) == "missing_file"
     assert code(FORM, END) == "missing_file"
     assert code(FORM, part("file", b"") + END) == "empty"
@@ -105,7 +105,7 @@ def test_another_field_is_an_error() -> None:
     assert code(FORM, part("x" * 5000, b"") + part("file", b"abc") + END) == "invalid_parameter"
 
 
-def test_forms_that_are_none() -> None:
+def test_malformed_forms_are_refused() -> None:
     whole = part("file", b"abc") + END
     assert code("multipart/form-data", whole) == "bad_multipart"
     assert code("multipart/form-data; boundary=" + "x" * 1000, whole) == "bad_multipart"
@@ -118,14 +118,14 @@ def test_forms_that_are_none() -> None:
     )
 
 
-def test_many_parts() -> None:
+def test_a_form_with_too_many_parts_is_refused() -> None:
     assert files_in(FORM, part("file", b"1") * MAX_PARTS + END, MAX_PARTS) == [b"1"] * MAX_PARTS
     assert code(FORM, part("file", b"1") * (MAX_PARTS + 1) + END, 1000) == "too_many_parts"
     assert code(FORM, part("x", b"") * 1000 + END) == "too_many_parts"
 
 
 @given(st.binary(max_size=300))
-def test_no_form_makes_it_fail(body: bytes) -> None:
+def test_arbitrary_forms_raise_service_errors_only(body: bytes) -> None:
     for text in (body, f"--{BOUNDARY}\r\n".encode() + body):
         try:
             files_in(FORM, text, 1)
@@ -160,7 +160,7 @@ def chunk(size: int, more: bool = True) -> dict[str, Any]:
     return {"type": "http.request", "body": b"x" * size, "more_body": more}
 
 
-def test_a_body_in_pieces() -> None:
+def test_a_body_in_chunks_is_joined() -> None:
     assert reading(chunk(60), chunk(0), chunk(40, more=False)) == b"x" * 100
     assert reading({"type": "http.request"}) == b""
 
@@ -175,17 +175,17 @@ def test_a_body_in_pieces() -> None:
         ([chunk(1), 5.0, chunk(1, more=False)], {}, "body_timeout"),
     ],
 )
-def test_bodies_that_are_refused(messages: list, options: dict, code: str) -> None:
+def test_large_slow_and_excess_bodies_are_refused(messages: list, options: dict, code: str) -> None:
     with pytest.raises(ServiceError) as caught:
         reading(*messages, **options)
     assert caught.value.code == code
 
 
-def test_a_client_that_leaves() -> None:
+def test_a_disconnect_within_a_body_is_raised() -> None:
     with pytest.raises(ClientDisconnected):
         reading(chunk(10), {"type": "http.disconnect"})
 
 
 @pytest.mark.parametrize("length", ["-1", "", "abc", "١٠", "1e3"])
-def test_a_length_that_is_none_is_not_believed(length: str) -> None:
+def test_a_malformed_content_length_is_ignored(length: str) -> None:
     assert reading(chunk(5, more=False), length=length) == b"x" * 5

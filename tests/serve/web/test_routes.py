@@ -79,20 +79,20 @@ def test_detect_with_a_form_and_with_a_body(live: RunningServer) -> None:
         ("model=second&iou=0.9", [BRIGHT]),
     ],
 )
-def test_what_the_query_says(live: RunningServer, query: str, found: list) -> None:
+def test_query_parameters_are_applied(live: RunningServer, query: str, found: list) -> None:
     assert live.client.post(f"/detect?{query}", content=encoded()).json()["detections"] == found
 
 
 def test_exif_is_applied_to_size_and_boxes(live: RunningServer) -> None:
-    picture = Image.fromarray(image(40, 20))
-    exif = picture.getexif()
+    source = Image.fromarray(image(40, 20))
+    exif = source.getexif()
     exif[0x0112] = 6
-    result = live.client.post("/detect", content=encoded(picture, exif=exif)).json()
+    result = live.client.post("/detect", content=encoded(source, exif=exif)).json()
     assert (result["width"], result["height"]) == (20, 40)
     assert result["detections"][0]["box"] == [5.0, 20.0, 15.0, 40.0]
 
 
-def test_the_annotated_picture(live: RunningServer) -> None:
+def test_the_annotated_image(live: RunningServer) -> None:
     source = image(200, 160)
     response = live.client.post("/detect", content=encoded(source), headers={"accept": "image/jpeg"})
     assert response.status_code == 200 and response.headers["content-type"] == "image/jpeg"
@@ -115,7 +115,7 @@ def test_the_annotated_picture(live: RunningServer) -> None:
         ("", False),
     ],
 )
-def test_what_the_client_accepts(live: RunningServer, accept: str, jpeg: bool) -> None:
+def test_the_accept_header_selects_json_or_jpeg(live: RunningServer, accept: str, jpeg: bool) -> None:
     response = live.client.post("/detect", content=encoded(), headers={"accept": accept})
     assert response.headers["content-type"] == ("image/jpeg" if jpeg else "application/json")
 
@@ -218,8 +218,8 @@ def test_an_annotated_image_that_no_jpeg_can_hold_is_no_bug(live: RunningServer)
 
 def gif(frames: int = 3) -> bytes:
     file = io.BytesIO()
-    pictures = [Image.fromarray(image(level=40 * index)) for index in range(frames)]
-    pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:])
+    sources = [Image.fromarray(image(level=40 * index)) for index in range(frames)]
+    sources[0].save(file, format="GIF", save_all=True, append_images=sources[1:])
     return file.getvalue()
 
 
@@ -258,7 +258,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(live: RunningServer, network: FakeNetwork, name: str) -> None:
+def test_invalid_input_is_an_error_of_its_code(live: RunningServer, network: FakeNetwork, name: str) -> None:
     options, status, code = BAD[name]
     before = network.image_count
     response = live.client.post("/detect", **options)
@@ -283,25 +283,25 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_odd_but_good_input(live: RunningServer, name: str) -> None:
+def test_unusual_valid_input_is_accepted(live: RunningServer, name: str) -> None:
     response = live.client.post("/detect", **GOOD[name])
     assert response.status_code == 200 and response.json()["source"] == "upload"
 
 
-def test_the_known_names_are_told(live: RunningServer) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones(live: RunningServer) -> None:
     message = live.client.post("/detect?model=ghost", content=encoded()).json()["message"]
     assert message == "unknown model 'ghost'; this server has fake, second, classes"
     assert "ghost" * 13 not in live.client.post(f"/detect?model={'ghost' * 30}", content=encoded()).text
 
 
-def test_paths_and_methods(live: RunningServer) -> None:
+def test_unknown_paths_and_methods_are_errors(live: RunningServer) -> None:
     assert error(live.client.get("/nowhere")) == (404, "not_found")
     assert error(live.client.get("/../../etc/passwd")) == (404, "not_found")
     wrong = live.client.get("/detect")
     assert error(wrong) == (405, "method_not_allowed") and wrong.headers["allow"] == "POST"
 
 
-def test_nan_in_the_outputs_is_no_empty_list(live: RunningServer, network: FakeNetwork) -> None:
+def test_nan_outputs_are_an_error(live: RunningServer, network: FakeNetwork) -> None:
     network.invalid = True
     try:
         assert error(live.client.post("/detect", content=encoded())) == (500, "model_invalid")
@@ -311,13 +311,13 @@ def test_nan_in_the_outputs_is_no_empty_list(live: RunningServer, network: FakeN
         network.invalid = False
 
 
-def test_a_bug_is_an_error_without_its_trace(live: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_an_internal_error_has_no_traceback(live: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
     assert error(live.client.post("/detect", content=encoded())) == (500, "internal_error")
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
 
 
-def test_metrics_tell_what_was_done(live: RunningServer) -> None:
+def test_metrics_count_requests_and_stages(live: RunningServer) -> None:
     before = {
         "requests": live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="200"),
         "stages": live.metric("pelee_stage_seconds_count", stage="network", model="fake"),
@@ -342,7 +342,7 @@ def test_a_reload_needs_keys(live: RunningServer) -> None:
     assert error(live.client.post("/models/fake/reload")) == (403, "forbidden")
 
 
-def test_every_code_of_the_program_has_a_status(tmp_path: Any) -> None:
+def test_every_error_code_has_a_status(tmp_path: Any) -> None:
     from pathlib import Path
 
     import serve
@@ -355,7 +355,7 @@ def test_every_code_of_the_program_has_a_status(tmp_path: Any) -> None:
         _ = ServiceError("nonsense", "").status
 
 
-def test_models_that_are_not_there_yet(network: FakeNetwork) -> None:
+def test_requests_before_the_models_are_loaded_get_503(network: FakeNetwork) -> None:
     gate = threading.Event()
     real = network.source()
 
