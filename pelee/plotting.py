@@ -16,6 +16,7 @@ from data.atomic_files import atomic_path
 from data.errors import ImageError
 from data.images.image_io import read_image
 from data.images.image_slice import ImageFile
+from data.text.fonts import find_font
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,5 +163,20 @@ def short(name: str, limit: int = 18) -> str:
 
 def save(figure: Figure, path: Path | str) -> None:
     """Write a figure atomically; the suffix chooses the format."""
+    _use_fonts_for_names(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=140)
+
+
+def _use_fonts_for_names(figure: Figure) -> None:
+    """Give texts in scripts that matplotlib's own font lacks an installed font that has them, behind its own."""
+    from matplotlib.font_manager import FontProperties, fontManager
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()  # axes make their labels late
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        path = None if text.get_text().isascii() else find_font(text.get_text())
+        if path is not None:
+            fontManager.addfont(path)
+            text.set_fontfamily([*text.get_fontfamily(), FontProperties(fname=path).get_name()])

@@ -1,16 +1,16 @@
 """Contact sheet: a grid of annotated images."""
 
 import colorsys
-import functools
 import random
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import read_image
+from data.text.fonts import load_font
 
 
 def contact_sheet(
@@ -31,11 +31,13 @@ def contact_sheet(
     for index, (dataset, record) in enumerate(chosen):
         left, top = index % columns * cell, index // columns * (cell + line)
         caption = f"{dataset.split}  {record.image_id}" if len(datasets) > 1 else record.image_id
-        draw.text((left + 4, top + 2), _shortened(draw, caption, cell - 8), (230, 230, 230), font=_font(12))
+        draw.text(
+            (left + 4, top + 2), _shortened(draw, caption, cell - 8), (230, 230, 230), font=load_font(caption, 12)
+        )
         try:
             image = _annotated(record, dataset.class_names, cell - 4)
         except ImageError:
-            draw.text((left + 4, top + line + 4), "cannot be read", (255, 90, 90), font=_font(14))
+            draw.text((left + 4, top + line + 4), "cannot be read", (255, 90, 90), font=load_font("", 14))
             continue
         sheet.paste(image, (left + (cell - image.width) // 2, top + line + (cell - image.height) // 2))
     return np.array(sheet)
@@ -46,7 +48,7 @@ def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.I
     image = Image.fromarray(read_image(record.image))
     scale = side / max(image.size)
     image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
-    draw, font = ImageDraw.Draw(image), _font(11)
+    draw = ImageDraw.Draw(image)
     largest_first = np.argsort(-record.areas, kind="stable")
     tags = []
     for index in largest_first:
@@ -59,6 +61,7 @@ def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.I
         draw.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=1 if flags else 2)
         tags.append((x1, y1, color, " ".join([class_names[label], *(f"({flag})" for flag in flags)])))
     for x1, y1, color, text in tags:  # last, so that no frame crosses a name
+        font = load_font(text, 11)
         wide, high = draw.textlength(text, font=font) + 4, 13
         x, y = min(max(x1, 0), max(image.width - wide, 0)), min(max(y1, 0), max(image.height - high, 0))
         draw.rectangle((x, y, x + wide, y + high), fill=color)
@@ -68,11 +71,6 @@ def _annotated(record: Record, class_names: Sequence[str], side: int) -> Image.I
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
     """Shorten a name that is too long for its cell at its start, as the end distinguishes it."""
-    while len(text) > 4 and draw.textlength(text, font=_font(12)) > width:
+    while len(text) > 4 and draw.textlength(text, font=load_font(text, 12)) > width:
         text = "..." + text[4:]
     return text
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -34,7 +34,7 @@ def find_font(text: str) -> Path | None:
 def load_font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return a font for a text at a size in pixels: Pillow's own for ASCII, or where no installed one has more."""
     path = None if text.isascii() else find_font(text)
-    return ImageFont.load_default(size) if path is None else _open_font(path, size)
+    return _default_font(size) if path is None else _open_font(path, size)
 
 
 def render_text(text: str, size: int) -> np.ndarray:
@@ -95,6 +95,11 @@ def _rank(path: Path) -> tuple[int, bool, str]:
     name = path.name.lower()
     preferred = next((rank for rank, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED))
     return preferred, any(face in name for face in OTHER_FACES), name
+
+
+@lru_cache(maxsize=32)
+def _default_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=32)

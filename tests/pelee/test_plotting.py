@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pelee import plotting
 from pelee.plotting import image_grid, plot_matrix, short, show_thumbnail
 from tests.support.lookup_classifier import gray_image
 
@@ -49,3 +50,21 @@ def test_show_thumbnail_shrinks_large_images_and_keeps_their_coordinates(tmp_pat
     (shown,) = cell.axes.get_images()
     assert np.shape(shown.get_array()) == (150, 300, 3) and shown.get_extent() == [0, 3000, 1500, 0]
     assert not show_thumbnail(cell.axes, tmp_path / "lost.png", 300) and len(cell.axes.get_images()) == 1
+
+
+def test_names_in_other_scripts_get_a_font_that_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The font is searched with any text that is not ASCII; matplotlib's own stays the first."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    other = Path(matplotlib.get_data_path(), "fonts/ttf/STIXGeneral.ttf")
+    asked: list[str] = []
+    monkeypatch.setattr(plotting, "find_font", lambda text: asked.append(text) or other)
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_xticks([0], ["狗"])
+    title = axes.set_title("dog")
+    plotting.save(figure, tmp_path / "plot.png")
+    (label,) = axes.get_xticklabels()
+    assert label.get_fontfamily() == ["sans-serif", "STIXGeneral"] and set(asked) == {"狗"}
+    assert title.get_fontfamily() == ["sans-serif"]
