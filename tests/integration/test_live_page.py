@@ -1,11 +1,13 @@
 """Live page in a real browser: photo, camera, settings, errors."""
 
+import io
 import json
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image, features
 
 from data.images.image_io import read_image
 from detection.drawing import COLORS
@@ -165,12 +167,99 @@ def test_what_the_server_refuses_is_told(page: Page, stand: ServiceStub) -> None
     expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
 
 
-def test_a_photo_that_is_too_large_is_shrunk(page: Page, stand: ServiceStub) -> None:
+def test_a_photo_is_shrunk_before_it_is_sent(page: Page, stand: ServiceStub) -> None:
     large = encode(np.kron(scene(), np.ones((10, 10, 1), np.uint8)), ".jpg")
-    stand.failures = [(422, "too_many_pixels", "more than 25 megapixels")]
+    stand.failures = [(429, "busy", "too many requests")]
     page.locator("#file").set_input_files({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": large})
-    expect(page.get_by_text("large.jpg, 2048 × 1536")).to_be_visible()
-    assert shown(page)["detections"][0]["box"] == pytest.approx([6.4 * value for value in DOG], abs=4)
+    expect(page.get_by_text("large.jpg, 3200 × 2400, sent as 608 × 456")).to_be_visible()
+    assert stand.sizes == [(608, 456)]
+    result = shown(page)
+    assert (result["width"], result["height"]) == (3200, 2400)
+    assert result["detections"][0]["box"] == pytest.approx([10 * value for value in DOG], abs=15)
+
+
+def image_in(form: str, frames: list[np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(
+        file, form, save_all=len(images) > 1, append_images=images[1:], duration=20, lossless=True, quality=90
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["GIF", "AVIF", "WEBP"])
+def test_what_the_browser_shows_is_sent_as_it_shows_it(page: Page, stand: ServiceStub, form: str) -> None:
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    frames = [scene(), scene(60)] if form == "GIF" else [scene()]
+    content = image_in(form, frames)
+    kind = f"image/{form.lower()}"
+    record = """() => {
+        const [make, made] = [URL.createObjectURL, window.made = {}];
+        URL.createObjectURL = (blob) => { const address = make(blob); made[address] = blob.type; return address; };
+    }"""
+    page.evaluate(record)
+    page.locator("#file").set_input_files({"name": f"x.{form.lower()}", "mimeType": kind, "buffer": content})
+    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
+    assert shown(page)["detections"][0]["box"] == pytest.approx(DOG, abs=3)
+    still = page.evaluate("window.made[document.getElementById('photo').src]")
+    assert still == "image/jpeg"  # not animated: the boxes belong to the first frame
+    assert stand.sizes == [(320, 240)]
+
+
+def test_several_photos_are_a_list(page: Page, stand: ServiceStub) -> None:
+    without_cat = scene()
+    without_cat[:, CAT[0] :] = 120
+    files = [
+        {"name": "one.png", "mimeType": "image/png", "buffer": PHOTO["buffer"]},
+        {"name": "two.png", "mimeType": "image/png", "buffer": encode(without_cat)},
+        {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"},
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"},
+    ]
+    page.locator("#file").set_input_files(files)  # type: ignore[arg-type]
+    amounts = page.locator("#strip span")
+    wait_until(page, lambda: amounts.all_inner_texts() == ["2", "1", "!"])
+    expect(page.get_by_role("alert").first).to_contain_text("Left out 1 of 4 files")
+    assert boxes(page) == 2
+    page.get_by_role("button", name="two.png: dog").click()
+    assert boxes(page) == 1
+    expect(page.get_by_text("two.png, 320 × 240")).to_be_visible()
+    page.get_by_role("button", name="broken.png").click()
+    expect(page.get_by_role("alert").first).to_contain_text("Not a JPEG, PNG, WebP or BMP")
+    page.get_by_role("button", name="one.png").click()
+    expect(page.get_by_role("alert").first).to_be_hidden()
+    assert len(stand.asked) == 3  # an answer that is known is not asked for again
+    page.get_by_role("slider", name="Score at least").fill("0.5")
+    assert amounts.all_inner_texts() == ["1", "1", "!"]
+    page.locator("#file").set_input_files(PHOTO)
+    expect(page.locator("#strip")).to_be_hidden()
+    expect(page.get_by_text("scene.png, 320 × 240")).to_be_visible()
+
+
+def test_files_that_are_no_images_change_nothing(page: Page) -> None:
+    page.locator("#file").set_input_files(PHOTO)
+    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
+    page.locator("#file").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"})
+    expect(page.get_by_role("alert").first).to_contain_text("That was no image")
+    assert boxes(page) == 2
+
+
+@pytest.mark.parametrize("way", ["refused", "silent"])
+def test_where_the_socket_does_not_get_through_frames_are_posted(page: Page, stand: ServiceStub, way: str) -> None:
+    """Proxies that do not pass `Upgrade` refuse the handshake, or open a socket that nothing passes."""
+    stand.socket = way
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_role("alert").first).to_contain_text("WebSocket, /ws")
+    expect(page.get_by_text("Frame by frame")).to_be_visible()
+    wait_until(page, lambda: int(page.locator("#overlay").get_attribute("data-frame") or 0) > 3)
+    assert boxes(page) == 2 and stand.asked[-1] == {"model": "pelee-voc", "conf": "0.25"}
+    page.get_by_role("slider", name="Score at least").fill("0.6")
+    wait_until(page, lambda: stand.asked[-1]["conf"] == "0.60")
+    stand.failures = [(429, "busy", "too many requests")]
+    asked = len(stand.asked)
+    wait_until(page, lambda: len(stand.asked) > asked + 2)
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.locator("#video")).to_be_hidden()
 
 
 def test_a_key_is_asked_for_where_there_is_one(
@@ -180,10 +269,13 @@ def test_a_key_is_asked_for_where_there_is_one(
     page = open_page(context, server)
     key = page.get_by_label("This server asks for an API key")
     expect(key).to_be_focused()
-    key.fill("wrong")
-    key.press("Enter")
-    expect(key).to_be_visible()
-    key.fill("secret")
+    for wrong in ("wrong", "ключ"):  # the second fits into no header
+        key.fill(wrong)
+        key.press("Enter")
+        key = page.get_by_label("This server does not know that key")
+        expect(key).to_be_focused()
+        expect(key).to_have_value("")
+    key.fill(" secret ")
     page.get_by_role("button", name="Use key").click()
     expect(key).to_be_hidden()
     page.locator("#file").set_input_files(PHOTO)

@@ -84,8 +84,15 @@ def test_on_a_phone(open_page: OpenPage, browser: Browser, server: str, size: tu
     page = open_page(context, server)
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
+    page.locator("#file").set_input_files([{**PHOTO, "name": f"{number}.png"} for number in range(12)])
+    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "2")
+    expect(page.locator("#strip button")).to_have_count(12)
+    assert page.evaluate(wide) == 0
     start_camera(page)
     assert page.evaluate(wide) == 0
+    if size == (390, 844):  # the results are in sight, directly below the image
+        tops = [(page.locator(part).bounding_box() or {"y": -1})["y"] for part in ("#list", "#threshold", "#figures")]
+        assert 0 < tops[0] < size[1] - 150 and tops == sorted(tops)
     for button in page.locator(".toolbar button").all():
         box = button.bounding_box()
         assert box and box["height"] >= 44

@@ -44,6 +44,8 @@ class ServiceStub:
         failures: answers (status, code, message) to give before the next good ones.
         settings: the settings that came through the socket, in their order.
         asked: the queries of each POST /detect.
+        sizes: (width, height) of the images that were posted and read.
+        socket: "open"; "refused": no handshake succeeds; "silent": messages are not answered.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class ServiceStub:
         self.failures: list[tuple[int, str, str]] = []
         self.settings: list[dict[str, Any]] = []
         self.asked: list[dict[str, str]] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.socket = "open"
         self._find = find
         self._class_names = class_names
         self._runtime = runtime
@@ -95,11 +99,12 @@ class ServiceStub:
             if image is None:
                 body = {"code": "unsupported_picture", "message": "not a JPEG, PNG, WebP or BMP", "request_id": "r2"}
                 return JSONResponse(body, 415)
+            self.sizes.append((image.shape[1], image.shape[0]))
             return {"source": file.filename, "frame": 0, **self._answer(image, conf)}
 
         @app.websocket("/ws")
         async def frames(socket: WebSocket) -> None:
-            if self.key and socket.query_params.get("key") != self.key:
+            if self.socket == "refused" or (self.key and socket.query_params.get("key") != self.key):
                 await socket.close()
                 return
             await socket.accept()
@@ -109,6 +114,8 @@ class ServiceStub:
                     message = await socket.receive()
                     if message["type"] == "websocket.disconnect":
                         return
+                    if self.socket == "silent":
+                        continue
                     if message.get("text") is not None:
                         settings = json.loads(message["text"])
                         self.settings.append(settings)

@@ -11,17 +11,19 @@ export class ServerError extends Error {
   }
 }
 
-export const setKey = (value) => sessionStorage.setItem(KEY_NAME, value);
+export const setKey = (value) => sessionStorage.setItem(KEY_NAME, value.trim());
 
 const key = () => sessionStorage.getItem(KEY_NAME);
 
 async function request(path, options = {}) {
   const headers = key() ? { "X-API-Key": key() } : {};
+  // A header holds no other characters, and the browser would say that the server does not answer.
+  if (/[^\x21-\x7e]/.test(key() ?? "")) throw new ServerError("an unknown key", { status: 401, code: "unauthorized" });
   let response;
   try {
     response = await fetch(new URL(path, document.baseURI), { ...options, headers });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error.name === "AbortError") throw error; // a timeout is none
     throw new ServerError("The server does not answer. Is pelee-serve running?", { code: "unreachable" });
   }
   if (response.ok) return response;
@@ -33,15 +35,18 @@ async function request(path, options = {}) {
   });
 }
 
-/** The server's models, and the names of the default ones: {models, default}. */
-export const models = async () => (await request("models")).json();
+export const hasKey = () => Boolean(key());
 
-/** One photo's result, with `roundTrip` in ms and, where the server tells them, its `stages` in ms. */
-export async function detect(file, { model, conf, signal }) {
+/** The server's models, and the names of the default ones: {models, default}. */
+export const models = async (options = {}) => (await request("models", options)).json();
+
+/** An image's result, with `roundTrip` in ms and, where the server tells them, its `stages` in ms. No model: the default. */
+export async function detect(blob, name, { model, conf, signal }) {
   const body = new FormData();
-  body.append("file", file, file.name || "pasted.png");
+  body.append("file", blob, name);
+  const query = new URLSearchParams({ ...(model && { model }), conf: conf.toFixed(2) });
   const started = performance.now();
-  const response = await request(`detect?${new URLSearchParams({ model, conf })}`, { method: "POST", body, signal });
+  const response = await request(`detect?${query}`, { method: "POST", body, signal });
   const result = await response.json();
   return { result, roundTrip: performance.now() - started, stages: serverTiming(response) };
 }

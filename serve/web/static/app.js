@@ -6,11 +6,15 @@ import { Live } from "./live.js";
 import { Meter } from "./meter.js";
 import { Overlay } from "./overlay.js";
 import { describe, Panel } from "./panel.js";
-import { askPatiently, firstImage } from "./photo.js";
+import { Photo, sortFiles } from "./photo.js";
+import { Strip } from "./strip.js";
 
 const SETTLE = 150; // ms without a change of the threshold before the server is asked again
 const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes are drawn at once, text is throttled
 const SERVER_TRY_EVERY = 3_000; // ms, between attempts while the server is unreachable or not ready
+const PROBE_WITHIN = 5_000; // ms
+const KEY_WANTED = "This server asks for an API key. It is kept until this tab is closed.";
+const KEY_UNKNOWN = "This server does not know that key. Check it, and try again.";
 
 const $ = (id) => document.getElementById(id);
 const page = $("page");
@@ -23,16 +27,17 @@ const panel = new Panel(
   },
   { onHover: (detection) => overlay.highlight(detection) },
 );
+const strip = new Strip($("strip"), { onChoose: (chosen) => choosePhoto(chosen) });
 
 let models = [];
 let model = null; // the chosen one of them
 let threshold = Number($("threshold").value);
 let thresholdTouched = false;
 const chosenClasses = new Set(); // none: all
-let photo = null; // {file, name} on show
+let photos = []; // as dropped or chosen
+let photo = null; // the one of them on show
 let result = null; // the last response, in the shape of docs/detect.md
-let askedFor = threshold; // the confidence that `result` was asked with: below it, the server left boxes out
-let asking = null; // AbortController of the photo in progress
+let asking = null; // AbortController of the photos in progress
 let live = null; // {session, stream} while the camera runs
 let opening = 0; // number of the last attempt to open the camera
 let panelShown = 0;
@@ -49,6 +54,7 @@ function render({ panelToo = true } = {}) {
   const hidden = result ? result.detections.length - visible.length : 0;
   const empty = result ? (hidden ? "All boxes are filtered out." : "Nothing found at this score.") : "Nothing to show yet.";
   panel.show(result, visible, { live: live !== null, empty });
+  strip.show(photos, photo, (one) => one.result.detections.filter(passes));
   $("overlay").setAttribute("aria-label", result ? `Boxes: ${describe(visible)}` : "No boxes");
 }
 
@@ -70,7 +76,8 @@ const setBusy = (busy) => {
   page.querySelector(".viewer").setAttribute("aria-busy", busy);
 };
 
-function notify(text, action = null) {
+function notify(text, action = null, about = "") {
+  $("notice").dataset.about = about;
   $("notice-text").textContent = text[0].toUpperCase() + text.slice(1);
   $("notice-action").hidden = !action;
   if (action) {
@@ -132,67 +139,121 @@ function chooseModel() {
   if (!thresholdTouched) setThreshold(model.default_confidence);
   panel.setClasses(model.class_names, chosenClasses, render);
   live?.session.settingsChanged();
-  if (photo) detectPhoto();
+  detectPhotos();
 }
 
-/** Whether an error asked for the key, which is shown then. */
+/** Whether an error asked for the key; the form for it is shown then, which says whether one was refused. */
 function failed(error) {
   if (error.status !== 401) return false;
+  $("key-text").textContent = api.hasKey() ? KEY_UNKNOWN : KEY_WANTED;
+  $("key").setAttribute("aria-invalid", api.hasKey());
   $("key-form").hidden = false;
   $("key").focus();
   return true;
 }
 
-// ---- a photo
-
-async function showPhoto(file) {
-  if (!file) return;
-  stopCamera();
-  hideNotice();
-  result = null;
-  photo = { file, name: file.name || "pasted image" };
-  URL.revokeObjectURL($("photo").src);
-  $("photo").src = URL.createObjectURL(file);
-  $("photo").alt = photo.name;
-  setState("photo");
-  $("caption").textContent = photo.name;
-  meter.clear();
-  render();
-  $("photo").decode().then(
-    () => setRatio($("photo").naturalWidth, $("photo").naturalHeight),
-    () => photo?.file === file && ($("photo").hidden = true), // the error message comes from the server
-  );
-  await detectPhoto();
-}
-
-async function detectPhoto() {
-  asking?.abort();
-  const mine = (asking = new AbortController());
-  const shown = photo;
-  setBusy(true);
+/** Why the server cannot be used, "gone" or "key"; null if it answers. */
+async function probe() {
   try {
-    const conf = threshold;
-    const answer = await askPatiently(shown, { model: model?.name ?? "", conf: conf.toFixed(2), signal: mine.signal });
-    if (mine !== asking) return;
-    result = answer.result;
-    askedFor = conf;
-    setRatio(result.width, result.height);
-    $("caption").textContent = `${shown.name}, ${result.width} × ${result.height}`;
-    hideNotice();
-    meter.photo(answer.roundTrip, answer.stages);
-    render();
+    await api.models({ signal: AbortSignal.timeout(PROBE_WITHIN) });
+    return null;
   } catch (error) {
-    if (mine !== asking || error.name === "AbortError") return;
-    result = null;
-    render();
-    if (!failed(error)) notify(error.message, { label: "Try again", run: detectPhoto });
-  } finally {
-    if (mine === asking) {
-      asking = null;
-      setBusy(false);
-    }
+    return failed(error) ? "key" : "gone";
   }
 }
+
+// ---- photos
+
+function showFiles(files) {
+  const { images, others } = sortFiles(files);
+  if (images.length === 0) {
+    if (others) notify("That was no image. Take a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
+    return;
+  }
+  stopCamera();
+  forgetPhotos();
+  photos = images.map((file) => new Photo(file));
+  choosePhoto(photos[0]);
+  if (others) notify(`Left out ${others} of ${images.length + others} files: not an image.`);
+}
+
+function forgetPhotos() {
+  asking?.abort();
+  asking = null;
+  for (const one of photos) one.close();
+  photos = [];
+  photo = null;
+}
+
+/** Put a photo of the list on show, and ask about it before the others. */
+function choosePhoto(chosen) {
+  photo = chosen;
+  hideNotice();
+  setState("photo");
+  meter.clear();
+  showPhoto();
+  const image = $("photo");
+  image.decode().then(
+    () => photo === chosen && !result && setRatio(image.naturalWidth, image.naturalHeight),
+    () => photo === chosen && !chosen.shown && (image.hidden = true), // the error message comes from the server
+  );
+  detectPhotos();
+}
+
+/** What is known of the photo on show: itself, its result, its error. */
+function showPhoto() {
+  const { name, width, height, sent, error } = photo;
+  const address = photo.shown ?? photo.address;
+  if ($("photo").getAttribute("src") !== address) $("photo").src = address;
+  $("photo").alt = name;
+  result = photo.result;
+  if (result) {
+    setRatio(result.width, result.height);
+    const small = sent.width && sent.width < width ? `, sent as ${sent.width} × ${sent.height}` : "";
+    $("caption").textContent = `${name}, ${result.width} × ${result.height}${small}`;
+    meter.photo(photo.roundTrip, photo.stages);
+  } else {
+    $("caption").textContent = name;
+  }
+  if (error) notify(error.message, { label: "Try again", run: tryAgain }, "photo");
+  else if ($("notice").dataset.about === "photo") hideNotice();
+  render();
+}
+
+function tryAgain() {
+  for (const one of photos) one.error = null;
+  detectPhotos();
+}
+
+const askedConf = () => Number(threshold.toFixed(2));
+const unanswered = (one) => !one.error && (!one.result || one.model !== (model?.name ?? "") || askedConf() < one.conf);
+
+/** Ask about every photo that has no answer for the model and the threshold, the one on show first. */
+async function detectPhotos() {
+  if (photos.length === 0) return;
+  asking?.abort();
+  const mine = (asking = new AbortController());
+  for (;;) {
+    const next = [photo, ...photos].find((one) => one && unanswered(one));
+    setBusy(Boolean(next) && next === photo);
+    if (!next) break;
+    try {
+      await next.ask({ model: model?.name ?? "", conf: askedConf(), side: networkSide(), signal: mine.signal });
+    } catch (error) {
+      if (mine !== asking || error.name === "AbortError") return;
+      next.result = null;
+      if (failed(error)) break;
+      next.error = error;
+    }
+    if (mine !== asking) return;
+    if (next === photo) showPhoto();
+    else render();
+  }
+  setBusy(false);
+}
+
+/** Pixels of an image's longer side that are sent: the network sees half, the rest is for the server's own resizing. */
+const networkSide = () => 2 * (model?.input_size ?? 320);
 
 // ---- the camera
 
@@ -219,7 +280,7 @@ async function startCamera(deviceId) {
     }
     return;
   }
-  photo = null;
+  forgetPhotos();
   result = null;
   setBusy(false);
   setState("camera");
@@ -237,7 +298,8 @@ async function startCamera(deviceId) {
     video,
     address: api.socketAddress,
     settings: () => ({ model: model?.name, conf: threshold, classes: null }), // the page filters classes itself
-    longSide: () => 2 * (model?.input_size ?? 320), // the network sees half: the rest is for the server's own resizing
+    longSide: networkSide,
+    probe,
     onAnswer: showAnswer,
     onState: showConnection,
     onRefusal: ({ message }, about) => {
@@ -272,7 +334,6 @@ function showAnswer({ answer, ...sent }) {
   const { width, height, detections } = answer;
   $("caption").textContent = `${$("video").videoWidth} × ${$("video").videoHeight}, sent as ${width} × ${height}`;
   result = { source: "camera", frame: sent.frame, width, height, detections };
-  askedFor = threshold;
   const due = performance.now() - panelShown > PANEL_EVERY;
   if (due) panelShown = performance.now();
   render({ panelToo: due });
@@ -294,19 +355,24 @@ function showAnswer({ answer, ...sent }) {
   });
 }
 
-async function showConnection(state, seconds) {
+function showConnection(state, seconds) {
   $("live").dataset.state = state;
-  $("live-text").textContent = { connecting: "Connecting", open: "Live", lost: "No server" }[state];
+  const texts = { connecting: "Connecting", open: "Live", post: "Frame by frame", key: "Key wanted", lost: "No server" };
+  $("live-text").textContent = texts[state];
   if (state === "open") return hideNotice();
-  if (state !== "lost") return;
-  result = null; // outdated boxes must not stay on the running video
-  render();
-  notify(`The server is gone. Trying again in ${Math.max(1, Math.round(seconds))} s.`, {
-    label: "Try now",
-    run: () => live?.session.connect(),
-  });
-  // A browser does not say why a socket was refused; a plain request tells whether it was the key.
-  await api.models().catch(failed);
+  if (state === "post") {
+    notify("The live connection (WebSocket, /ws) does not get through, perhaps because of a proxy. Each frame is posted by itself, which is slower.");
+  }
+  if (state === "key" || state === "lost") {
+    result = null; // outdated boxes must not stay on the running video
+    render();
+  }
+  if (state === "lost") {
+    notify(`The server is gone. Trying again in ${Math.max(1, Math.round(seconds))} s.`, {
+      label: "Try now",
+      run: () => live?.session.connect(),
+    });
+  }
 }
 
 // ---- event handlers
@@ -326,14 +392,14 @@ $("threshold").oninput = ({ target }) => {
   clearTimeout(settling);
   settling = setTimeout(() => {
     live?.session.settingsChanged();
-    if (photo && threshold < askedFor) detectPhoto();
+    if (photos.some(unanswered)) detectPhotos();
   }, SETTLE);
 };
 
 $("model").onchange = chooseModel;
 $("choose").onclick = () => $("file").click();
 $("file").onchange = ({ target }) => {
-  showPhoto(target.files[0]);
+  showFiles(target.files);
   target.value = ""; // so that the same photo can be chosen again
 };
 $("camera").onclick = () => (live ? stopCamera() : startCamera());
@@ -363,7 +429,7 @@ $("copy").onclick = async ({ target }) => {
   setTimeout(() => (target.textContent = "Copy JSON"), 2_000);
 };
 
-addEventListener("paste", ({ clipboardData }) => showPhoto(firstImage(clipboardData)));
+addEventListener("paste", ({ clipboardData }) => clipboardData?.files.length && showFiles(clipboardData.files));
 let dragDepth = 0;
 addEventListener("dragenter", () => (page.dataset.drag = ++dragDepth > 0));
 addEventListener("dragleave", () => (page.dataset.drag = --dragDepth > 0));
@@ -372,9 +438,8 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   dragDepth = 0;
   page.dataset.drag = false;
-  const file = firstImage(event.dataTransfer);
-  if (file) showPhoto(file);
-  else notify("That was no image. Drop a JPEG, PNG, WebP or BMP file.");
+  if (event.dataTransfer.files.length) showFiles(event.dataTransfer.files);
+  else notify("That was no file. Take a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
 });
 
 setThreshold(threshold);

@@ -1,5 +1,10 @@
-// WebSocket session: sends the latest video frame, receives boxes; one frame in flight.
+// Live session: sends the latest video frame, receives boxes; one frame in flight. Over a WebSocket, or where that does
+// not get through, by POST.
 
+import { detect } from "./api.js";
+
+const CONNECT_WITHIN = 5_000; // ms; some proxies never answer a handshake
+const SOCKET_AGAIN = 30_000; // ms between tries of the socket while frames go by POST
 const ANSWER_WITHIN = 10_000; // ms; after this the server counts as unreachable
 const FIRST_WAIT = 500; // ms until the first retry, doubled for each further one
 const LONGEST_WAIT = 15_000;
@@ -11,7 +16,8 @@ const BUSY_WAIT = 300; // ms until the next frame after the server refused one a
  *   settings(): {model, conf, ...} to send, whenever `settingsChanged` was called, before the next frame
  *   longSide(): pixels of a frame's longer side when it is sent
  *   onAnswer({answer, frame, skipped, sent, captured, encoded, answered}): times in ms of performance.now()
- *   onState("connecting" | "open" | "lost", seconds until the next try)
+ *   probe(): why the server cannot be used, "gone" or "key"; null if it answers
+ *   onState("connecting" | "open" | "post" | "key" | "lost", seconds until the next try)
  *   onRefusal({code, message}, "settings" | "frame"): the server refused what was sent
  */
 export class Live {
@@ -29,6 +35,7 @@ export class Live {
   #watchdog = 0;
   #pause = 0;
   #stopped = false;
+  #posting = null; // AbortController while frames go by POST
 
   constructor(to) {
     this.#to = to;
@@ -45,6 +52,7 @@ export class Live {
   stop() {
     this.#stopped = true;
     for (const timer of [this.#timer, this.#watchdog, this.#pause]) clearTimeout(timer);
+    this.#posting?.abort();
     this.#socket?.close();
     this.#encoder.terminate();
   }
@@ -54,23 +62,66 @@ export class Live {
     clearTimeout(this.#timer);
     if (this.#stopped) return;
     const socket = new WebSocket(this.#to.address());
+    const opening = setTimeout(() => socket.close(), CONNECT_WITHIN);
+    let useful = false; // a proxy may open a socket that nothing passes
     socket.onopen = () => {
+      clearTimeout(opening);
+      if (this.#stopped || socket !== this.#socket) return;
+      if (this.#posting) this.#endPosting();
       this.#to.onState("open");
       this.#settingsStale = true;
       this.#pump();
     };
-    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    socket.onmessage = ({ data }) => {
+      useful = true;
+      this.#receive(JSON.parse(data));
+    };
     socket.onclose = () => {
-      if (this.#stopped || socket !== this.#socket) return;
-      clearTimeout(this.#watchdog);
-      clearTimeout(this.#pause);
-      this.#awaited = null;
-      const wait = Math.min(FIRST_WAIT * 2 ** this.#tries++, LONGEST_WAIT) * (0.8 + 0.4 * Math.random());
-      this.#to.onState("lost", wait / 1000);
-      this.#timer = setTimeout(() => this.connect(), wait);
+      clearTimeout(opening);
+      if (!this.#stopped && socket === this.#socket) this.#closed(useful);
     };
     this.#socket = socket;
-    this.#to.onState("connecting");
+    if (!this.#posting) this.#to.onState("connecting");
+  }
+
+  async #closed(useful) {
+    const socket = this.#socket;
+    if (this.#posting) {
+      this.#timer = setTimeout(() => this.connect(), SOCKET_AGAIN);
+      return;
+    }
+    this.#rest();
+    const problem = useful ? "gone" : await this.#to.probe();
+    if (this.#stopped || socket !== this.#socket) return;
+    if (problem === "key") {
+      this.#to.onState("key");
+    } else if (problem) {
+      this.#retry();
+    } else {
+      this.#posting = new AbortController();
+      this.#to.onState("post");
+      this.#timer = setTimeout(() => this.connect(), SOCKET_AGAIN);
+      this.#pump();
+    }
+  }
+
+  #retry() {
+    const wait = Math.min(FIRST_WAIT * 2 ** this.#tries++, LONGEST_WAIT) * (0.8 + 0.4 * Math.random());
+    this.#to.onState("lost", wait / 1000);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.connect(), wait);
+  }
+
+  #endPosting() {
+    this.#posting.abort();
+    this.#posting = null;
+    this.#rest();
+  }
+
+  #rest() {
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#pause);
+    this.#awaited = null;
   }
 
   // Each new frame of the video, as it is shown.
@@ -90,8 +141,9 @@ export class Live {
   }
 
   async #pump() {
-    if (this.#stopped || this.#socket?.readyState !== WebSocket.OPEN || this.#awaited) return;
-    if (this.#settingsStale) {
+    const open = this.#socket?.readyState === WebSocket.OPEN;
+    if (this.#stopped || this.#awaited || !(open || this.#posting)) return;
+    if (this.#settingsStale && !this.#posting) {
       this.#settingsStale = false;
       this.#await("settings");
       this.#socket.send(JSON.stringify({ type: "settings", ...this.#to.settings() }));
@@ -104,7 +156,7 @@ export class Live {
       const { videoWidth, videoHeight } = this.#to.video;
       const scale = Math.min(1, this.#to.longSide() / Math.max(videoWidth, videoHeight));
       const [width, height] = [Math.round(videoWidth * scale), Math.round(videoHeight * scale)];
-      this.#sent = { socket: this.#socket, frame: ++this.#frames, captured, skipped, width, height };
+      this.#sent = { way: this.#posting ?? this.#socket, frame: ++this.#frames, captured, skipped, width, height };
       try {
         const bitmap = await createImageBitmap(this.#to.video);
         this.#encoder.postMessage({ id: this.#frames, bitmap, width, height }, [bitmap]);
@@ -115,11 +167,31 @@ export class Live {
   }
 
   #send({ id, jpeg }) {
-    const { socket, frame } = this.#sent;
-    if (this.#stopped || id !== frame || socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
+    const { way, frame } = this.#sent;
+    if (this.#stopped || id !== frame || way !== (this.#posting ?? this.#socket)) return;
     this.#sent.encoded = performance.now();
     this.#sent.bytes = jpeg.byteLength;
-    socket.send(jpeg);
+    if (this.#posting) this.#post(jpeg);
+    else if (way.readyState === WebSocket.OPEN) way.send(jpeg);
+  }
+
+  async #post(jpeg) {
+    const posting = this.#posting;
+    const { model, conf } = this.#to.settings();
+    try {
+      const signal = AbortSignal.any([posting.signal, AbortSignal.timeout(ANSWER_WITHIN)]);
+      const { result, stages } = await detect(new Blob([jpeg], { type: "image/jpeg" }), "frame.jpg", { model, conf, signal });
+      if (posting === this.#posting) this.#receive({ type: "detections", ...result, timings_ms: stages ?? {} });
+    } catch (error) {
+      if (this.#stopped || posting !== this.#posting) return;
+      if (error.code === "unreachable") {
+        this.#endPosting();
+        this.#retry();
+      } else {
+        const { code, message, retryAfter } = error;
+        this.#receive({ type: "error", code, message, retry_after: retryAfter });
+      }
+    }
   }
 
   #receive(answer) {
@@ -145,6 +217,6 @@ export class Live {
   #await(what) {
     this.#awaited = what;
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#socket.close(), ANSWER_WITHIN);
+    this.#watchdog = setTimeout(() => this.#posting ?? this.#socket.close(), ANSWER_WITHIN); // a POST has its own
   }
 }

@@ -28,6 +28,7 @@ export class Panel {
     json.textContent = result ? JSON.stringify({ ...result, detections: visible }, null, 2) : "{}";
     copy.disabled = !result;
     const all = result?.detections ?? [];
+    list.parentElement.style.setProperty("--rows", Math.min(all.length, LIST_LENGTH));
     keep(ticks, all.length, () => document.createElement("i"));
     all.forEach((detection, index) => ticks.children[index].style.setProperty("--score", detection.score));
     this.#countClasses(all);
