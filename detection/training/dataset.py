@@ -4,6 +4,7 @@ Augmentation is a function of the seed, the epoch and the position in it, so tha
 uninterrupted one, and N processes share one order.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from torch.utils.data import Dataset as TorchDataset
 from data.augmentation.mixup_copy_paste import mix, paste
 from data.augmentation.mosaic import Mosaic
 from data.augmentation.ssd import SSDAugmentation
-from data.datasets.records import Record
+from data.datasets.records import Dataset, Record
 from data.images.image_io import read_image
+from data.images.image_slice import stored_length
 from data.images.preprocess import preprocess
 from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
@@ -152,3 +154,13 @@ class EvaluationDataset(TorchDataset[tuple[int, np.ndarray, int, int]]):
         index = self.indices[place]
         image = read_image(self.records[index].image)
         return index, preprocess(image, self.size), image.shape[1], image.shape[0]
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of a split's annotations and of the sizes of its image files, in their order; not of their folder."""
+    digest = hashlib.sha256()
+    for record in dataset.records:
+        digest.update(f"{record.image_id} {stored_length(record.image)}\n".encode())
+        for values in (record.boxes, record.labels, record.difficult, record.crowd):
+            digest.update(values.tobytes())
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """LightningModule of a detector: multibox loss, distillation, and validation by VOC mAP."""
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import pytorch_lightning as pl
@@ -18,15 +19,14 @@ from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.inference_model import DetectionGraph
 from detection.models.network import DetectorNetwork
-from detection.training.dataset import DetectionBatch, EpochLoader, EvaluationDataset, TrainDataset
+from detection.training.dataset import DetectionBatch, EpochLoader, EvaluationDataset, TrainDataset, fingerprint
 from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters
 from pelee.training.optimization import build_optimizer
-from pelee.training.recipes import to_plain
-from pelee.training.resume import RESUMABLE, check_resumed
+from pelee.training.resume import check_same_run, describe_run
 from pelee.training.schedules import with_schedule
 
 MONITOR = "val/mAP"
@@ -153,14 +153,17 @@ class DetectorModule(pl.LightningModule):
 
     # Checkpoints
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the splits, by role."""
+        return {"train": fingerprint(self.train_set), "val": fingerprint(self.val_set)}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["settings"] = to_plain(self.settings)
-        checkpoint["class_names"] = list(self.train_set.class_names)
+        describe_run(checkpoint, self.settings, self.train_set.class_names, self.fingerprints)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_resumed(checkpoint["settings"], self.settings, RESUMABLE)
-        if checkpoint["class_names"] != list(self.train_set.class_names):
-            raise SettingsError("the run was begun with other classes than the dataset has; start a new run")
+        images = len(self.train_set.records)
+        check_same_run(checkpoint, self.settings, self.train_set.class_names, self.fingerprints, images)
         if (self.imitation is not None) != any(name.startswith("imitation.") for name in checkpoint["state_dict"]):
             begun = "without a teacher" if self.imitation is not None else "with a --teacher"
             raise SettingsError(f"the run was begun {begun}; resume it the same way")

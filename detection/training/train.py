@@ -52,6 +52,7 @@ def train(
     teacher: MobileNetTeacher | None = None,
     taken: Collection[str] = (),
     resume: bool = False,
+    finish: bool = False,
     devices: int = 1,
     accelerator: str = "auto",
     progress: bool = True,
@@ -67,6 +68,7 @@ def train(
         taken: names of the network's tensors that hold pretrained weights, to which `freeze`, `unfreeze_from` and
             `pretrained_lr` apply.
         resume: continue from `output/last.ckpt` as if the run had not been interrupted.
+        finish: validate the checkpoints in `output` instead of training.
         devices: number of processes, which share every batch equally.
 
     Raises:
@@ -77,7 +79,7 @@ def train(
         KeyboardInterrupt: ctrl-C.
     """
     check_fit(train_set, val_set, settings, devices)
-    check_output(output, resume)
+    check_output(output, resume, finish)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     settings, _ = resolve_precision(settings, accelerator)
     module = DetectorModule(network, settings, train_set, val_set, teacher, taken)
@@ -93,7 +95,7 @@ def train(
     if taken and trainer.is_global_zero:
         print(summary(network, module.partition, settings.pretrained_lr))
     try:
-        module.best_score = fit(trainer, module, output, resume)
+        module.best_score = fit(trainer, module, output, resume, finish)
     except PeleeError as error:
         # A loader's worker sends its error as a traceback that ends in "module.Error: message".
         _, traceback, last = str(error).rstrip().rpartition("\n")

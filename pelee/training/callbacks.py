@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data.atomic_files import atomic_path
+from pelee.training.resume import forget_folder, load_checkpoint, restore_folder
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -24,13 +25,20 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     Lightning writes its checkpoints to the system's folder for temporary files and moves them. From another file
     system that is a copy, and a kill during the copy leaves half a checkpoint in the place of the last good one.
+    Checkpoints name each other without their folder, so that a run's folder may be moved and copied.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        forget_folder(checkpoint)
         content = io.BytesIO()  # of a full disk torch.save makes a RuntimeError, write_bytes an OSError
         torch.save(checkpoint, content)
         with atomic_path(path) as aside:
             aside.write_bytes(content.getbuffer())
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        checkpoint = load_checkpoint(Path(path))
+        restore_folder(checkpoint, Path(path).resolve().parent)
+        return checkpoint
 
 
 class StepCheckpoint(ModelCheckpoint):

@@ -24,9 +24,9 @@ class DivergedError(PeleeError):
 class DivergenceGuard(Callback):
     """Raises `DivergedError` before a step whose loss is not finite, and where the loss explodes.
 
-    The loss explodes where its moving average exceeds 30 times the loss of the run's first step (or 1, if that is more).
-    Weights that are not finite are never written to a checkpoint. A single process on a CPU is checked at each step,
-    others every 20 steps.
+    The loss explodes where its moving average exceeds 30 times the loss of the run's first step (of at
+    least 1). Weights that are not finite are never written to a checkpoint. A single process on a CPU is checked at
+    each step, others every 20 steps.
 
     Args:
         lr: the learning rate of the settings, for the message.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from torch import nn
 
+from data.errors import SettingsError
 from pelee.runs.loggers import build_loggers
 from pelee.training.allocator import tune_allocator
 from pelee.training.callbacks import (
@@ -26,7 +26,7 @@ from pelee.training.callbacks import (
 from pelee.training.divergence import DivergenceGuard
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import to_plain
-from pelee.training.resume import LAST
+from pelee.training.resume import BEST, LAST, load_checkpoint
 
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -120,43 +120,97 @@ def build_trainer(
     )
 
 
-def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool) -> float:
+def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: bool, finish: bool = False) -> float:
     """Train, or resume from `output/last.ckpt`; the module then has the weights with the best validation score.
 
     The last weights are validated, too, if the run does not end with a validation (`module.validated_step` is the step
     of the latest one). The latest validation is always that of the weights with which the module ends.
 
+    Args:
+        trainer: of `build_trainer`.
+        module: has `validated_step`.
+        output: folder of the run.
+        resume: continue from the last checkpoint.
+        finish: validate the checkpoints of a run that was stopped instead of training.
+
     Returns:
         The monitored score of these weights, as the module logs it.
 
     Raises:
+        SettingsError: a damaged checkpoint.
         KeyboardInterrupt: ctrl-C.
     """
     last = output / LAST
     tune_allocator()  # for training from Python; the commands call it before torch is imported
+    if finish:
+        return _choose_checkpoint(trainer, module, output)
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # Lightning raises it for ctrl-C
         raise KeyboardInterrupt from None
+    best = _best_checkpoint(trainer)
+    _say_stopped_early(trainer)
     # Checkpoints hold averaged weights; for a validation the callback would replace them by the last average.
     trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
-    best = trainer.checkpoint_callbacks[0]
-    assert isinstance(best, ModelCheckpoint) and best.monitor is not None
     score = -1.0 if best.best_model_score is None else float(best.best_model_score)
     if module.validated_step != trainer.global_step:
         take_weights(module, last)
         (final,) = trainer.validate(module, verbose=False)
-        if final[best.monitor] > score:
-            return float(final[best.monitor])
+        if final[str(best.monitor)] > score:
+            return float(final[str(best.monitor)])
     if take_weights(module, Path(best.best_model_path))["global_step"] != module.validated_step:
         trainer.loggers = []  # the score is logged already, at the step of its first validation
         trainer.validate(module, verbose=False)
     return score
 
 
+def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
+    best = trainer.checkpoint_callbacks[0]
+    assert isinstance(best, ModelCheckpoint) and best.monitor is not None
+    return best
+
+
+def _say_stopped_early(trainer: pl.Trainer) -> None:
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopped_epoch and trainer.is_global_zero:
+            print(
+                f"stopped early after epoch {callback.stopped_epoch + 1}: {callback.monitor} was not above "
+                f"{float(callback.best_score):.4f} in {callback.patience} validations (patience)"
+            )
+
+
+def _choose_checkpoint(trainer: pl.Trainer, module: pl.LightningModule, output: Path) -> float:
+    """Validate the best and the last checkpoint; the module then has the weights of the better one."""
+    monitor = str(_best_checkpoint(trainer).monitor)
+    trainer.callbacks = [one for one in trainer.callbacks if not isinstance(one, WeightAveraging)]  # type: ignore[attr-defined]
+    trainer.loggers = []  # the curves of the run stay as they are
+    found: list[tuple[float, Path]] = []
+    errors: list[SettingsError] = []
+    for path in (output / BEST, output / LAST):
+        try:
+            checkpoint = load_checkpoint(path)
+        except FileNotFoundError:
+            continue
+        except SettingsError as error:
+            errors.append(error)
+            continue
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+        (scores,) = trainer.validate(module, verbose=False)
+        print(f"{path.name}: step {checkpoint['global_step']}, {monitor} {scores[monitor]:.4f}")
+        found.append((float(scores[monitor]), path))
+    if not found:
+        raise errors[0]
+    score, path = max(found, key=lambda one: one[0])
+    if path != found[-1][1]:
+        take_weights(module, path)
+        trainer.validate(module, verbose=False)
+    return score
+
+
 def take_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     """Load the weights of a checkpoint, or their moving average if it has one, into a module; return the checkpoint."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = load_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
     return checkpoint
 

@@ -1,5 +1,6 @@
 """Batches of a classification dataset, decoded once and cached in memory where they fit."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,14 @@ class ImageBatches(Dataset[ClassificationBatch]):
         return ClassificationBatch(
             torch.from_numpy(stacked).permute(0, 3, 1, 2), self.labels[index], index, step, errors
         )
+
+
+def fingerprint(dataset: ImageFolderDataset) -> str:
+    """SHA-256 of the names, sizes and labels of a split's image files, in their order; not of their folder."""
+    digest = hashlib.sha256(dataset.labels.tobytes())
+    for file in dataset.files:
+        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def free_memory() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,15 +15,14 @@ from torch.utils.data import DataLoader
 
 from data.errors import DatasetError, SettingsError
 from pelee.classification.training.augmentation import Augmentation
-from pelee.classification.training.dataset import ClassificationBatch, ImageBatches
+from pelee.classification.training.dataset import ClassificationBatch, ImageBatches, fingerprint
 from pelee.classification.training.distillation import classifier_input, distillation_loss
 from pelee.classification.training.sampler import ClassificationBatchSampler, sequential_batches
 from pelee.classification.training.settings import ClassifierSettings, with_current_names
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters, summary
 from pelee.training.optimization import build_optimizer
 from pelee.training.precision import resolve_precision
-from pelee.training.recipes import to_plain
-from pelee.training.resume import RESUMABLE, check_output, check_resumed
+from pelee.training.resume import check_output, check_same_run, describe_run
 from pelee.training.schedules import with_schedule
 from pelee.training.trainer import build_trainer, fit
 
@@ -173,14 +173,18 @@ class ClassifierModule(pl.LightningModule):
 
     # Checkpoints
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Digests of the splits, by role."""
+        return {"train": fingerprint(self.train_set.dataset), "val": fingerprint(self.val_set.dataset)}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["settings"] = to_plain(self.settings)
-        checkpoint["class_names"] = list(self.train_set.dataset.class_names)
+        describe_run(checkpoint, self.settings, self.train_set.dataset.class_names, self.fingerprints)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_resumed(with_current_names(checkpoint["settings"]), self.settings, RESUMABLE)
-        if checkpoint["class_names"] != list(self.train_set.dataset.class_names):
-            raise SettingsError("the run was begun with other classes than the dataset has; begin another")
+        checkpoint["settings"] = with_current_names(checkpoint["settings"])
+        dataset = self.train_set.dataset
+        check_same_run(checkpoint, self.settings, dataset.class_names, self.fingerprints, len(dataset))
         had_teacher = "student_head.weight" in checkpoint["state_dict"]
         if had_teacher != (self.student_head is not None):
             how = "with" if had_teacher else "without"
@@ -205,6 +209,7 @@ def train(
     taught: Tensor | None = None,
     taken: Collection[str] = (),
     resume: bool = False,
+    finish: bool = False,
     devices: int = 1,
     accelerator: str = "auto",
     progress: bool = True,
@@ -213,6 +218,8 @@ def train(
 
     Args:
         taught, taken: see `ClassifierModule`.
+        resume: continue from `output/last.ckpt` as if the run had not been interrupted.
+        finish: validate the checkpoints in `output` instead of training.
 
     Returns:
         The module with the weights of the best validation, and their validation scores "top1" and "top5", 0 to 1.
@@ -236,7 +243,7 @@ def train(
             f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.dataset)} images leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
-    check_output(output, resume)
+    check_output(output, resume, finish)
     settings, _ = resolve_precision(settings, accelerator)
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
@@ -244,5 +251,5 @@ def train(
     )
     if trainer.is_global_zero:
         print(summary(network, module.partition, settings.pretrained_lr))
-    fit(trainer, module, output, resume)
+    fit(trainer, module, output, resume, finish)
     return module, {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("top1", "top5")}
