@@ -78,13 +78,14 @@ def head_map_sizes(input_size: int) -> tuple[int, ...]:
 
 
 class MobileNetV2Maps(nn.Module):
-    """MobileNetV2 of torchvision without its classifier, with the tensor names of the classifier `mobilenet-v2`.
+    """MobileNetV2 of torchvision as a `pelee.models.backbone.Backbone`, with the tensor names of `mobilenet-v2`.
 
     It can be initialized from such a classifier or from torchvision's weights (`pelee.models.pretrained.read_weights`).
 
-    Shapes: (N, 3, H, W) RGB in 0 to 255 -> expansion of block 13, (N, 576, H/16, W/16), and the last map,
-    (N, 1280, H/32, W/32), rounded up.
+    Maps: expansion of block 13, (N, 576, H/16, W/16), and the last map, (N, 1280, H/32, W/32), rounded up.
     """
+
+    strides = (16, 32)
 
     def __init__(self, width: float) -> None:
         from torchvision.models import mobilenet_v2
@@ -96,7 +97,8 @@ class MobileNetV2Maps(nn.Module):
         layers = self.network.features
         self.feature_channels = (layers[EXPANSION_LAYER].conv[0].out_channels, layers[-1].out_channels)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.features`."""
         layers = self.network.features
         x = layers[:EXPANSION_LAYER](self.normalize(images))
         expand, *rest = layers[EXPANSION_LAYER].conv
@@ -189,7 +191,7 @@ class SSDLite(DetectorNetwork):
         return (PriorMap(finest.cells, ((sizes[0] / 2, sizes[0] / 2), wide, tall)), *others)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        return self.backbone(images)
+        return self.backbone.features(images)
 
     def forward_head(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         maps = list(features)
