@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.datasets.record_builder import build_record, file_names
+from data.datasets.file_finder import file_names
+from data.datasets.record_builder import build_record
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
 

@@ -40,7 +40,7 @@ class DatasetFormat:
     annotated: bool = True
 
     def open(self, root: Path, split: str) -> "Dataset":
-        """Import the reader and read a split."""
+        """Import the reader and read a split, whatever its class names are."""
         dataset: Dataset = load_object(self.reader)(root, split)
         return dataset
 
@@ -124,8 +124,19 @@ def open_dataset(format_name: str, root: Path | str, split: str) -> "Dataset":
 
     Raises:
         SettingsError: an unknown format.
-        DatasetError: a layout or an annotation that cannot be used.
+        DatasetError: a layout that cannot be used, or class names that are empty or come twice.
     """
+    from data.datasets.class_names import class_name_faults
+
+    dataset = open_unchecked(format_name, root, split)
+    faults = class_name_faults(dataset.class_names)
+    if faults:
+        raise DatasetError(f"{root}: {'; '.join(faults)}")
+    return dataset
+
+
+def open_unchecked(format_name: str, root: Path | str, split: str) -> "Dataset":
+    """Read a split as `open_dataset`, with class names as they are: for a check that reports their faults."""
     entry = find_format(format_name)
     root = Path(root)
     if not root.exists():

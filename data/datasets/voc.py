@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.datasets.record_builder import build_record, file_names
+from data.datasets.file_finder import file_names
+from data.datasets.record_builder import build_record
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, nearest_name
 from data.images.image_io import IMAGE_SUFFIXES, read_size

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from data.datasets.record_builder import build_record, file_names
+from data.datasets.record_builder import build_record, read_size_or_none
+from tests.support.dataset_records import make_image
 
 
 def test_defaults() -> None:
@@ -28,7 +29,7 @@ def test_boxes_are_clipped_or_dropped_with_a_warning_each() -> None:
     )
     assert found.boxes.tolist() == [[0, 0, 5, 5], [0, 0, 5, 10]]
     assert found.labels.tolist() == [0, 1] and found.difficult.tolist() == [False, True]
-    assert [line.split(": ", 1)[0] for line in warnings] == ["a.xml"] * 4
+    assert [line.split(": ")[1] for line in warnings] == ["a.xml"] * 4
     assert ["clipped" in line for line in warnings] == [True, True, False, False]
 
 
@@ -40,7 +41,18 @@ def test_without_a_size_nothing_is_clipped_and_given_areas_stay() -> None:
     assert build_record(Path("a"), "a", [], [], size=None, where="", warnings=[]).boxes.shape == (0, 4)
 
 
-def test_file_names(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").touch()
-    assert file_names(tmp_path) == {"a.jpg"}
-    assert file_names(tmp_path / "none") == frozenset()
+def test_a_repeated_object_is_dropped_with_a_warning() -> None:
+    warnings: list[str] = []
+    boxes = [[1, 1, 5, 5], [1, 1, 5, 5], [1, 1, 5, 5], [1, 1, 5, 5]]
+    found = build_record(
+        Path("a.jpg"), "a", boxes, [0, 0, 1, 0], size=(9, 9), where="a.xml", warnings=warnings,
+        difficult=[True, False, False, False], crowd=[False, False, False, True],
+    )  # fmt: skip
+    assert found.labels.tolist() == [0, 1, 0] and found.crowd.tolist() == [False, False, True]
+    assert found.difficult.tolist() == [True, False, False] and len(found.areas) == 3
+    assert warnings == ["the same object twice, one dropped: a.xml: [1, 1, 5, 5]"]
+
+
+def test_size_of_an_unreadable_image_is_none(tmp_path: Path) -> None:
+    assert read_size_or_none(make_image(tmp_path / "a.png", 20, 10)) == (20, 10)
+    assert read_size_or_none(tmp_path / "gone.png") is None

@@ -1,5 +1,6 @@
 """The YOLO reader: yaml, label files, polygons, and what people get wrong in them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,28 @@ def test_read_by_hand(root: Path) -> None:
     assert a.labels.tolist() == [1, 0] and a.size == (100, 50)
     assert b.boxes.shape == (0, 4)
     np.testing.assert_allclose(c.boxes, [[10, 10, 30, 30]], atol=1e-5)
-    assert dataset.warnings == []
+    assert len(dataset.warnings) == 1 and dataset.warnings[0].startswith("no label file")
+    assert "1 of 3 images, the first is" in dataset.warnings[0] and "b.jpg" in dataset.warnings[0]
 
 
-def test_a_split_without_any_label_is_told(root: Path) -> None:
+def test_an_empty_label_file_is_an_image_without_objects(root: Path) -> None:
+    add(root, "images/train/b.jpg", "")
+    assert open_dataset("yolo", root, "train").warnings == []
+
+
+def test_missing_label_files_are_counted(root: Path) -> None:
+    (root / "labels/val/d.txt").unlink()
+    add(root, "images/val/e.jpg", None)
     dataset = open_dataset("yolo", root, "val")
-    assert len(dataset.records) == 1
-    assert len(dataset.warnings) == 1 and str(Path("labels/val/d.txt")) in dataset.warnings[0]
+    assert len(dataset.records) == 2
+    assert "2 of 2 images" in dataset.warnings[0] and str(Path("labels/val/d.txt")) in dataset.warnings[0]
+
+
+def test_label_files_without_an_image_are_counted(root: Path) -> None:
+    (root / "labels/train/other.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (root / "labels/train/classes.txt").write_text("nut\nscrew\n")
+    warning = open_dataset("yolo", root, "train").warnings[-1]
+    assert warning.startswith("label files without an image: 1 in") and warning.endswith("other.txt")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +72,8 @@ def test_a_split_without_any_label_is_told(root: Path) -> None:
         ("names: [nut, screw]", ("nut", "screw")),
         ("names: {1: screw, 0: nut}", ("nut", "screw")),
         ("names: [nut, 7]\nnc: 2", ("nut", "7")),
+        ("names: [yes, no, null, ~, 1e3, 007, 2024-01-01]", ("yes", "no", "null", "~", "1e3", "007", "2024-01-01")),
+        ("names: {0: on, 1: Off}\nnc:", ("on", "Off")),
     ],
 )
 def test_names_as_list_or_dict(root: Path, line: str, names: tuple[str, ...]) -> None:
@@ -109,7 +127,7 @@ def test_a_box_over_the_edge_is_clipped_with_a_warning(root: Path) -> None:
     add(root, "images/train/a.jpg", "0 0.95 0.5 0.3 0.2\n")
     dataset = open_dataset("yolo", root, "train")
     np.testing.assert_allclose(dataset.records[0].boxes, [[80, 20, 100, 30]], atol=1e-4)
-    assert len(dataset.warnings) == 1 and "a.txt" in dataset.warnings[0]
+    assert dataset.warnings[-1].startswith("box clipped") and "a.txt" in dataset.warnings[-1]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +143,53 @@ def test_a_box_over_the_edge_is_clipped_with_a_warning(root: Path) -> None:
         ("0 nan 0.5 0.2 0.2", "relative to the image"),
     ],
 )
-def test_a_damaged_line_is_named_with_its_number(root: Path, line: str, reason: str) -> None:
-    add(root, "images/train/a.jpg", f"0 0.5 0.5 0.1 0.1\n{line}\n")
-    with pytest.raises(DatasetError, match=rf"a\.txt, line 2: .*{reason}"):
+def test_a_damaged_line_is_dropped_and_named_with_its_number(root: Path, line: str, reason: str) -> None:
+    add(root, "images/train/a.jpg", f"0 0.5 0.5 0.1 0.1\n{line}\n1 0.5 0.5 0.1 0.1\n")
+    add(root, "images/train/b.jpg", f"{line}\n")
+    dataset = open_dataset("yolo", root, "train")
+    assert dataset.records[0].labels.tolist() == [0, 1] and not len(dataset.records[1].labels)
+    assert len(dataset.warnings) == 2, "every fault, not only the first"
+    assert re.search(rf"a\.txt, line 2: .*{reason}", dataset.warnings[0]) and "b.txt, line 1" in dataset.warnings[1]
+
+
+@pytest.mark.parametrize("names", ["[red, red]", '[red, ""]', "{0: red, 1: }"])
+def test_faulty_names_are_refused(root: Path, names: str) -> None:
+    (root / "data.yaml").write_text(f"train: images/train\nnames: {names}\n")
+    with pytest.raises(DatasetError, match=r"comes 2 times|empty name"):
         open_dataset("yolo", root, "train")
+
+
+def test_unreadable_images_are_left_to_the_header_check(root: Path) -> None:
+    (root / "images/train/a.jpg").write_text("hello")
+    (root / "list.txt").write_text("images/train/c.jpg\nimages/train/gone.jpg\n")
+    (root / "data.yaml").write_text("train: [images/train, list.txt]\nnames: [nut, screw]\n")
+    dataset = open_dataset("yolo", root, "train")
+    assert [record.image.name for record in dataset.records] == ["a.jpg", "b.jpg", "c.jpg", "gone.jpg"]
+    assert [record.size for record in dataset.records] == [None, (100, 50), (100, 50), None]
+
+
+@pytest.mark.parametrize("split", ["train", "training"])
+def test_a_split_s_key_has_other_names(root: Path, split: str) -> None:
+    (root / "data.yaml").write_text("training: images/train\nvalid: images/val\nnames: [nut, screw]\n")
+    assert len(open_dataset("yolo", root, split).records) == 3
+    assert len(open_dataset("yolo", root, "val").records) == 1
+
+
+@pytest.mark.parametrize("line", [r"train: C:\sets\mine\images\train", r"train: images\train", "train: win.txt"])
+def test_paths_of_windows(root: Path, line: str) -> None:
+    (root / "data.yaml").write_text(f"{line}\nnames: [nut, screw]\n")
+    (root / "win.txt").write_text("C:\\mine\\images\\train\\a.jpg\r\nimages\\train\\deep\\c.jpg\r\n")
+    assert [len(record.labels) for record in open_dataset("yolo", root, "train").records if len(record.labels)] == [
+        2,
+        1,
+    ]
+
+
+def test_litter_is_no_image(root: Path) -> None:
+    for name in (".ipynb_checkpoints/a-checkpoint.jpg", "._a.jpg", ".DS_Store", "Thumbs.db"):
+        (root / "images/train" / name).parent.mkdir(exist_ok=True)
+        (root / "images/train" / name).write_bytes(b"x")
+    assert len(open_dataset("yolo", root, "train").records) == 3
 
 
 @pytest.mark.parametrize(
