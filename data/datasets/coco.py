@@ -4,84 +4,79 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.datasets.file_finder import file_names
-from data.datasets.record_builder import build_record
+from data.datasets.coco_annotations import CocoObject, parse_categories, parse_object, relative_boxes, text_id
+from data.datasets.file_finder import FileFinder
+from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
+from data.datasets.text_files import decode_text
 from data.errors import DatasetError
 
-#: Places of a split's JSON below the root: COCO's own, the test sets' (without objects), simpler ones.
+#: Places of a split's JSON below the root: COCO's own, the test sets' (without objects), those of other tools.
 _JSON_PLACES = (
     "annotations/instances_{split}.json",
     "annotations/image_info_{split}.json",
     "annotations/{split}.json",
     "{split}.json",
     "{split}/_annotations.coco.json",
+    "{split}/annotations.json",
+    "{split}/annotations/instances_default.json",
+    "{split}/labels.json",
+    "{split}/result.json",
+    "annotations/{split}/instances_default.json",
 )
-_IMAGE_PLACES = ("{split}", "images/{split}", "train/{split}", "images", "")
+_IMAGE_PLACES = ("{split}", "images/{split}", "train/{split}", "{split}/images", "{split}/data", "images", "")
 
 
 def read_coco(root: Path, split: str) -> Dataset:
     """Read a split of COCO or of a dataset in its format.
 
     Labels are 0-based and contiguous in the order of the category ids, which may have gaps (`category_ids` is the
-    inverse). `image_id` is the number of the image as text, `areas` are the areas of the segments. Crowd boxes are read
-    and marked.
+    inverse). Categories with one name are one class, and a group of classes (Roboflow) is none. `image_id` is the id of
+    the image as text, `areas` are the areas of the segments. Crowd boxes are read and marked. Boxes from 0 to 1 in the
+    whole file are taken as relative. A faulty annotation is dropped with a warning that gives its id.
 
     Args:
         root: the folder with `annotations/instances_SPLIT.json` (or SPLIT.json, or SPLIT/_annotations.coco.json) and
-            the images in `SPLIT/`, `images/SPLIT/` or `images/`.
+            the images in `SPLIT/`, `images/SPLIT/` or `images/`; images are also found by a unique base name.
         split: for example "val2017".
 
     Raises:
-        DatasetError: no such split, damaged JSON, an annotation of an unknown image or category, a missing image.
+        DatasetError: no such split, damaged JSON, no categories, no images.
     """
     root = Path(root)
     file = _json_file(root, split)
     content = _load(file)
-    try:
-        ids = _category_ids(content)
-        labels = {category: label for label, category in enumerate(ids)}
-        names = {int(category["id"]): str(category["name"]).strip() for category in content["categories"]}
-        objects: dict[int, list[dict[str, Any]]] = {int(image["id"]): [] for image in content["images"]}
-        for item in content.get("annotations", ()):
-            if int(item["image_id"]) not in objects or int(item["category_id"]) not in labels:
-                raise DatasetError(
-                    f"{file}: annotation {item.get('id', '?')} is of image {item['image_id']} and category "
-                    f"{item['category_id']}, which the file does not list"
-                )
-            objects[int(item["image_id"])].append(item)
-        finder = _ImageFinder(root, split, file)
-        warnings: list[str] = []
-        records = [
-            _record(image, objects[int(image["id"])], labels, finder, file, warnings) for image in content["images"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    warnings: list[str] = []
+    images = _images(content, file, warnings)
+    categories = parse_categories(content["categories"], _annotations(content), str(file), warnings)
+    objects = _objects(content, images, categories.labels, file.name, warnings)
+    relative = relative_boxes(item for found in objects.values() for item in found)
+    if relative:
+        warnings.append(f"boxes from 0 to 1, taken as relative to the image: all of {file}")
+    folders = [file.parent] if not file.parent.name.startswith("annotations") and file.parent != root else []
+    folders += [root / place.format(split=split) for place in _IMAGE_PLACES]
+    finder = FileFinder(folders, root)
+    missing = 0
+    records: list[Record] = []
+    for key, image in images.items():
+        listed = str(image["file_name"])
+        path = finder.find(listed)
+        missing += path is None
+        # A missing image is kept, for `check_headers` to report.
+        records.append(_record(path or folders[0] / listed, key, image, objects[key], relative, file, warnings))
+    if missing == len(records):
         raise DatasetError(
-            f"{file}: not COCO instances ({what}); expected lists images, annotations, categories"
-        ) from None
-    if finder.missing:
-        raise DatasetError(
-            f"{root}: {len(finder.missing)} of {len(records)} images of {split} are missing, the first is "
-            f"{finder.missing[0]}; expected them in {root / split} or {root / 'images' / split}"
+            f"{root}: all {missing} images of {split} are missing, the first is {records[0].image.name}; "
+            f"expected them in {root / split} or {root / 'images' / split}"
         )
-    if not records:
-        raise DatasetError(f"{file}: the split {split!r} lists no images")
-    if len(objects) != len(records):
-        raise DatasetError(f"{file}: {len(records) - len(objects)} images share their id with another one")
-    return Dataset("coco", split, tuple(names[category] for category in ids), records, warnings)
+    return Dataset("coco", split, categories.names, records, warnings)
 
 
 def category_ids(root: Path, split: str) -> tuple[int, ...]:
     """Return the file's category id of each label, as COCO's evaluation server expects it (1..90 for COCO's 80)."""
-    return _category_ids(_load(_json_file(Path(root), split)))
-
-
-def _category_ids(content: dict[str, Any]) -> tuple[int, ...]:
-    ids = sorted(int(category["id"]) for category in content["categories"])
-    if len(set(ids)) != len(ids) or not ids:
-        raise ValueError("two categories with one id" if ids else "no categories")
-    return tuple(ids)
+    file = _json_file(Path(root), split)
+    content = _load(file)
+    return parse_categories(content["categories"], _annotations(content), str(file), []).ids
 
 
 def _json_file(root: Path, split: str) -> Path:
@@ -91,68 +86,112 @@ def _json_file(root: Path, split: str) -> Path:
         file = root / place.format(split=split)
         if file.is_file():
             return file
-    there = {f.stem.removeprefix("instances_") for f in root.glob("annotations/instances_*.json")}
-    there |= {f.parent.name for f in root.glob("*/_annotations.coco.json")}
-    there |= {f.stem for f in root.glob("*.json")}
     raise DatasetError(
         f"{root}: no split {split!r} (annotations/instances_{split}.json); "
-        f"there are {', '.join(sorted(there)) or 'none'}"
+        f"there are {', '.join(coco_splits(root)) or 'none'}"
     )
+
+
+def coco_splits(root: Path) -> list[str]:
+    """Return the names of the splits below a root, sorted."""
+    found = {file.stem.removeprefix("instances_") for file in root.glob("annotations/*.json")}
+    found = {name for name in found if not name.startswith(("captions_", "person_keypoints_", "stuff_", "image_info_"))}
+    for place in _JSON_PLACES[4:]:
+        parent, _, rest = place.partition("{split}")
+        found |= {file.relative_to(root / parent).parts[0] for file in root.glob(f"{parent}*{rest}")}
+    return sorted(found | {file.stem for file in root.glob("*.json")})
 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        content = json.loads(decode_text(file.read_bytes()))
+    except ValueError as error:
         raise DatasetError(f"{file}: not JSON ({error})") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{file}: a JSON {type(content).__name__}; expected an object with images and categories")
+    for key in ("categories", "images"):
+        if not isinstance(content.get(key), list):
+            found = f"no {key!r}" if key not in content else f"{key!r} is a {type(content[key]).__name__}"
+            raise DatasetError(f"{file}: not COCO instances ({found}); expected lists images, annotations, categories")
     return content
 
 
-class _ImageFinder:
-    """Finds image files by listing each folder once instead of a stat call for each of 118,000 files."""
+def _annotations(content: dict[str, Any]) -> list[Any]:
+    found = content.get("annotations")
+    return found if isinstance(found, list) else []
 
-    def __init__(self, root: Path, split: str, file: Path) -> None:
-        self._folders = [file.parent] if file.name == "_annotations.coco.json" else []
-        self._folders += [root / place.format(split=split) for place in _IMAGE_PLACES]
-        self._names: dict[Path, frozenset[str]] = {}
-        self.missing: list[str] = []
 
-    def find(self, file_name: str) -> Path:
-        for folder in self._folders:
-            path = folder / file_name
-            if path.parent not in self._names:
-                self._names[path.parent] = file_names(path.parent)
-            if path.name in self._names[path.parent]:
-                return path
-        self.missing.append(file_name)
-        return self._folders[0] / file_name
+def _images(content: dict[str, Any], file: Path, warnings: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the listed images by their ids as text; one without an id or a file name is dropped with a warning."""
+    images: dict[str, dict[str, Any]] = {}
+    for number, image in enumerate(content["images"]):
+        key = text_id(image.get("id")) if isinstance(image, dict) else None
+        if key is None or not image.get("file_name"):
+            warnings.append(f"image dropped, it has no id or no file_name: {file.name}: images[{number}]")
+        elif key in images:
+            warnings.append(f"image dropped, another one has its id: {file.name}: {image['file_name']} (id {key})")
+        else:
+            images[key] = image
+    if not images:
+        raise DatasetError(f"{file}: lists no images")
+    return images
+
+
+def _objects(
+    content: dict[str, Any], images: dict[str, dict[str, Any]], labels: dict[str, int], where: str, warnings: list[str]
+) -> dict[str, list[CocoObject]]:
+    """Return the objects of each image; a faulty annotation is dropped with a warning."""
+    objects: dict[str, list[CocoObject]] = {key: [] for key in images}
+    for number, item in enumerate(_annotations(content)):
+        try:
+            image, found = parse_object(item, labels)
+            if image not in objects:
+                raise DatasetError(f"of image {image}, which the file does not list")
+            objects[image].append(found)
+        except DatasetError as error:
+            name = text_id(item.get("id")) if isinstance(item, dict) else None
+            warnings.append(
+                f"annotation dropped: {where}: {f'annotations[{number}]' if name is None else f'id {name}'} {error}"
+            )
+    return objects
 
 
 def _record(
+    path: Path,
+    image_id: str,
     image: dict[str, Any],
-    objects: list[dict[str, Any]],
-    labels: dict[int, int],
-    finder: _ImageFinder,
+    objects: list[CocoObject],
+    relative: bool,
     file: Path,
     warnings: list[str],
 ) -> Record:
-    corners = []
-    for item in objects:
-        x, y, width, height = (float(value) for value in item["bbox"])
-        corners.append([x, y, x + width, y + height])
+    size = _size(image) or read_size_or_none(path)
+    scale = size if relative and size is not None else (1, 1)
+    corners = [
+        [item.x * scale[0], item.y * scale[1], (item.x + item.width) * scale[0], (item.y + item.height) * scale[1]]
+        for item in objects
+    ]
+    areas = [
+        item.width * scale[0] * item.height * scale[1] if item.area is None or relative else item.area
+        for item in objects
+    ]
     return build_record(
-        finder.find(str(image["file_name"])),
-        str(int(image["id"])),
+        path,
+        image_id,
         corners,
-        [labels[int(item["category_id"])] for item in objects],
-        crowd=[bool(item.get("iscrowd", 0)) for item in objects],
-        areas=[
-            float(item["area"]) if "area" in item else float(item["bbox"][2]) * float(item["bbox"][3])
-            for item in objects
-        ],
-        size=(int(image["width"]), int(image["height"])),
-        where=f"{file.name}: image {image['id']}",
+        [item.label for item in objects],
+        crowd=[item.crowd for item in objects],
+        areas=areas,
+        size=size,
+        where=f"{file.name}: image {image_id}",
         warnings=warnings,
     )
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the annotated (width, height); None where one is missing or not above 0."""
+    try:
+        size = int(float(image["width"])), int(float(image["height"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None

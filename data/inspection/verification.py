@@ -10,6 +10,7 @@ from dataclasses import replace
 from data.classification.image_folder import ImageFolderDataset
 from data.cpu_cores import usable_cores
 from data.datasets.class_names import class_name_faults
+from data.datasets.dataset_warnings import summarize_warnings
 from data.datasets.image_headers import check_headers
 from data.datasets.records import Dataset
 from data.errors import DatasetError, ImageError
@@ -30,11 +31,16 @@ def verify_dataset(
         The dataset without unreadable images, which `unreadable` names.
 
     Raises:
-        DatasetError: an empty class name, or one that comes twice; no readable image; with `strict` any unreadable one.
+        DatasetError: an empty class name, or one that comes twice; no readable image; with `strict` any unreadable one;
+            annotations that all had to be dropped.
     """
     _check_names(dataset.class_names, f"{dataset.name} {dataset.split}")
     checked = check_headers(dataset, progress=progress)
     _check_unreadable(checked.unreadable, len(checked.records), f"{dataset.name} {dataset.split}", strict)
+    if checked.warnings and not any(len(record.labels) for record in checked.records):
+        raise DatasetError(
+            f"{dataset.name} {dataset.split}: no image has an object; {'; '.join(summarize_warnings(checked.warnings))}"
+        )
     return checked
 
 

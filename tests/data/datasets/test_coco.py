@@ -1,6 +1,7 @@
 """The COCO reader: places of the files, gaps of the ids, crowds, areas."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from data.datasets.coco import category_ids
+from data.datasets.image_headers import check_headers
 from data.datasets.registry import open_dataset
 from data.errors import DatasetError
 from data.images.image_io import write_image
@@ -84,17 +86,21 @@ def test_a_missing_split_lists_those_that_exist(tmp_path: Path) -> None:
         open_dataset("coco", root, "val")
 
 
-def test_missing_images_are_counted(tmp_path: Path) -> None:
+def test_missing_images_are_left_to_the_header_check_unless_all_are(tmp_path: Path) -> None:
     root = lay_out(tmp_path, content(), "val.json", "val")
     (root / "val" / "a.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"1 of 2 images of val are missing, the first is a\.jpg"):
+    checked = check_headers(open_dataset("coco", root, "val"))
+    assert [record.image_id for record in checked.records] == ["900"]
+    assert len(checked.unreadable) == 1 and str(root / "val" / "a.jpg") in checked.unreadable[0]
+    (root / "val" / "b.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"all 2 images of val are missing, the first is b\.jpg"):
         open_dataset("coco", root, "val")
 
 
 def changed(**change: object) -> dict[str, Any]:
     data = content()
     for key, value in change.items():
-        target = data["annotations"][0] if key in ("image_id", "category_id", "bbox") else data
+        target = data["annotations"][0] if key in data["annotations"][0] or key == "segmentation" else data
         target[key] = value
     return data
 
@@ -105,14 +111,10 @@ def changed(**change: object) -> dict[str, Any]:
         ("{", "not JSON"),
         ("[]", "a JSON list"),
         ("{}", "no 'categories'"),
-        (changed(image_id=77), "annotation 1 is of image 77"),
-        (changed(category_id=2), "category 2"),
-        (changed(bbox=[1, 2, 3]), "not COCO instances"),
-        (changed(bbox=None), "not COCO instances"),
+        (changed(images=None), "'images' is a NoneType"),
         (changed(categories=[]), "no categories"),
         (changed(categories=[{"id": 1, "name": "a"}] * 2), "two categories with one id"),
         (changed(images=[], annotations=[]), "lists no images"),
-        (changed(images=content()["images"] + content()["images"][:1]), "1 images share their id"),
     ],
 )
 def test_damaged_files_are_one_line_that_names_them(tmp_path: Path, data: object, reason: str) -> None:
@@ -120,3 +122,85 @@ def test_damaged_files_are_one_line_that_names_them(tmp_path: Path, data: object
     with pytest.raises(DatasetError, match=reason) as error:
         open_dataset("coco", root, "val")
     assert "val.json" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image_id": 77}, "val.json: id 1 of image 77, which"),
+        ({"image_id": None}, "id 1 has image_id None"),
+        ({"category_id": 2}, "of category 2, which"),
+        ({"category_id": None}, "of category None, which"),
+        ({"bbox": [1, 2, 3]}, r"of image 4 has bbox \[1, 2, 3\]"),
+        ({"bbox": None}, "of image 4 has bbox None"),
+        ({"bbox": [1, 2, "x", 4]}, "has bbox"),
+    ],
+)
+def test_a_faulty_annotation_is_dropped_and_named_by_its_id(
+    tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    dataset = open_dataset("coco", lay_out(tmp_path, changed(**change), "val.json", "val"), "val")
+    assert [len(record.labels) for record in dataset.records] == [0, 1]
+    assert len(dataset.warnings) == 1 and dataset.warnings[0].startswith("annotation dropped: ")
+    assert re.search(reason, dataset.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"area": None}, {"areas": [615, 4000]}),
+        ({"bbox": ["10", "5", "20.5", "30"]}, {"areas": [123.5, 4000]}),
+        ({"bbox": None, "segmentation": [[10, 5, 30.5, 5, 30.5, 35, 10, 35]]}, {"areas": [123.5, 4000]}),
+        ({"iscrowd": "0"}, {"crowd": [False, True]}),
+        ({"iscrowd": "1"}, {"crowd": [True, True]}),
+        ({"iscrowd": None}, {"crowd": [False, True]}),
+        ({"image_id": "4", "category_id": "90"}, {"labels": [2, 0]}),
+    ],
+)
+def test_what_can_be_computed_is_computed(
+    tmp_path: Path, change: dict[str, object], expected: dict[str, list[object]]
+) -> None:
+    record = open_dataset("coco", lay_out(tmp_path, changed(**change), "val.json", "val"), "val").records[1]
+    np.testing.assert_array_equal(record.boxes[0], np.array([10, 5, 30.5, 35], np.float32))
+    for name, values in expected.items():
+        assert getattr(record, name).tolist() == values
+
+
+@pytest.mark.parametrize("size", [{"width": 0, "height": 0}, {"width": None, "height": None}, {}])
+def test_a_missing_size_is_that_of_the_image(tmp_path: Path, size: dict[str, object]) -> None:
+    data = content()
+    data["images"] = [{"id": image["id"], "file_name": image["file_name"], **size} for image in data["images"]]
+    dataset = open_dataset("coco", lay_out(tmp_path, data, "val.json", "val"), "val")
+    assert dataset.records[1].size == (100, 50) and len(dataset.records[1].labels) == 2 and dataset.warnings == []
+
+
+def test_relative_boxes_of_a_whole_file_are_scaled(tmp_path: Path) -> None:
+    data = changed(bbox=[0.1, 0.1, 0.2, 0.6], area=0.12)
+    data["annotations"][1]["bbox"] = [0, 0, 1, 1]
+    dataset = open_dataset("coco", lay_out(tmp_path, data, "val.json", "val"), "val")
+    np.testing.assert_allclose(dataset.records[1].boxes, [[10, 5, 30, 35], [0, 0, 100, 50]], rtol=1e-5)
+    np.testing.assert_allclose(dataset.records[1].areas, [600, 5000], rtol=1e-5)
+    assert len(dataset.warnings) == 1 and dataset.warnings[0].startswith("boxes from 0 to 1")
+
+
+def test_images_without_an_id_of_their_own_are_dropped(tmp_path: Path) -> None:
+    data = content()
+    data["images"] += [*data["images"][:1], {"file_name": "c.jpg"}, None]
+    dataset = open_dataset("coco", lay_out(tmp_path, data, "val.json", "val"), "val")
+    assert [record.image_id for record in dataset.records] == ["900", "4"] and len(dataset.warnings) == 3
+
+
+def test_latin_1_and_utf_16(tmp_path: Path) -> None:
+    data = changed(categories=[{"id": 90, "name": "Müller"}, {"id": 1, "name": "b"}])
+    root = lay_out(tmp_path, data, "val.json", "val")
+    for encoding in ("cp1252", "utf-16"):
+        (root / "val.json").write_bytes(json.dumps(data, ensure_ascii=False).encode(encoding))
+        assert open_dataset("coco", root, "val").class_names == ("b", "Müller")
+
+
+@pytest.mark.parametrize("place", ["val/annotations.json", "val/labels.json", "val/result.json"])
+def test_places_of_other_tools(tmp_path: Path, place: str) -> None:
+    root = lay_out(tmp_path, content(), place, "val/images")
+    assert len(open_dataset("coco", root, "val").records) == 2
+    with pytest.raises(DatasetError, match=r"there are val$"):
+        open_dataset("coco", root, "train")

@@ -33,6 +33,13 @@ def test_class_names_are_checked(clean: Dataset, names: tuple[str, ...], reason:
         verify_dataset(replace(clean, class_names=names))
 
 
+def test_a_dataset_that_lost_all_objects_is_refused_with_the_reason(tmp_path: Path, clean: Dataset) -> None:
+    empty = [record(make_image(tmp_path / "e.png"), [], [])]
+    assert verify_dataset(replace(clean, records=empty)).records == empty
+    with pytest.raises(DatasetError, match="no image has an object; line dropped: 2, the first is a"):
+        verify_dataset(replace(clean, records=empty, warnings=["line dropped: a", "line dropped: b"]))
+
+
 def test_image_folders_have_the_same_rule(tmp_path: Path) -> None:
     for place in ("cat/a.png", "cat/b.png", "dog/c.png"):
         (tmp_path / "train" / place).parent.mkdir(parents=True, exist_ok=True)
