@@ -1,6 +1,7 @@
 """`Detector`: pictures in, boxes with names out. The class that users meet; it imports no torch."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -163,7 +164,7 @@ class Detector:
         if not isinstance(picture, (str, Path)):
             return picture
         with self.timer.stage("decode"):
-            return read_image(picture)
+            return read_image(picture, on_damage=warnings.warn)
 
     def predict_batch(
         self,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 START, END = b"\xff\xd8", b"\xff\xd9"  # SOI, EOI
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST0 to RST7, SOI
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length: TEM, RST0 to RST7
 # A marker within a scan's data, where FF 00 is a stuffed byte, FF FF a fill byte and FF D0 to FF D7 are restarts.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
@@ -17,6 +17,7 @@ def jpeg_length(data: bytearray, need: Callable[[int], None]) -> int:
     """Return the number of bytes of the JPEG that `data` begins with.
 
     Segments are skipped by their lengths (a thumbnail in one is a JPEG, too), the data of scans up to the next marker.
+    An image without an end, as some cameras send it, ends where the next one begins.
 
     Args:
         data: begins with `START`; may be incomplete.
@@ -35,6 +36,8 @@ def jpeg_length(data: bytearray, need: Callable[[int], None]) -> int:
             position += 1
         elif marker == _END_OF_IMAGE:
             return position + 2
+        elif marker == _START_OF_IMAGE:
+            return position
         elif marker in _STANDALONE:
             position += 2
         else:

@@ -107,7 +107,7 @@ class Pipeline:
             raise ImageError("-: stdin is closed")
         self._run.progress.start("stdin", None)
         summary = self._summary(item)
-        images = ImageStream()
+        images = ImageStream(on_damage=self._run.progress.note)
         with self._run.opened(SourceInfo(item)), Stages() as stages, closing(images):
             return self._emit_all(self._results(stages, self._piped(item, images)), summary)
 

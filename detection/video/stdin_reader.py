@@ -5,7 +5,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from data.errors import ImageError
@@ -23,8 +23,12 @@ class ImageStream:
     The forms are concatenated JPEGs, and images of any format, each preceded by its length (4 bytes, big-endian).
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        """Read from a file descriptor, stdin's without one."""
+    def __init__(self, descriptor: int | None = None, on_damage: Callable[[str], None] | None = None) -> None:
+        """Set the file descriptor (None for stdin's), and what takes warnings of images that are cut off.
+
+        Without `on_damage` such an image is an error.
+        """
+        self._on_damage = on_damage
         self._descriptor = sys.stdin.buffer.fileno() if descriptor is None else descriptor
         self._buffer = bytearray()
         self._closed = threading.Event()
@@ -44,9 +48,9 @@ class ImageStream:
             now = time.monotonic()
             begin = now if begin is None else begin
             try:
-                image = read_image(data)
+                image = read_image(data, on_damage=self._warner(index))
             except ImageError as error:
-                yield ImageError(f"image {index} on stdin: {str(error).partition(': ')[2] or error}")
+                yield ImageError(_named(index, str(error)))
             else:
                 yield Frame(index, Fraction(round(1000 * (now - begin)), 1000), image)
             index += 1
@@ -54,6 +58,10 @@ class ImageStream:
     def close(self) -> None:
         """End an iteration that waits for bytes in another thread."""
         self._closed.set()
+
+    def _warner(self, index: int) -> Callable[[str], None] | None:
+        on_damage = self._on_damage
+        return None if on_damage is None else lambda warning: on_damage(_named(index, warning))
 
     def _next(self, index: int) -> bytes | None:
         """Return the bytes of the next image; None at the end."""
@@ -99,3 +107,8 @@ class ImageStream:
                 return False
             self._buffer += data
         return True
+
+
+def _named(index: int, message: str) -> str:
+    """Return a message about an image's bytes with the image's place in the stream."""
+    return f"image {index} on stdin: {message.partition(': ')[2] or message}"

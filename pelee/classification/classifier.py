@@ -1,5 +1,6 @@
 """`Classifier`: images in, class names with probabilities out. It imports no torch."""
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -198,7 +199,7 @@ class Classifier:
 
     def _prepare(self, source: ImageInput) -> tuple[np.ndarray, int, int]:
         """The network's input, (S, S, 3) uint8 RGB, and the width and height of the original image in pixels."""
-        image = read_image(source) if isinstance(source, (str, Path)) else source
+        image = read_image(source, on_damage=warnings.warn) if isinstance(source, (str, Path)) else source
         check_image(image)
         height, width = image.shape[:2]
         return preprocess(np.ascontiguousarray(image), self.input_size), width, height

@@ -269,3 +269,12 @@ def test_timer_arithmetic() -> None:
 def test_importing_the_detector_imports_neither_torch_nor_supervision() -> None:
     code = "import sys, detection.detector; print(sorted({'torch', 'supervision', 'av'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_jpeg_that_is_cut_off_is_an_input_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(picture(256, 128, (64, 32, 192, 96))).save(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.warns(UserWarning, match="cut.jpg: the JPEG is cut off"):
+        detections = make_detector()(path)
+    assert names(detections) == ["red thing"]

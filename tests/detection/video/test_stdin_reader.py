@@ -96,6 +96,20 @@ def test_images_of_any_format_after_their_lengths(read, piece: int) -> None:
     assert [frame.image.shape for frame in frames] == [(40, 50, 3), (48, 64, 3)]
 
 
+def test_jpegs_without_their_ends_are_told_apart() -> None:
+    """As some cameras send them."""
+    content = b"".join(jpeg(width)[:-2] for width in (64, 80)) + jpeg(96)
+    pipe = Pipe(content, 4096)
+    warnings: list[str] = []
+    frames = list(ImageStream(pipe.read_end, warnings.append))
+    pipe.close()
+    assert [frame.image.shape for frame in frames] == [(48, width, 3) for width in (64, 80, 96)]
+    # The decoder misses the last two bytes of some.
+    assert warnings and all("on stdin: the JPEG is cut off" in warning for warning in warnings)
+        warning[:6] == "image " and "on stdin: the JPEG is cut off" in warning for warning in warnings
+    )
+
+
 def test_nothing_on_stdin_is_nothing(read) -> None:
     assert list(read(b"")) == []
 

@@ -181,3 +181,13 @@ def test_load_passes_keywords_to_the_session(monkeypatch: pytest.MonkeyPatch, tm
 def test_shipped_classifier_recognizes_a_cat() -> None:
     best = Classifier.load()(ROOT / "data" / "samples" / "chelsea.jpg").best
     assert best.class_id in (30, 31, 32)  # tabby, Persian and Egyptian cat, among 200 classes
+
+
+def test_a_jpeg_that_is_cut_off_is_an_input_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    write_image(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-2])
+    network = LookupSession(np.tile(ROWS[:1], (256, 1)))
+    with pytest.warns(UserWarning, match="cut.jpg: the JPEG is cut off"):
+        classification = Classifier(network, card(NAMES))(path)
+    assert len(classification.probabilities) == len(NAMES)
