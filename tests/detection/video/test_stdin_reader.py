@@ -106,8 +106,6 @@ def test_jpegs_without_their_ends_are_told_apart() -> None:
     assert [frame.image.shape for frame in frames] == [(48, width, 3) for width in (64, 80, 96)]
     # The decoder misses the last two bytes of some.
     assert warnings and all("on stdin: the JPEG is cut off" in warning for warning in warnings)
-        warning[:6] == "image " and "on stdin: the JPEG is cut off" in warning for warning in warnings
-    )
 
 
 def test_nothing_on_stdin_is_nothing(read) -> None:
