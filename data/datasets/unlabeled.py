@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from data.datasets.record_builder import build_record
+from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError
-from data.images.image_io import find_images, read_size
+from data.images.image_io import find_images
 
 
 def read_folder(root: Path, split: str) -> Dataset:
@@ -17,7 +17,7 @@ def read_folder(root: Path, split: str) -> Dataset:
 
     Raises:
         DatasetError: no such folder.
-        ImageError: no image in it, or one that is damaged.
+        ImageError: no image in it.
     """
     root = Path(root)
     folder = root if split in ("", "all") else root / split
@@ -26,7 +26,7 @@ def read_folder(root: Path, split: str) -> Dataset:
     warnings: list[str] = []
     records: list[Record] = [
         build_record(
-            path, path.relative_to(root).as_posix(), [], [], size=read_size(path), where=str(path), warnings=warnings
+            path, path.relative_to(root).as_posix(), [], [], size=read_size_or_none(path), where=str(path), warnings=warnings
         )
         for path in find_images([folder])
     ]

@@ -5,14 +5,17 @@ VOC2007/Annotations/000001.xml, VOC2007/ImageSets/Main/trainval.txt, VOC2007/JPE
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from data.datasets.file_finder import file_names
-from data.datasets.record_builder import build_record
+from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
+from data.datasets.text_files import decode_text, read_text
 from data.errors import DatasetError, nearest_name
-from data.images.image_io import IMAGE_SUFFIXES, read_size
+from data.images.image_io import IMAGE_SUFFIXES
 
 #: The 20 classes in alphabetical order, which is the order of the labels.
 CLASS_NAMES = (
@@ -28,30 +31,35 @@ def read_voc(root: Path, split: str) -> Dataset:
 
     Args:
         root: the VOCdevkit folder, its parent, or one folder with Annotations, ImageSets and JPEGImages in it.
-            A `labels.txt` in it (one class name per line) replaces VOC's 20 names.
+            A `labels.txt` in it (one class name per line), or CVAT's `labelmap.txt`, replaces VOC's 20 names.
         split: comma-separated YEAR-SPLIT ("2007-trainval,2012-trainval"). SPLIT alone means every year that has it.
             Of a split of one class ("2007-dog_trainval"), the images without that class (-1) are skipped.
 
+    A damaged annotation, object or class name is dropped with a warning.
+
     Raises:
-        DatasetError: no such root or split, a class name that is not in the list, a damaged annotation, a missing
-            image.
+        DatasetError: no such root or split, most class names not in the list, no image or annotation that can be used.
     """
     root = Path(root)
     devkit, folders = _year_folders(root)
     names = _class_names(root, devkit, folders)
-    index = {name: label for label, name in enumerate(names)}
     warnings: list[str] = []
+    reader = _Reader(names, warnings)
     records: list[Record] = []
     seen: set[str] = set()
     for folder, name in _splits(folders, split):
-        images = file_names(folder / "JPEGImages")
-        for image_id in _image_ids(folder, name):
-            record = _read(folder, image_id, images, index, warnings)
-            if record.image_id in seen:
-                warnings.append(f"{folder.name}: {image_id} is listed twice in {split}; the first one counts")
+        images, annotations = file_names(folder / "JPEGImages"), file_names(folder / "Annotations")
+        for image_id in _image_ids(folder, name, annotations):
+            if image_id in seen:
+                warnings.append(f"image listed twice, the first one counts: {folder.name}: {image_id} in {split}")
                 continue
-            seen.add(record.image_id)
-            records.append(record)
+            seen.add(image_id)
+            record = reader.read(folder, image_id, images)
+            if record is not None:
+                records.append(record)
+    reader.check_classes()
+    if seen and len(reader.missing) == len(records):
+        raise DatasetError((reader.missing or [line.partition(": ")[2] for line in warnings])[0])
     if not records:
         raise DatasetError(f"{root}: the split {split!r} lists no images; there are {_available(folders)}")
     return Dataset("voc", split, names, records, warnings)
@@ -80,15 +88,25 @@ def _year_folders(root: Path) -> tuple[Path, dict[str, Path]]:
 
 def _class_names(root: Path, devkit: Path, folders: dict[str, Path]) -> tuple[str, ...]:
     for folder in dict.fromkeys([root, devkit, *folders.values()]):
-        file = folder / "labels.txt"
-        if file.is_file():
-            names = [line.strip() for line in _text(file).splitlines() if line.strip()]
-            twice = {name for name in names if names.count(name) > 1}
-            if not names or twice:
-                found = f"{min(twice)!r} twice" if twice else "no names"
-                raise DatasetError(f"{file}: {found}; expected one class name a line")
-            return tuple(names)
+        for file, names_of in ((folder / "labels.txt", _listed_names), (folder / "labelmap.txt", _cvat_names)):
+            if file.is_file():
+                names = names_of(read_text(file))
+                twice = {name for name in names if names.count(name) > 1}
+                if not names or twice:
+                    found = f"{min(twice)!r} twice" if twice else "no names"
+                    raise DatasetError(f"{file}: {found}; expected one class name a line")
+                return tuple(names)
     return CLASS_NAMES
+
+
+def _listed_names(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _cvat_names(text: str) -> list[str]:
+    """Return the names of CVAT's label map: lines `name:color:parts:actions`, a comment, the background."""
+    names = [line.split(":")[0].strip() for line in text.splitlines() if not line.startswith("#")]
+    return [name for name in names if name and name != "background"]
 
 
 def _splits(folders: dict[str, Path], split: str) -> list[tuple[Path, str]]:
@@ -123,96 +141,158 @@ def _available(folders: dict[str, Path]) -> str:
     return ", ".join(own) or "none (ImageSets/Main holds no .txt file)"
 
 
-def _image_ids(folder: Path, name: str) -> list[str]:
+def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str]:
     ids: list[str] = []
-    for line in _text(_split_file(folder, name)).splitlines():
+    for line in read_text(_split_file(folder, name)).splitlines():
         line = line.strip()
         if not line:
             continue
-        *first, second = line.rsplit(None, 1)
-        # Image ids may contain blanks ("image 1"): a line is two columns only where no annotation has its whole name.
-        if first and second in ("-1", "0", "1") and not (folder / "Annotations" / f"{line}.xml").is_file():
-            if second == "-1":
-                continue
-            line = first[0]
+        if f"{line}.xml" not in annotations:
+            *first, second = line.rsplit(None, 1)
+            # Image ids may contain blanks ("image 1"): a line is two columns only where no annotation has its name.
+            if first and second in ("-1", "0", "1"):
+                if second == "-1":
+                    continue
+                line = first[0]
+            # Some tools write file names or paths.
+            base = re.split(r"[/\\]", line)[-1]
+            stem = base.rpartition(".")[0] if Path(base).suffix.lower() in IMAGE_SUFFIXES else base
+            line = next((known for known in (line, stem) if f"{known}.xml" in annotations), line)
         ids.append(line)
     return ids
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-
-
 def _parse(file: Path) -> ElementTree.Element:
+    """Parse an annotation; DatasetError, without the file's name, for one that cannot be used."""
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{file}: {error.strerror}; every image of a split needs its annotation") from error
+        raise DatasetError(error.strerror or str(error)) from error
     # Annotations need no DTD, and entity expansion can exhaust the memory. Zero bytes: UTF-16, which would hide both.
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
-        raise DatasetError(f"{file}: a document type, an entity or a zero byte; expected plain UTF-8 VOC XML")
+    if b"\0" in content:
+        content = decode_text(content).encode()
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise DatasetError("a document type or an entity; expected plain VOC XML")
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DatasetError(f"{file}: not XML ({error}); expected a VOC annotation") from error
+        try:  # the text counts: its encoding may not be the declared one
+            return ElementTree.fromstring(decode_text(content))
+        except (ElementTree.ParseError, ValueError, LookupError):
+            raise DatasetError(f"not XML ({error}); expected a VOC annotation") from error
 
 
-def _read(folder: Path, image_id: str, images: frozenset[str], index: dict[str, int], warnings: list[str]) -> Record:
-    file = folder / "Annotations" / f"{image_id}.xml"
-    root = _parse(file)
-    image = folder / "JPEGImages" / _image(file, root, image_id, images, warnings)
-    boxes: list[list[float]] = []
-    labels: list[int] = []
-    difficult: list[bool] = []
-    for item in root.iterfind("object"):
-        name = (item.findtext("name") or "").strip()
-        label = index.get(name)
-        if label is None:
-            raise DatasetError(_unknown(file, name, list(index)))
-        box = item.find("bndbox")
+class _Reader:
+    """Reads the annotations of one split, and counts objects by the names of unknown classes.
+
+    Args:
+        names: the class names.
+        warnings: list that a line is appended to for each fault.
+    """
+
+    def __init__(self, names: Sequence[str], warnings: list[str]) -> None:
+        self._index = {name: label for label, name in enumerate(names)}
+        self._folded = {name.casefold(): name for name in names}
+        self._warnings = warnings
+        self.unknown = Counter[str]()
+        self.missing: list[str] = []
+        self.objects = 0
+
+    def read(self, folder: Path, image_id: str, images: frozenset[str]) -> Record | None:
+        """Read an image's annotation; None, with a warning, where that cannot be used."""
+        file = folder / "Annotations" / f"{image_id}.xml"
         try:
-            corners = [float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]  # type: ignore[union-attr]
-        except (AttributeError, ValueError):
-            corners = [float("nan")]
-        if any(math.isnan(value) for value in corners):
-            raise DatasetError(f"{file}: an object {name!r} without numbers xmin, ymin, xmax, ymax in its bndbox")
-        boxes.append([corners[0] - 1, corners[1] - 1, corners[2], corners[3]])
-        labels.append(label)
-        difficult.append((item.findtext("difficult") or "").strip() in ("1", "true", "True"))
-    return build_record(
-        image, image_id, boxes, labels,
-        difficult=difficult, size=_size(root, image), where=str(file), warnings=warnings,
-    )  # fmt: skip
+            root = _parse(file)
+        except DatasetError as error:
+            self._warnings.append(f"annotation cannot be used, image left out: {file}: {error}")
+            return None
+        name = _image(file, root, image_id, images, self._warnings)
+        image = folder / "JPEGImages" / (name or f"{image_id}.jpg")
+        if name is None:  # kept, for `check_headers` to report
+            self.missing.append(f"{file}: its image {image.name!r} is not in {image.parent}")
+        boxes: list[list[float]] = []
+        labels: list[int] = []
+        difficult: list[bool] = []
+        for item in root.iterfind("object"):
+            label = self._label((item.findtext("name") or "").strip(), file)
+            if label is None:
+                continue
+            corners = _corners(item)
+            if corners is None:
+                self._warnings.append(f"object dropped, it has no numbers xmin, ymin, xmax, ymax in its bndbox: {file}")
+                continue
+            boxes.append(corners)
+            labels.append(label)
+            difficult.append((item.findtext("difficult") or "").strip() in ("1", "true", "True"))
+        return build_record(
+            image, image_id, boxes, labels,
+            difficult=difficult, size=_size(root, image), where=str(file), warnings=self._warnings,
+        )  # fmt: skip
+
+    def _label(self, name: str, file: Path) -> int | None:
+        """Return a class's label; one that differs in case alone is read as the known class, others are None."""
+        self.objects += 1
+        label = self._index.get(name)
+        if label is not None:
+            return label
+        known = self._folded.get(name.casefold())
+        if known is not None:
+            self._warnings.append(f"class {name!r} read as {known!r}: {file}")
+            return self._index[known]
+        self.unknown[name] += 1
+        self._warnings.append(f"object of an unknown class dropped: {file}: {self._hint(name)}")
+        return None
+
+    def _hint(self, name: str) -> str:
+        near = nearest_name(name, self._index, cutoff=0.0)
+        hint = f"the nearest is {near!r}" if near else "the list is empty"
+        return f"class {name!r} is not among the {len(self._index)} known; {hint}; own classes go into a labels.txt"
+
+    def check_classes(self) -> None:
+        """Raise DatasetError where most objects are of unknown classes: the list of classes is of another dataset."""
+        unknown = self.unknown.total()
+        if unknown and 2 * unknown > self.objects:
+            line = next(line for line in self._warnings if line.startswith("object of an unknown class"))
+            names = ", ".join(repr(name) for name, _ in self.unknown.most_common(10))
+            found = f" ({unknown} of {self.objects} objects are of unknown classes: {names})" if unknown > 1 else ""
+            raise DatasetError(f"{line.partition(': ')[2]}{found}")
 
 
-def _image(file: Path, root: ElementTree.Element, image_id: str, images: frozenset[str], warnings: list[str]) -> str:
-    """Return the image's file name in JPEGImages: the annotation's `filename`, else the annotation's own name."""
+def _corners(item: ElementTree.Element) -> list[float] | None:
+    """Return an object's box as xyxy in continuous pixels; None where it lacks a number."""
+    box = item.find("bndbox")
+    if box is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
+    except ValueError:
+        return None
+    return [x1 - 1, y1 - 1, x2, y2] if math.isfinite(x1 + y1 + x2 + y2) else None
+
+
+def _image(
+    file: Path, root: ElementTree.Element, image_id: str, images: frozenset[str], warnings: list[str]
+) -> str | None:
+    """Return the image's file name in JPEGImages: the annotation's own name, else its `filename`; None for neither."""
     # Annotation tools write whole paths of other machines here; only the last part can name a file of this dataset.
     named = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
-    if named in images:
+    if named in images and named.rpartition(".")[0] == image_id:
         return named
     for suffix in (".jpg", *sorted(IMAGE_SUFFIXES)):
         for name in (image_id + suffix, image_id + suffix.upper()):
             if name in images:
-                if Path(named).stem != image_id:  # a missing or different suffix alone is no warning
-                    found = f"its filename {named!r} is not in JPEGImages" if named else "no filename"
-                    warnings.append(f"{file}: {found}; {name} is used")
+                # A missing or different suffix alone is no warning.
+                if named.rpartition(".")[0] != image_id and named != image_id:
+                    there = "the image of another annotation" if named in images else "not in JPEGImages"
+                    found = f"its filename {named!r} is {there}" if named else "no filename"
+                    warnings.append(f"filename is not that of the annotation: {file}: {found}; {name} is used")
                 return name
-    raise DatasetError(f"{file}: its image {named or image_id + '.jpg'!r} is not in {file.parent.parent}/JPEGImages")
+    return named if named in images else None
 
 
-def _size(root: ElementTree.Element, image: Path) -> tuple[int, int]:
+def _size(root: ElementTree.Element, image: Path) -> tuple[int, int] | None:
     try:
         size = int(float(root.findtext("size/width") or 0)), int(float(root.findtext("size/height") or 0))
     except (ValueError, OverflowError):
         size = 0, 0
-    return size if min(size) > 0 else read_size(image)
-
-
-def _unknown(file: Path, name: str, names: list[str]) -> str:
-    near = nearest_name(name, names, cutoff=0.0)
-    hint = f"the nearest is {near!r}" if near else "the list is empty"
-    return f"{file}: class {name!r} is not among the {len(names)} known; {hint}; own classes go into a labels.txt"
+    return size if min(size) > 0 else read_size_or_none(image)
