@@ -31,6 +31,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "onnxruntime",
+    "huggingface_hub": "hub",
     "fastapi": "serve",
     "prometheus_client": "serve",
     "python_multipart": "serve",

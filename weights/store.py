@@ -18,8 +18,9 @@ from data.atomic_files import atomic_path
 from data.errors import WeightsError, did_you_mean
 from weights.card import CARD_NAME, Card
 from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export
+from weights.hub import download, is_hub_address
+from weights.model_folders import folder_of, installed, shipped
 
-SHIPPED_FOLDER = Path(__file__).parent
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")
 # A zip (torch.save since 1.6), a pickle of protocol 2 to 5, and the magic number of the older torch.save.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P")
@@ -42,21 +43,21 @@ class ModelFile:
     export: Export | None = None
 
 
-def shipped() -> list[str]:
-    """Return the names of the models that come with the package, sorted."""
-    return sorted(path.parent.name for path in SHIPPED_FOLDER.glob(f"*/{CARD_NAME}"))
-
-
 def resolve(name_or_path: str | Path) -> ModelFile:
-    """Find a model: a shipped name ("pelee-voc"), a model's or an export's folder, its card, or the file in it.
+    """Find a model: the name of a shipped or an installed one ("pelee-voc"), its folder, its card, or the file in it.
 
-    A shipped name has precedence over a folder of that name in the working directory, so that a command means the same
-    in every folder; `./pelee-voc` is the folder. Raises `WeightsError` for an unknown name or an incomplete folder;
+    Also an export's folder or file, and "hf://owner/name", a model on the Hugging Face Hub, which is downloaded.
+
+    A name has precedence over a folder of that name in the working directory, so that a command means the same in every
+    folder; `./pelee-voc` is the folder. Raises `WeightsError` for an unknown name or an incomplete folder;
     `load_tensors` and `verify_export` verify the files when they are read.
     """
     name = str(name_or_path)
-    if isinstance(name_or_path, str) and name in shipped():
-        return _open(SHIPPED_FOLDER / name)
+    if isinstance(name_or_path, str):
+        if is_hub_address(name):
+            return _open(download(name))
+        if (folder := folder_of(name)) is not None:
+            return _open(folder)
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / CARD_NAME).is_file():
@@ -186,9 +187,10 @@ def _open(folder: Path) -> ModelFile:
 
 
 def _unknown(name: str) -> str:
-    names = shipped()
-    found = f"{name!r} is neither a shipped model ({', '.join(names) or 'none'}) nor a path that exists"
-    return "; ".join(filter(None, (found, did_you_mean(name, names))))
+    ours, own = shipped(), installed()
+    found = f"{name!r} is neither a shipped model ({', '.join(ours) or 'none'})"
+    found += f" nor an installed one ({', '.join(own)})" if own else ""
+    return "; ".join(filter(None, (f"{found} nor a path that exists", did_you_mean(name, [*ours, *own]))))
 
 
 def _refuse_pickle(path: Path) -> None:

@@ -1,12 +1,16 @@
 """`pelee-models`: table of all models with parameters and multiply-adds."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from data.command_line import new_parser, run
+from pelee.commands import installed_models
 from pelee.commands.options import add_hidden_alias
 
 EPILOG = """\
+pelee-models add|remove|show|push manages models of your own: see `pelee-models add --help` and the others.
+
 parameters are PyTorch's count; "all biases" counts a bias for every convolution and a batch norm's running
 statistics, too, as Keras and some reports do.
 """
@@ -24,13 +28,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--num-classes", type=int, metavar="N", help="the classifiers with N classes, instead of the published number"
     )
     add_hidden_alias(parser, "--classes", dest="num_classes", type=int)
+    parser.add_argument("--installed", action="store_true", help="list the installed models and their folders instead")
     parser.add_argument("--json", action="store_true", help="one JSON object a model, a line each")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-models`; returns its exit code."""
-    options = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in installed_models.VERBS:
+        return installed_models.main(words)
+    options = build_parser().parse_args(words)
+    if options.installed:
+        return run(lambda: installed_models.print_installed(options.json))
     return run(lambda: _main(options))
 
 
@@ -47,7 +57,8 @@ def _main(options: argparse.Namespace) -> int:
     from pelee.models.complexity import count
     from pelee.models.peleenet import PeleeNet
     from pelee.models.registry import MODELS, choose
-    from weights.store import resolve, shipped
+    from weights.model_folders import shipped
+    from weights.store import resolve
 
     if options.num_classes is not None and options.num_classes < 1:
         raise SettingsError(f"--num-classes is {options.num_classes}; expected at least 1")

@@ -11,7 +11,8 @@ import pytest
 from data.errors import WeightsError
 from weights.card import Card
 from weights.export_manifest import EXPORT_NAME, FORMAT_VERSION, Export
-from weights.store import ModelFile, find_exports, load_tensors, resolve, save_model, shipped, verify_export
+from weights.model_folders import shipped
+from weights.store import ModelFile, find_exports, load_tensors, resolve, save_model, verify_export
 
 
 @pytest.fixture

@@ -6,31 +6,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from data.errors import WeightsError
-from weights import store
+from tests.support.small_model import card, tensors
+from weights import model_folders
 from weights.card import Card
-from weights.store import ModelFile, count_parameters, load_tensors, resolve, save_model, shipped
-
-
-def card(**changes: Any) -> Card:
-    values: dict[str, Any] = {"name": "toy", "task": "detection", "architecture": "pelee"}
-    return Card(**(values | {"class_names": ["cat"], "input_size": 304} | changes))
-
-
-def tensors(seed: int = 0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {
-        "conv.weight": generator.normal(size=(4, 3, 3, 3)).astype(np.float32),
-        "bn.weight": generator.normal(size=4).astype(np.float32),
-        "bn.running_mean": generator.normal(size=4).astype(np.float32),
-        "bn.running_var": np.array([1e-9, 1.0, 1e6, 3.3], np.float32),
-        "bn.num_batches_tracked": np.array(70_000, np.int64),
-    }
+from weights.model_folders import shipped
+from weights.store import ModelFile, count_parameters, load_tensors, resolve, save_model
 
 
 @pytest.fixture
@@ -165,7 +150,7 @@ def test_resolve_by_every_path(model: ModelFile, monkeypatch: pytest.MonkeyPatch
 
 
 def test_shipped_names(model: ModelFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(store, "SHIPPED_FOLDER", model.path.parent.parent)
+    monkeypatch.setattr(model_folders, "SHIPPED_FOLDER", model.path.parent.parent)
     (tmp_path / "empty").mkdir()
     assert shipped() == ["toy"]
     here = tmp_path / "here"
