@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets.coco_annotations import CocoObject, parse_categories, parse_object, relative_boxes, text_id
-from data.datasets.file_finder import FileFinder
 from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
-from data.datasets.text_files import decode_text
 from data.errors import DatasetError
+from data.files.file_finder import FileFinder
+from data.files.text_files import decode_text
 
 #: Places of a split's JSON below the root: COCO's own, the test sets' (without objects), those of other tools.
 _JSON_PLACES = (

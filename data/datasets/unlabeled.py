@@ -24,10 +24,8 @@ def read_folder(root: Path, split: str) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; the split is a subfolder of {root}, or 'all'")
     warnings: list[str] = []
-    records: list[Record] = [
-        build_record(
-            path, path.relative_to(root).as_posix(), [], [], size=read_size_or_none(path), where=str(path), warnings=warnings
-        )
-        for path in find_images([folder])
-    ]
+    records: list[Record] = []
+    for path in find_images([folder]):
+        name = path.relative_to(root).as_posix()
+        records.append(build_record(path, name, [], [], size=read_size_or_none(path), where=name, warnings=warnings))
     return Dataset("folder", split or "all", (), records, warnings)

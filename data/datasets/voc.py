@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.datasets.file_finder import file_names
 from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
-from data.datasets.text_files import decode_text, read_text
 from data.errors import DatasetError, nearest_name
+from data.files.file_finder import file_names
+from data.files.text_files import decode_text, read_text
 from data.images.image_io import IMAGE_SUFFIXES
 
 #: The 20 classes in alphabetical order, which is the order of the labels.

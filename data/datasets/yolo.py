@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from data.datasets.file_finder import FileFinder
 from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
-from data.datasets.text_files import decode_text, read_text
 from data.datasets.yolo_labels import LabelFiles, LabelParser
 from data.errors import DatasetError, ImageError
+from data.files.file_finder import FileFinder
+from data.files.text_files import decode_text, read_text
 from data.images.image_io import find_images
 
 #: Names of a split's key in the yaml; tools write one of each row.

@@ -8,9 +8,9 @@ becomes the box around it; or `class cx cy w h` with keypoints, which are ignore
 import math
 from pathlib import Path
 
-from data.datasets.file_finder import file_names
-from data.datasets.text_files import read_text
 from data.errors import DatasetError
+from data.files.file_finder import file_names
+from data.files.text_files import read_text
 
 #: Text files of annotation tools and licenses that are no label files.
 _OTHER_FILES = frozenset({"classes.txt", "obj.names", "notes.txt", "readme.txt", "labels.txt", "train.txt", "val.txt"})

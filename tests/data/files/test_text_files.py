@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets.text_files import decode_text, read_text
+from data.files.text_files import decode_text, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])

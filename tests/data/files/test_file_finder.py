@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets.file_finder import FileFinder, file_names
+from data.files.file_finder import FileFinder, file_names
 
 
 def touch(*paths: Path) -> None:

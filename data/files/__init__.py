@@ -1,0 +1,1 @@
+"""Files of datasets as annotation tools write them: text encodings, paths."""
