@@ -1,9 +1,9 @@
 """RTSP server for tests: GStreamer's, which serves a film at its own pace to each client from the first frame.
 
 `/usr/bin/python3 tests/support/rtsp_server.py FILM CODEC [options]` prints its port. FILM is a Matroska file, CODEC one
-of h264, h265, jpeg; the mount point is /film. It needs the Debian packages python3-gi, gir1.2-gst-rtsp-server-1.0 and
-gstreamer1.0-plugins-good, and runs with Debian's own Python: it imports nothing of the project.
-`RtspServer` runs it in another process; `missing_gstreamer` returns the reason for which it cannot run.
+of h264, h265, jpeg, mpeg4; the mount point is /film. It needs the Debian packages python3-gi,
+gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-good, and runs with Debian's own Python: it imports nothing of the
+project. `RtspServer` runs it in another process; `missing_gstreamer` returns the reason for which it cannot run.
 """
 
 import argparse
@@ -62,7 +62,12 @@ def serve(options: argparse.Namespace) -> None:
     from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # type: ignore[import-not-found]
 
     Gst.init(None)
-    pay = {"h264": "rtph264pay config-interval=-1", "h265": "rtph265pay config-interval=-1", "jpeg": "rtpjpegpay"}
+    pay = {
+        "h264": "rtph264pay config-interval=-1",
+        "h265": "rtph265pay config-interval=-1",
+        "jpeg": "rtpjpegpay",
+        "mpeg4": "rtpmp4vpay config-interval=1",
+    }
     audio = " audiotestsrc num-buffers=500 ! mulawenc ! rtppcmupay name=pay1 pt=0" if options.audio else ""
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
@@ -111,7 +116,7 @@ def main() -> None:
     """Parse the command line, and serve."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("film")
-    parser.add_argument("codec", choices=("h264", "h265", "jpeg"))
+    parser.add_argument("codec", choices=("h264", "h265", "jpeg", "mpeg4"))
     parser.add_argument("--audio", action="store_true", help="a second stream, PCM")
     parser.add_argument("--udp", action="store_true", help="over UDP only")
     parser.add_argument("--user", default="", help="USER:PASSWORD, basic unless --digest")

@@ -1,4 +1,4 @@
-"""Access units of H.264 and H.265 from the packets of FFmpeg's RTP and MPEG-TS demuxers.
+"""Access units of H.264, H.265 and MPEG-4 from the packets of FFmpeg's RTP demuxer.
 
 RTP carries single NAL units and fragments of them (RFC 6184, RFC 7798); FFmpeg passes each on as a packet of its own. A
 decoder needs the packets of one access unit (the coded frame) together: a slice alone decodes to a torn frame. FFmpeg's
@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 START_CODE = b"\x00\x00\x01"
 LEARN = 16  # units in a row whose end was predicted correctly, before a prediction counts
 RELEARN = 8  # a wrong prediction multiplies this number
+CODECS = frozenset({"h264", "hevc", "mpeg4"})
+_HEADER = 5  # bytes that the first fragment of a NAL unit has more than the others, about
+_VOP = 0xB6  # start code of a frame of MPEG-4 (ISO/IEC 14496-2, table 6-3)
 MARGIN = 24  # bytes by which a packet is shorter than a full one: more than the headers' differences
 
 
@@ -59,8 +62,8 @@ class AccessUnits:
     """
 
     def __init__(self, codec: str, learn: int = LEARN) -> None:
-        """Set the codec, "h264" or "hevc", and the number of units before a prediction counts."""
-        self._hevc = codec == "hevc"
+        """Set the codec, one of `CODECS`, and the number of units before a prediction counts."""
+        self._codec = codec
         self._needed = learn
         self._streak = 0  # units in a row whose end was predicted correctly
         self._full = 0  # bytes of the largest packet without its header
@@ -104,7 +107,7 @@ class AccessUnits:
             unit.damaged = True  # the first slice of the frame, or its first fragment, is missing
             slices = max(slices, 1)
         unit.slices += slices
-        body = len(data) - (6 if self._hevc else 5) * starts
+        body = len(data) - _HEADER * starts
         self._full = max(self._full, body)
         unit.short = body < self._full - MARGIN
         if fragment and unit.predicted:
@@ -126,11 +129,14 @@ class AccessUnits:
         position = data.find(START_CODE)
         while 0 <= position < len(data) - 5:
             header = data[position + 3]
-            kind = header >> 1 & 63 if self._hevc else header & 31
-            if kind < 32 if self._hevc else 1 <= kind <= 5:
-                if slices == 0:
-                    # first_slice_segment_in_pic_flag; first_mb_in_slice = 0 is the Exp-Golomb code "1"
-                    first = bool(data[position + (5 if self._hevc else 4)] & 0x80)
-                slices += 1
+            if self._codec == "hevc":
+                is_slice, begins = (header >> 1 & 63) < 32, data[position + 5] & 0x80  # first_slice_segment_in_pic_flag
+            elif self._codec == "h264":
+                is_slice, begins = 1 <= header & 31 <= 5, data[position + 4] & 0x80  # first_mb_in_slice = 0 as "1"
+            else:
+                is_slice, begins = header == _VOP, 1
+            if is_slice and slices == 0:
+                first = bool(begins)
+            slices += is_slice
             position = data.find(START_CODE, position + 3)
         return slices, first

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
-from detection.video.capture.access_units import AccessUnits
+from detection.video.capture.access_units import CODECS, AccessUnits
 from detection.video.capture.frame_numbers import FrameNumbers
 from detection.video.capture.stream_clock import Clock
 from detection.video.frame_geometry import RgbConverter
@@ -27,6 +27,7 @@ STRICT_FAILURES = 100  # errors of a strict decoder without one frame: it takes 
 # packet is a frame. RTSP has `AccessUnits`.
 UNPARSED = ("tcp", "udp", "rtsp", "rtsps")
 WHOLE = frozenset({"mpegts", "rtsp"})
+FRAGMENTED = frozenset({"mpeg1video", "mpeg2video"})  # over RTSP: left to the parser
 # Formats whose timestamps are the camera's. Those of others follow from an assumed frame rate.
 STAMPED = frozenset({"mpegts", "rtsp", "flv", "live_flv", "hls", "dash", "matroska", "webm", "mov", "mp4"})
 JPEGS = frozenset({"mpjpeg", "mjpeg"})
@@ -74,12 +75,13 @@ class Stream:
         self.recording = self._container.duration is not None or has_length
         self._stamped = not STAMPED.isdisjoint(names)
         self._paced = self.recording or not BURSTS.isdisjoint(names)
-        self._raw = scheme in UNPARSED and WHOLE.isdisjoint(names)
         self._codec = stream.codec_context.name
         self._assembler: AccessUnits | None = None
         self._frame_numbers: FrameNumbers | None = None
-        if "rtsp" in names and self._codec in ("h264", "hevc"):
+        if "rtsp" in names and self._codec in CODECS:
             self._assembler = AccessUnits(self._codec)
+        fragments = WHOLE.isdisjoint(names) or ("rtsp" in names and self._codec in FRAGMENTED)
+        self._raw = scheme in UNPARSED and fragments
         if self._assembler is not None and self._codec == "h264":
             self._frame_numbers = FrameNumbers(stream.codec_context.extradata)
         self._decoder = self._new_decoder(strict=self._codec == "hevc")

@@ -149,6 +149,7 @@ FILMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "b-frames": ("h264", "libx264", {"preset": "fast", "g": "25", "bf": "2"}),
     "h265": ("h265", "libx265", {"preset": "ultrafast", "x265-params": "keyint=25:bframes=0:log-level=none"}),
     "mjpeg": ("jpeg", "mjpeg", {}),
+    "mpeg4": ("mpeg4", "mpeg4", {"g": "25"}),
 }
 
 
@@ -223,7 +224,7 @@ def test_rtsp_over_udp_only(film) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["1-slice", "4-slices", "b-frames", "h265", "mjpeg"])
+@pytest.mark.parametrize("name", ["1-slice", "4-slices", "b-frames", "h265", "mjpeg", "mpeg4"])
 def test_rtsp_that_loses_packets_gives_whole_frames_only(film, name: str) -> None:
     """Packets 60 and 61 are of a frame in the first group of pictures; the second group is whole."""
     path, codec, reference = film(name)
