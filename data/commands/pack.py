@@ -2,10 +2,11 @@
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-from data.command_line import positive_int
+from data.command_line import first_few, positive_int
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 
@@ -16,7 +17,8 @@ def add_pack(commands: Any) -> None:
         "pack",
         help="write a dataset as tar shards",
         description="Write splits of a dataset as tar shards in WebDataset's layout, with an index and checksums. "
-        "Every command reads them with --dataset packed --root DIR, DIR being the --output of this one.",
+        "Every command reads them with --dataset packed --root DIR, DIR being the --output of this one. Exit code 1: "
+        "images could not be read and were left out.",
     )
     add_dataset_options(pack, annotated=False)
     pack.add_argument(
@@ -47,7 +49,8 @@ def add_pack(commands: Any) -> None:
 
 
 def run_pack(arguments: argparse.Namespace) -> int:
-    """Pack the splits and print a line for each."""
+    """Pack the splits and print a line for each; returns 1 if images could not be read."""
+    from data.inspection.verification import verify_dataset
     from data.packed.packing import PackOptions, pack_split
     from data.progress_bar import progress_bar
 
@@ -57,14 +60,19 @@ def run_pack(arguments: argparse.Namespace) -> int:
         quality=arguments.quality,
         shard_size=arguments.shard_size,
     )
+    faulty = False
     splits = list(dict.fromkeys(arguments.split or [find_format(arguments.dataset).train_split]))
     for split in splits:
-        dataset = open_dataset(arguments.dataset, arguments.root, split)
+        # Boxes annotated in another frame than the upright image are corrected now: a packed image has no EXIF.
+        dataset = verify_dataset(open_dataset(arguments.dataset, arguments.root, split))
         with progress_bar(f"packing {dataset.split}", len(dataset.records)) as advance:
             packed = pack_split(dataset, arguments.output, options, advance)
         contents = f"{packed.images:,} images, {packed.objects:,} objects"
         print(f"{packed.folder}: {contents}, {packed.size / 1e6:.1f} MB, shards: {packed.shards}")
-    return 0
+        for line in first_few(dataset.unreadable, "see unreadable in index.json"):
+            print(f"left out: {line}", file=sys.stderr)
+        faulty |= bool(dataset.unreadable)
+    return 1 if faulty else 0
 
 
 def byte_size(text: str) -> int:

@@ -78,6 +78,7 @@ def write_index(
         "class_names": list(dataset.class_names),
         "packing": packing,
         "warnings": dataset.warnings,
+        "unreadable": dataset.unreadable,
         "shards": [{"file": shard.path.name, "size": shard.size} for shard in shards],
         "images": [
             {
@@ -117,7 +118,12 @@ def read_index(folder: Path, in_memory: bool) -> Dataset:
         ]
         records = [_record(entry, shards) for entry in content["images"]]
         dataset = Dataset(
-            content["dataset"], content["split"], tuple(content["class_names"]), records, content["warnings"]
+            content["dataset"],
+            content["split"],
+            tuple(content["class_names"]),
+            records,
+            content["warnings"],
+            content["unreadable"],
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -9,10 +9,14 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from data.commands import data as pelee_data
 from data.commands.pack import byte_size
-from tests.support.packed_sources import make_coco, make_voc
+from data.datasets.registry import open_dataset
+from data.images.image_io import read_size
+from data.inspection.verification import verify_dataset
+from tests.support.packed_sources import make_coco, make_voc, write_images
 
 
 def test_pack_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +34,34 @@ def test_pack_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert written["splits"][0]["objects"] == 2
     assert pelee_data.main(["check", "--dataset", "packed", "--root", str(tmp_path / "out")]) == 2
     assert "there are 2007-test, 2007-trainval" in capsys.readouterr().err
+
+
+def test_boxes_in_the_stored_frame_are_turned_and_unreadable_images_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """EXIF orientation 6 with the annotated size of the stored image; and a file that is no image."""
+    make_coco(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = tmp_path / "val2017" / "a.b.jpg"
+    Image.open(stored).save(stored, exif=exif)
+    (tmp_path / "val2017" / "c d.jpg").write_bytes(b"no image")
+    words = ["--dataset", "coco", "--root", str(tmp_path), "--split", "val2017", "--format", "jpeg"]
+    assert pelee_data.main(["pack", *words, "--output", str(tmp_path / "out")]) == 1
+    assert "left out: " in (err := capsys.readouterr().err) and "c d.jpg" in err
+    packed = open_dataset("packed", tmp_path / "out", "val2017")
+    original = verify_dataset(open_dataset("coco", tmp_path, "val2017"))
+    assert [record.image_id for record in packed.records] == ["10", "12"] and "c d.jpg" in packed.unreadable[0]
+    assert packed.records[0].size == read_size(packed.records[0].image) == (80, 120)
+    assert packed.records[0].boxes.tolist() == original.records[0].boxes.tolist() == [[37.75, 1.5, 77.75, 31.625]]
+
+
+def test_images_without_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "photos")
+    words = ["--dataset", "folder", "--root", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+    assert pelee_data.main(["pack", *words]) == 0
+    assert "3 images, 0 objects" in capsys.readouterr().out
+    assert open_dataset("packed", tmp_path / "out", "").class_names == ()
 
 
 @pytest.mark.parametrize(
