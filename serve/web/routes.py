@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response, Security
-from fastapi.responses import PlainTextResponse
 from fastapi.security import APIKeyHeader
 
 from data.errors import PeleeError, SettingsError
@@ -41,7 +40,7 @@ api_router = APIRouter(tags=["images"])
 def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI description of an endpoint's error responses."""
     by_status: dict[int, list[str]] = {}
-    for code in ("unauthorized", "internal_error", *codes):
+    for code in dict.fromkeys(("unauthorized", "internal_error", *codes)):
         by_status.setdefault(STATUS[code], []).append(code)
     return {status: {"model": schemas.Error, "description": ", ".join(codes)} for status, codes in by_status.items()}
 
@@ -220,8 +219,8 @@ async def reload(request: Request, name: str) -> Response:
 @api_router.get(
     "/metrics",
     summary="Metrics for Prometheus",
-    response_class=PlainTextResponse,
-    responses=errors(),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
 )
 async def metrics(request: Request) -> Response:
     """Return requests, latencies by stage, queue depth, batch sizes and rejections in Prometheus' text format."""
