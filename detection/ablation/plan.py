@@ -116,7 +116,7 @@ def train(one: Run) -> None:
     code = subprocess.run(command, check=False).returncode
     if code == 130:
         raise KeyboardInterrupt
-    if code:
+    if code and not (code == 1 and is_done(one)):  # 1: done, with a warning
         raise SettingsError(
             f"the run of {one.name} ended with exit code {code}; fix the cause and start this command again"
         )

@@ -33,7 +33,8 @@ examples:
   pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc --resume
   pelee-train --model ssdlite-mobilenetv2 --backbone mobilenet_v2.pth --dataset voc --root VOCdevkit --output runs/peer
 
-exit codes: 0 done, 2 an error, in one line; 130 interrupted
+exit codes: 0 done, 1 done, but images were left out or the model finds nothing, 2 an error, in one line,
+130 interrupted
 """
 
 
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="also imitate the feature maps of the MobileNet-SSD in this file, written by "
         "python -m detection.commands.convert_teacher",
     )
+    parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
     add_training_options(parser, TrainSettings, RECIPES, "runs/train")
     return parser
 
@@ -69,18 +71,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return training_command(TASK, argv)
 
 
-def _prepare(options: argparse.Namespace, settings: TrainSettings) -> TrainingJob:
+def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["Dataset", "Dataset"]:
+    """Open and verify both splits; the classes of the validation split are those of the training split."""
+    from data.datasets.class_names import align_classes
     from data.datasets.registry import open_dataset
-    from detection.models.registry import build
-    from detection.training.loss import init_heads
+    from data.inspection.verification import verify_dataset
+    from weights.store import resolve
 
+    for source in (options.weights, options.backbone):
+        if source and not source.endswith(".pth"):
+            resolve(source)
     train_set, val_set = (
-        open_dataset(options.dataset, options.root, split) for split in (settings.train_split, settings.val_split)
+        verify_dataset(open_dataset(options.dataset, options.root, split), strict=options.strict)
+        for split in (settings.train_split, settings.val_split)
     )
+    val_set = align_classes(val_set, train_set.class_names)
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
         for warning in first_few(dataset.warnings, "pelee-data check lists them all"):
             print(f"  note: {warning}")
+        if dataset.unreadable:
+            print(f"  note: {len(dataset.unreadable)} images cannot be read and are left out")
+    return train_set, val_set
+
+
+def _prepare(options: argparse.Namespace, settings: TrainSettings, data: tuple["Dataset", "Dataset"]) -> TrainingJob:
+    from detection.models.registry import build
+    from detection.training.loss import init_heads
+
+    train_set, val_set = data
     network = build(settings.network(len(train_set.class_names)))
     init_heads(network.heads, settings)
     start, taken = _start(network, options)
@@ -135,6 +154,7 @@ def _train(
         teacher=load_teacher(options.teacher) if options.teacher else None,
         taken=taken,
         resume=options.resume,
+        finish=options.finish is not None,
         devices=options.devices,
         accelerator=options.accelerator,
     )
@@ -153,8 +173,11 @@ def _train(
     )
     assert trained.result is not None
     best = best_f1(trained.result)
+    warning = ""
     if best.f1 > 0:
         card = replace(card, default_confidence=best.confidence)
+    else:
+        warning = f"the model finds no object of {val_set.split} and is of no use as a detector; train it longer"
     return TrainedModel(
         tensors=to_tensors(trained.network),
         card=card,
@@ -163,10 +186,18 @@ def _train(
             f"default score threshold {card.default_confidence}, at which the mean F1 of the classes is {best.f1:.2f}"
         ],
         try_it="pelee-detect IMAGE",
+        warning=warning,
+        unreadable=[*train_set.unreadable, *val_set.unreadable, *sorted(trained.unreadable)],
     )
 
 
-TASK = TrainingTask(build_parser=build_parser, settings_class=TrainSettings, resolve=resolve_settings, prepare=_prepare)
+TASK = TrainingTask(
+    build_parser=build_parser,
+    settings_class=TrainSettings,
+    resolve=resolve_settings,
+    open_data=_open_data,
+    prepare=_prepare,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,6 +19,7 @@ from data.augmentation.mixup_copy_paste import mix, paste
 from data.augmentation.mosaic import Mosaic
 from data.augmentation.ssd import SSDAugmentation
 from data.datasets.records import Dataset, Record
+from data.errors import ImageError
 from data.images.image_io import read_image
 from data.images.image_slice import stored_length
 from data.images.preprocess import preprocess
@@ -35,12 +36,14 @@ class DetectionBatch(NamedTuple):
         boxes: (T, 4) xyxy relative, of all images in order.
         labels: (T,) int64.
         counts: number of ground truths of each image.
+        unreadable: errors of images in whose place others are in the batch.
     """
 
     images: Tensor
     boxes: Tensor
     labels: Tensor
     counts: list[int]
+    unreadable: list[str]
 
     @property
     def targets(self) -> list[Target]:
@@ -48,7 +51,16 @@ class DetectionBatch(NamedTuple):
         return [Target(*one) for one in zip(self.boxes.split(self.counts), self.labels.split(self.counts), strict=True)]
 
 
-class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
+class Sample(NamedTuple):
+    """A sample: image (S, S, 3) uint8, relative boxes (n, 4), labels (n,), and the errors of unreadable images."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    errors: list[str]
+
+
+class TrainDataset(TorchDataset[Sample]):
     """Augmented training images. Crowd objects are left out; difficult ones are included, as in the paper."""
 
     def __init__(self, records: Sequence[Record], settings: TrainSettings) -> None:
@@ -56,17 +68,32 @@ class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
         self.mosaic, self.mixup, self.copy_paste = settings.mosaic, settings.mixup, settings.copy_paste
         self.augment = SSDAugmentation(settings.input_size)
         self.join = Mosaic(settings.input_size)
+        self.errors: list[str] = []  # of the images of the current sample
 
     def __len__(self) -> int:
         return len(self.records)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (H, W, 3), boxes (n, 4) in pixels and labels (n,) of a record."""
-        record = self.records[index]
-        keep = ~record.crowd
-        return read_image(record.image), record.boxes[keep], record.labels[keep]
+        """Image (H, W, 3), boxes (n, 4) in pixels and labels (n,) of a record.
 
-    def __getitem__(self, sample: SampleRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        In place of an image that cannot be read, the next one is taken. ImageError if none can be read.
+        """
+        for place in range(index, index + len(self.records)):
+            record = self.records[place % len(self.records)]
+            keep = ~record.crowd
+            try:
+                return read_image(record.image), record.boxes[keep], record.labels[keep]
+            except ImageError as error:
+                self.errors.append(str(error))
+        raise ImageError(f"no training image can be read; the last is {self.errors[-1]}")
+
+    def __getitem__(self, sample: SampleRequest) -> Sample:
+        self.errors = []
+        image, boxes, labels = self.sample(sample)
+        return Sample(image, boxes, labels, self.errors)
+
+    def sample(self, sample: SampleRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, boxes and labels of a sample."""
         rng = np.random.default_rng(sample.seed)
         self.augment.size = self.join.size = sample.size
         result = self.augmented(sample.record, rng)
@@ -84,14 +111,15 @@ class TrainDataset(TorchDataset[tuple[np.ndarray, np.ndarray, np.ndarray]]):
         return self.augment(*self.read(index), rng)
 
 
-def collate(samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> DetectionBatch:
-    """Stack augmented images: each (S, S, 3) uint8, (n, 4) relative boxes and (n,) labels."""
-    images, boxes, labels = zip(*samples, strict=True)
+def collate(samples: Sequence[Sample]) -> DetectionBatch:
+    """Stack augmented images."""
+    images, boxes, labels, errors = zip(*samples, strict=True)
     return DetectionBatch(
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
         torch.from_numpy(np.concatenate(boxes)),
         torch.from_numpy(np.concatenate(labels)),
         [len(one) for one in labels],
+        [text for one in errors for text in one],
     )
 
 
@@ -139,8 +167,18 @@ def _init_worker(number: int) -> None:
     torch.set_num_threads(1)
 
 
-class EvaluationDataset(TorchDataset[tuple[int, np.ndarray, int, int]]):
-    """Preprocessed images of a split, or of the part of one process: (record index, (S, S, 3), width, height)."""
+class EvaluationSample(NamedTuple):
+    """Preprocessed image (S, S, 3) of a record, its width and height in pixels; `error` where it cannot be read."""
+
+    record: int
+    image: np.ndarray
+    width: int
+    height: int
+    error: str = ""
+
+
+class EvaluationDataset(TorchDataset[EvaluationSample]):
+    """Preprocessed images of a split, or of the part of one process. An image that cannot be read is black."""
 
     def __init__(self, records: Sequence[Record], size: int, rank: int = 0, world_size: int = 1) -> None:
         self.records = records
@@ -150,10 +188,13 @@ class EvaluationDataset(TorchDataset[tuple[int, np.ndarray, int, int]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, place: int) -> tuple[int, np.ndarray, int, int]:
+    def __getitem__(self, place: int) -> EvaluationSample:
         index = self.indices[place]
-        image = read_image(self.records[index].image)
-        return index, preprocess(image, self.size), image.shape[1], image.shape[0]
+        try:
+            image = read_image(self.records[index].image)
+        except ImageError as error:
+            return EvaluationSample(index, np.zeros((self.size, self.size, 3), np.uint8), 1, 1, str(error))
+        return EvaluationSample(index, preprocess(image, self.size), image.shape[1], image.shape[0])
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
@@ -14,12 +15,20 @@ from torch.utils.data import DataLoader
 from data.datasets.records import Dataset
 from data.errors import SettingsError
 from detection.evaluation.evaluate import merge_predictions
+from detection.evaluation.label_mapping import relabel
 from detection.evaluation.voc_ap import VocResult, evaluate_voc
 from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.inference_model import DetectionGraph
 from detection.models.network import DetectorNetwork
-from detection.training.dataset import DetectionBatch, EpochLoader, EvaluationDataset, TrainDataset, fingerprint
+from detection.training.dataset import (
+    DetectionBatch,
+    EpochLoader,
+    EvaluationDataset,
+    EvaluationSample,
+    TrainDataset,
+    fingerprint,
+)
 from detection.training.distillation import FeatureDistillationLoss, MobileNetTeacher
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
@@ -59,6 +68,7 @@ class DetectorModule(pl.LightningModule):
         if teacher is not None:
             self.imitation = FeatureDistillationLoss(network.feature_channels, teacher.channels)
             self.teachers = (teacher.to(memory_format=torch.channels_last),)  # a tuple: not a submodule
+        self.unreadable: set[str] = set()  # errors of images
         self.found: list[tuple[int, Prediction]] = []
         self.validated_step: int | None = None  # global step of the last validation
         self.result: VocResult | None = None  # of the last validation; after training, of the returned weights
@@ -109,6 +119,7 @@ class DetectorModule(pl.LightningModule):
             self.teachers[0].to(self.device)
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        self.unreadable.update(batch.unreadable)
         maps = self.features(batch.images)
         logits, offsets = self.forward_head(maps)
         input_size = batch.images.shape[-1]
@@ -134,11 +145,15 @@ class DetectorModule(pl.LightningModule):
         graph = DetectionGraph(self.network, self.settings.input_size).to(self.device)
         self.detect = graph.__call__  # a bound method: a module here would be a submodule and in the checkpoints
 
-    def validation_step(self, batch: Sequence[tuple[int, Any, int, int]], batch_idx: int) -> None:
-        images = torch.stack([torch.from_numpy(image) for _, image, _, _ in batch]).to(self.device)
+    def validation_step(self, batch: Sequence[EvaluationSample], batch_idx: int) -> None:
+        images = torch.stack([torch.from_numpy(sample.image) for sample in batch]).to(self.device)
         scores, boxes = (tensor.float().cpu().numpy() for tensor in self.detect(images))
-        for place, (index, _, width, height) in enumerate(batch):
-            self.found.append((index, postprocess(scores[place], boxes[place], width=width, height=height)))
+        for place, (index, _, width, height, error) in enumerate(batch):
+            prediction = postprocess(scores[place], boxes[place], width=width, height=height)
+            if error:
+                self.unreadable.add(error)
+                prediction = relabel(prediction, np.full(len(self.val_set.class_names), -1))  # without detections
+            self.found.append((index, prediction))
 
     def on_validation_epoch_end(self) -> None:
         shares: list[Any] = [self.found]

@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser
+from data.errors import ImageError
 from pelee.classification.training.settings import RECIPES, ClassifierSettings, resolve_settings
 from pelee.commands.training_command import (
     TrainedModel,
@@ -20,6 +22,7 @@ from pelee.commands.training_command import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from data.classification.image_folder import ImageFolderDataset
     from pelee.classification.training.dataset import ImageBatches
 
 
@@ -60,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also learn from a teacher: the state dict of the torchvision classifier named by --teacher-model",
     )
+    parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
     add_training_options(parser, ClassifierSettings, RECIPES, "runs/classifier")
     return parser
 
@@ -69,22 +73,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     return training_command(TASK, argv)
 
 
-def _prepare(options: argparse.Namespace, settings: ClassifierSettings) -> TrainingJob:
+def align_labels(split: "ImageFolderDataset", class_names: tuple[str, ...]) -> "ImageFolderDataset":
+    """Relabel a split by name to the training split's classes, some of which it may lack; otherwise unchanged."""
+    import numpy as np
+
+    if not set(split.class_names) <= set(class_names):
+        return split
+    labels = np.array([class_names.index(name) for name in split.class_names], np.int64)
+    return replace(split, class_names=class_names, labels=labels[split.labels])
+
+
+def _open_data(options: argparse.Namespace, settings: ClassifierSettings) -> "list[ImageFolderDataset]":
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
+    from data.inspection.verification import verify_image_folder
+    from weights.store import resolve
+
+    if options.weights and not options.weights.endswith(".pth"):
+        resolve(options.weights)
+    splits = [
+        open_image_folder(options.dataset, options.root, split, ObjectCrop.of(vars(settings)))
+        for split in (settings.train_split, settings.val_split)
+    ]
+    splits = [verify_image_folder(split, strict=options.strict) for split in splits]
+    splits[1] = align_labels(splits[1], splits[0].class_names)
+    for split in splits:
+        print(f"{split.name} {split.split}: {len(split)} images, {len(split.class_names)} classes")
+    return splits
+
+
+def _prepare(
+    options: argparse.Namespace, settings: ClassifierSettings, splits: "list[ImageFolderDataset]"
+) -> TrainingJob:
     from pelee.classification.training.dataset import ImageBatches
     from pelee.classification.training.normalization import network_settings
     from pelee.models.pretrained import is_state_dict, load_pretrained
     from pelee.models.registry import build
     from weights.store import resolve
 
-    splits = [
-        open_image_folder(options.dataset, options.root, split, ObjectCrop.of(vars(settings)))
-        for split in (settings.train_split, settings.val_split)
-    ]
-    for split in splits:
-        print(f"{split.name} {split.split}: {len(split)} images, {len(split.class_names)} classes")
     train_set, val_set = (ImageBatches(split, settings.picture_size) for split in splits)
+    if options.strict and (errors := [*train_set.errors.values(), *val_set.errors.values()]):
+        raise ImageError(f"{len(errors)} images cannot be read (--strict); the first is {errors[0]}")
     known = resolve(options.weights).card if options.weights and not is_state_dict(options.weights) else None
     network = build(options.model, len(splits[0].class_names), network_settings(settings, train_set, known))
     start, taken = load_pretrained(network, options.weights) if options.weights else (None, [])
@@ -128,6 +157,7 @@ def _train(
         taught=taught,
         taken=taken,
         resume=options.resume,
+        finish=options.finish is not None,
         devices=options.devices,
         accelerator=options.accelerator,
     )
@@ -161,12 +191,24 @@ def _train(
         card=card,
         scores=f"{reached} on {split} ({images} images)",
         try_it="pelee-classify IMAGE",
-        unreadable=sorted({*module.unreadable, *train_set.errors.values(), *val_set.errors.values()}),
+        unreadable=sorted(
+            {
+                *train_set.dataset.unreadable,
+                *held_out.unreadable,
+                *module.unreadable,
+                *train_set.errors.values(),
+                *val_set.errors.values(),
+            }
+        ),
     )
 
 
 TASK = TrainingTask(
-    build_parser=build_parser, settings_class=ClassifierSettings, resolve=resolve_settings, prepare=_prepare
+    build_parser=build_parser,
+    settings_class=ClassifierSettings,
+    resolve=resolve_settings,
+    open_data=_open_data,
+    prepare=_prepare,
 )
 
 if __name__ == "__main__":

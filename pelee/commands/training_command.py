@@ -1,9 +1,11 @@
 """Training command: options and steps common to `pelee-train` and `pelee-train-classifier`."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from data.command_line import first_few, run
 from data.errors import SettingsError
 from data.settings_flags import add_settings_flags, given_settings, parse_settings
+from pelee.runs.run_record import read_begun
 from pelee.training.allocator import tune_allocator
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class TrainedModel:
         scores: the scores on one line, such as "mAP 47.1 on val (500 images)".
         notes: further lines to print.
         try_it: command that uses the model, without its weights.
+        warning: why the model is of no use, such as that it finds nothing; empty for none.
         unreadable: error messages of images that could not be read.
     """
 
@@ -40,6 +44,7 @@ class TrainedModel:
     scores: str
     notes: list[str] = field(default_factory=list)
     try_it: str
+    warning: str = ""
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -70,13 +75,15 @@ class TrainingTask(Generic[S]):
         build_parser: returns the parser, whose prog is the command's name.
         settings_class: the settings; a flag for each.
         resolve: (recipe, overrides, dataset) -> settings.
-        prepare: (options, settings) -> job: opens the data and builds the network.
+        open_data: (options, settings) -> the data, opened and checked without torch.
+        prepare: (options, settings, data) -> job: builds the network.
     """
 
     build_parser: Callable[[], argparse.ArgumentParser]
     settings_class: type[S]
     resolve: Callable[[str | None, dict[str, Any], str | None], S]
-    prepare: Callable[[argparse.Namespace, S], TrainingJob]
+    open_data: Callable[[argparse.Namespace, S], Any]
+    prepare: Callable[[argparse.Namespace, S, Any], TrainingJob]
 
 
 def add_training_options(
@@ -98,7 +105,18 @@ def add_training_options(
         "--output", type=Path, default=Path(output), help="folder of checkpoints, logs and model (%(default)s)"
     )
     parser.add_argument("--name", help="name of the model on its card (default: that of the output folder)")
-    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in the output folder")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="resume from the last checkpoint in the output folder; needs no other option but --output, and may raise "
+        "--epochs where the schedule does not depend on them",
+    )
+    parser.add_argument(
+        "--finish",
+        type=Path,
+        metavar="RUN",
+        help="write the best weights of a stopped run, given by its output folder, as a model; needs no other option",
+    )
     parser.add_argument("--devices", type=int, default=1, help="number of processes that train together, DDP (1)")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
@@ -114,39 +132,65 @@ def training_command(task: TrainingTask[S], argv: Sequence[str] | None = None) -
 def _main(task: TrainingTask[S], arguments: list[str]) -> int:
     parser = task.build_parser()
     options = parse_settings(parser, task.settings_class, arguments)
-    tune_allocator()  # before torch is imported
-    from pelee.training.recipes import to_plain
-
+    if options.finish and options.resume:
+        raise SettingsError("--finish and --resume: give one of them")
+    output = options.finish or options.output
+    begun = read_begun(output, parser.prog) if options.finish or options.resume else None
+    if begun is not None:
+        words = [word for word in arguments if word != "--resume"]
+        options = parse_settings(parser, task.settings_class, [*begun.arguments, *words])
+        options.resume, options.output = options.finish is None, output
+        for name in ("root", "recipe", "weights", "backbone", "teacher"):
+            if value := getattr(options, name, None):
+                setattr(options, name, type(value)(begun.locate(Path(value))))
     settings = task.resolve(options.recipe, given_settings(options), options.dataset)
     if options.print_settings:
         import yaml
+
+        from pelee.training.recipes import to_plain
 
         print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
         return 0
     if not options.dataset or not options.root:
         raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
-    from pelee.training.precision import resolve_precision
-    from pelee.training.resume import check_output
+    from pelee.training.resume import LAST, check_output, lock
 
-    settings, reason = resolve_precision(settings, options.accelerator)
-    print(f"precision {settings.precision}: {reason}")
-    check_output(options.output, options.resume)
+    check_output(output, options.resume, options.finish is not None)
+    if options.finish:
+        options.devices = 1
     # The card of a resumed run has the command that began it.
-    command = shlex.join([parser.prog, *(word for word in arguments if word != "--resume")])
-    return _train(task, options, settings, command)
+    command = begun.command if begun else shlex.join([parser.prog, *(word for word in arguments if word != "--resume")])
+    with nullcontext() if is_helper() else lock(output):
+        try:
+            return _train(task, options, settings, command)
+        except KeyboardInterrupt:
+            if (output / LAST).is_file():
+                go_on = shlex.join([parser.prog, "--output", str(output), "--resume"])
+                print(f"go on with: {go_on}", file=sys.stderr)
+            raise
+
+
+def is_helper() -> bool:
+    """Return whether this is one of the further processes that Lightning starts for --devices."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, command: str) -> int:
+    data = task.open_data(options, settings)
+    tune_allocator()  # before torch is imported
     import torch
 
     from pelee.runs.provenance import current_commit
-    from pelee.runs.run import record_run
+    from pelee.runs.run_record import record_run
+    from pelee.training.precision import resolve_precision
     from pelee.training.recipes import to_plain
     from weights.store import save_model
 
+    settings, reason = resolve_precision(settings, options.accelerator)
+    print(f"precision {settings.precision}: {reason}")
     commit = current_commit()  # now, because the files may change while this runs
     torch.manual_seed(settings.seed)
-    job = task.prepare(options, settings)
+    job = task.prepare(options, settings, data)
     record: dict[str, Any] = {
         "command": command,
         "commit": commit,
@@ -169,10 +213,12 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
     print(f"model: {saved.path.parent}, {trained.scores}")
     for line in trained.notes:
         print(line)
-    print(f"try it: {trained.try_it} --weights {saved.path.parent}")
+    if trained.warning:
+        print(f"warning: {trained.warning}", file=sys.stderr)
+    else:
+        print(f"try it: {trained.try_it} --weights {saved.path.parent}")
     if trained.unreadable:
         print(f"{len(trained.unreadable)} images could not be read and were left out:", file=sys.stderr)
         for line in first_few(trained.unreadable, "see the folders for the rest"):
             print(f"  {line}", file=sys.stderr)
-        return 1
-    return 0
+    return 1 if trained.unreadable or trained.warning else 0

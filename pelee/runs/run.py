@@ -9,18 +9,16 @@ import csv
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.atomic_files import atomic_path
-from data.errors import DatasetError, PeleeError
+from data.errors import DatasetError
+from pelee.runs.run_record import RECORD
 from weights.card import CARD_NAME, Card
 
-RECORD = "run.json"
 # The validation score that chooses each trainer's best checkpoint, 0 to 1: its column and its name.
 SCORES = {"classification": ("val/top1", "top-1"), "detection": ("val/mAP", "mAP")}
 DETECTION_ONLY = {"val/mAP", "train/localization"}  # columns
@@ -64,32 +62,6 @@ class TrainingRun:
     images_per_second: float | None
     scores: MetricCurve
     losses: MetricCurve
-
-
-@contextmanager
-def record_run(
-    folder: Path, *, command: str, model: str, dataset: str, settings: Mapping[str, Any], started_from: str | None
-) -> Iterator[None]:
-    """Context manager that writes `run.json` at the start of training, before a model card exists.
-
-    The keys are those of the card. A run with a checkpoint keeps its record: it is resumed, or not overwritten. A
-    training that fails before its first step leaves no record.
-    """
-    file = folder / RECORD
-    if (folder / "last.ckpt").is_file():
-        yield
-        return
-    record = {"command": command, "model": model, "dataset": dataset, "settings": settings}
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps({**record, "started_from": started_from}, indent=2) + "\n", encoding="utf-8")
-    try:
-        yield
-    except PeleeError:
-        if not (folder / "logs").exists():
-            file.unlink(missing_ok=True)
-            with suppress(OSError):  # the folder holds other files
-                folder.rmdir()
-        raise
 
 
 def find_runs(path: Path) -> list[Path]:

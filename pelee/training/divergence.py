@@ -1,6 +1,7 @@
 """Divergence: a training whose loss or weights are not finite, or whose loss explodes, is stopped."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from data.errors import PeleeError
+from pelee.training.resume import BEST, LAST
 
 CHECK_EVERY = 20  # steps; a GPU is synchronized for a check
 EXPLODED = 30  # times the first loss, as the moving average of the loss
@@ -68,21 +70,24 @@ class DivergenceGuard(Callback):
             exploded = trainer.strategy.reduce_boolean_decision(exploded, all=False)
         step = trainer.global_step + 1
         if infinite:
-            raise DivergedError(f"the loss is not finite at step {step}; {self._remedy()}")
+            raise DivergedError(f"the loss is not finite at step {step}; {self._remedy(trainer)}")
         if exploded:
             raise DivergedError(
                 f"the loss explodes: it is above {limit:.0f} at step {step}, {EXPLODED} times that of the first step; "
-                f"{self._remedy()}"
+                f"{self._remedy(trainer)}"
             )
 
-    def _remedy(self) -> str:
-        return f"take a lower --lr than {self.lr:g}, a --gradient-clip such as 10, or --precision fp32"
+    def _remedy(self, trainer: pl.Trainer) -> str:
+        output = Path(trainer.default_root_dir)
+        kept = [name for name in (BEST, LAST) if (output / name).is_file()]
+        kept_text = f"; {kept[0]} is kept, and --finish {output} writes its weights as a model" if kept else ""
+        return f"take a lower --lr than {self.lr:g}, a --gradient-clip such as 10, or --precision fp32{kept_text}"
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if not is_finite(pl_module):
-            raise DivergedError(f"the weights are not finite after step {trainer.global_step}; {self._remedy()}")
+            raise DivergedError(f"the weights are not finite after step {trainer.global_step}; {self._remedy(trainer)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.first, "average": None if self.average is None else float(self.average)}

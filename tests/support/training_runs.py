@@ -10,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer import event_file_writer
 
-from pelee.runs.run import record_run
+from pelee.runs.run_record import record_run
 from weights.card import Card
 
 CLASSES = "epoch,step,train/classes,train/loss,train/lr,val/top1,val/top5\n"

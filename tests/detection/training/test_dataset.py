@@ -1,5 +1,6 @@
 """Datasets of training and evaluation images."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from data.datasets.records import Record
 from data.datasets.registry import open_dataset
-from detection.training.dataset import EpochLoader, EvaluationDataset, TrainDataset, collate
+from data.errors import ImageError
+from detection.training.dataset import EpochLoader, EvaluationDataset, Sample, TrainDataset, collate, fingerprint
 from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
 from tests.support.label_records import records
@@ -20,8 +22,9 @@ def test_collate() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(2)]
     boxes = np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)
-    samples = [(images[0], boxes, np.array([5])), (images[1], np.zeros((0, 4), np.float32), np.zeros(0, np.int64))]
-    batch = collate(samples)
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    batch = collate([Sample(images[0], boxes, np.array([5]), []), Sample(images[1], *empty, ["a.jpg: torn"])])
+    assert batch.unreadable == ["a.jpg: torn"]
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (2, 3, 64, 64)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -62,12 +65,12 @@ def test_a_sample_decides_a_training_image(voc_root: Path, mosaic: float) -> Non
     dataset = open_dataset("voc", voc_root, "trainval")
     pictures = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))
     sample = SampleRequest(1, 96, (0, 3, 7))
-    image, boxes, labels = pictures[sample]
+    image, boxes, labels, _ = pictures[sample]
     assert image.shape == (96, 96, 3) and image.dtype == np.uint8
     assert boxes.shape == (len(labels), 4) and boxes.min(initial=0) >= 0 and boxes.max(initial=1) <= 1
     pictures[SampleRequest(0, 64, (0, 0, 0))]  # another image of another size in between changes nothing
     again = TrainDataset(dataset.records, TrainSettings(mosaic=mosaic))[sample]
-    for one, other in zip((image, boxes, labels), pictures[sample], strict=True):
+    for one, other in zip((image, boxes, labels), pictures[sample][:3], strict=True):
         assert np.array_equal(one, other)
     assert np.array_equal(image, again[0])
     assert not np.array_equal(image, pictures[SampleRequest(1, 96, (0, 4, 7))][0])
@@ -81,7 +84,7 @@ def test_mixing_adds_objects_and_is_decided_by_the_sample(voc_root: Path, ingred
     more = 0
     for number in range(8):
         sample = SampleRequest(number, 96, (0, 0, number))
-        (image, boxes, labels), (before, own, _) = mixing[sample], plain[sample]
+        (image, boxes, labels, _), (before, own, _, _) = mixing[sample], plain[sample]
         assert image.shape == (96, 96, 3) and len(boxes) == len(labels)
         np.testing.assert_array_equal(boxes[: len(own)], own)  # off, it changes no random number
         more += len(boxes) > len(own)
@@ -119,6 +122,34 @@ def test_evaluation_images_know_their_record_and_size(voc_root: Path) -> None:
     dataset = open_dataset("voc", voc_root, "val")
     share = EvaluationDataset(dataset.records, 96, rank=1, world_size=3)
     assert [share[place][0] for place in range(len(share))] == [1]
-    _, image, width, height = share[0]
+    _, image, width, height, error = share[0]
+    assert not error
     assert (image.shape, width, height) == ((96, 96, 3), 120, 90)
     assert image.dtype == np.uint8
+
+
+def test_images_that_cannot_be_read_are_replaced_and_named(own_voc_root: Path) -> None:
+    folder = own_voc_root / "VOC2007" / "JPEGImages"
+    cut = (folder / "000002.jpg").read_bytes()[:400]
+    dataset = open_dataset("voc", own_voc_root, "trainval")
+    (folder / "000002.jpg").write_bytes(cut)
+    samples = TrainDataset(dataset.records, TrainSettings())
+    batch = collate([samples[SampleRequest(place, 64, (0, 0, 5))] for place in (2, 3)])
+    (error,) = batch.unreadable
+    assert "000002.jpg" in error
+    assert torch.equal(batch.images[0], batch.images[1])  # the third image stands in for the second
+    measured = EvaluationDataset(dataset.records, 64)[2]
+    assert measured.record == 2 and "000002.jpg" in measured.error and not measured.image.any()
+    for record in dataset.records:
+        assert isinstance(record.image, Path)
+        record.image.write_bytes(cut)
+    with pytest.raises(ImageError, match="no training image can be read"):
+        samples[SampleRequest(0, 64, (0, 0, 5))]
+
+
+def test_a_fingerprint_tells_data_apart_and_not_folders(voc_root: Path, own_voc_root: Path) -> None:
+    one, other = (open_dataset("voc", root, "trainval") for root in (voc_root, own_voc_root))
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one) != fingerprint(dataclasses.replace(one, records=one.records[:-1]))
+    other.records[0].boxes[0, 0] += 1
+    assert fingerprint(one) != fingerprint(other)

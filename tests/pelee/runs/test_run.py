@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from data.errors import SettingsError
-from pelee.runs.run import open_run, record_run
+from pelee.runs.run import open_run
+from pelee.runs.run_record import record_run
 from tests.support.training_runs import CLASSES, SETTINGS, make_run, write_events
 
 
