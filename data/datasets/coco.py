@@ -24,6 +24,8 @@ _JSON_PLACES = (
     "{split}/result.json",
     "annotations/{split}/instances_default.json",
 )
+#: Begins of the names of COCO's other files in annotations/.
+_OTHER_JSON = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 _IMAGE_PLACES = ("{split}", "images/{split}", "train/{split}", "{split}/images", "{split}/data", "images", "")
 
 
@@ -93,13 +95,14 @@ def _json_file(root: Path, split: str) -> Path:
 
 
 def coco_splits(root: Path) -> list[str]:
-    """Return the names of the splits below a root, sorted."""
+    """Return the names of the splits with annotations below a root, training first."""
     found = {file.stem.removeprefix("instances_") for file in root.glob("annotations/*.json")}
-    found = {name for name in found if not name.startswith(("captions_", "person_keypoints_", "stuff_", "image_info_"))}
+    found = {name for name in found if not name.startswith(_OTHER_JSON)}
     for place in _JSON_PLACES[4:]:
         parent, _, rest = place.partition("{split}")
         found |= {file.relative_to(root / parent).parts[0] for file in root.glob(f"{parent}*{rest}")}
-    return sorted(found | {file.stem for file in root.glob("*.json")})
+    found.discard("annotations")
+    return sorted(found or {file.stem for file in root.glob("*.json")}, key=lambda name: ("train" not in name, name))
 
 
 def _load(file: Path) -> dict[str, Any]:

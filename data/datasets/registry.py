@@ -26,7 +26,8 @@ class DatasetFormat:
         root: the value of `--root` in a few words, for `--help`.
         train_split: split to train on by default; empty for the only one that the root has.
         val_split: split to measure on by default; empty likewise.
-        check_split: split that `pelee-data check` checks by default; empty for the training split.
+        splits: "module:function" of the list of splits, `(root: Path) -> list[str]`, training first, no image in two;
+            empty where the training split is the only one.
         annotated: whether the format has boxes; one without is for `pelee-data check` only.
     """
 
@@ -36,13 +37,18 @@ class DatasetFormat:
     root: str
     train_split: str
     val_split: str
-    check_split: str = ""
+    splits: str = ""
     annotated: bool = True
 
     def open(self, root: Path, split: str) -> "Dataset":
         """Import the reader and read a split, whatever its class names are."""
         dataset: Dataset = load_object(self.reader)(root, split)
         return dataset
+
+    def list_splits(self, root: Path) -> list[str]:
+        """Return the names of the splits below a root; the training split's default name where there are none."""
+        names: list[str] = load_object(self.splits)(root) if self.splits else []
+        return names or [self.train_split]
 
 
 FORMATS = {
@@ -55,6 +61,7 @@ FORMATS = {
             root="VOCdevkit",
             train_split="trainval",
             val_split="2007-test",
+            splits="data.datasets.voc:voc_splits",
         ),
         DatasetFormat(
             name="coco",
@@ -63,7 +70,7 @@ FORMATS = {
             root="the folder of annotations/ and the images",
             train_split="train2017",
             val_split="val2017",
-            check_split="val2017",
+            splits="data.datasets.coco:coco_splits",
         ),
         DatasetFormat(
             name="yolo",
@@ -72,6 +79,7 @@ FORMATS = {
             root="the yaml file or its folder",
             train_split="train",
             val_split="val",
+            splits="data.datasets.yolo:yolo_splits",
         ),
         DatasetFormat(
             name="packed",

@@ -14,7 +14,8 @@ from data.datasets.record_builder import build_record, read_size_or_none
 from data.datasets.records import Dataset, Record
 from data.errors import DatasetError, nearest_name
 from data.files.file_finder import file_names
-from data.files.text_files import decode_text, read_text
+from data.files.text_files import read_text
+from data.files.xml_files import parse_xml
 from data.images.image_io import IMAGE_SUFFIXES
 
 #: The 20 classes in alphabetical order, which is the order of the labels.
@@ -130,15 +131,28 @@ def _split_file(folder: Path, name: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{name}.txt"
 
 
+def _lists(folder: Path, names: Sequence[str] = CLASS_NAMES) -> list[str]:
+    """Return the names of a year's splits, without VOC's per-class ones (dog_train, ...)."""
+    files = sorted((folder / "ImageSets" / "Main").glob("*.txt"))
+    return [file.stem for file in files if file.stem.rpartition("_")[0] not in names]
+
+
 def _available(folders: dict[str, Path]) -> str:
-    """Return the names of the splits, without VOC's per-class ones (dog_train, ...), for an error message."""
-    own = [
-        f"{year}-{file.stem}" if year else file.stem
-        for year, folder in folders.items()
-        for file in sorted((folder / "ImageSets" / "Main").glob("*.txt"))
-        if file.stem.rpartition("_")[0] not in CLASS_NAMES
-    ]
+    """Return the names of the splits for an error message."""
+    own = [f"{year}-{name}" if year else name for year, folder in folders.items() for name in _lists(folder)]
     return ", ".join(own) or "none (ImageSets/Main holds no .txt file)"
+
+
+def voc_splits(root: Path) -> list[str]:
+    """Return the names of a devkit's splits, training first; trainval stands for train and val."""
+    devkit, folders = _year_folders(root)
+    names = _class_names(root, devkit, folders)
+    found: list[str] = []
+    for year, folder in folders.items():
+        own = _lists(folder, names)
+        own = [name for name in own if "trainval" not in own or name not in ("train", "val")]
+        found += [f"{year}-{name}" if year else name for name in own]
+    return sorted(found, key=lambda name: "train" not in name)
 
 
 def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str]:
@@ -162,26 +176,6 @@ def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str
     return ids
 
 
-def _parse(file: Path) -> ElementTree.Element:
-    """Parse an annotation; DatasetError, without the file's name, for one that cannot be used."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DatasetError(error.strerror or str(error)) from error
-    # Annotations need no DTD, and entity expansion can exhaust the memory. Zero bytes: UTF-16, which would hide both.
-    if b"\0" in content:
-        content = decode_text(content).encode()
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise DatasetError("a document type or an entity; expected plain VOC XML")
-    try:
-        return ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        try:  # the text counts: its encoding may not be the declared one
-            return ElementTree.fromstring(decode_text(content))
-        except (ElementTree.ParseError, ValueError, LookupError):
-            raise DatasetError(f"not XML ({error}); expected a VOC annotation") from error
-
-
 class _Reader:
     """Reads the annotations of one split, and counts objects by the names of unknown classes.
 
@@ -202,7 +196,7 @@ class _Reader:
         """Read an image's annotation; None, with a warning, where that cannot be used."""
         file = folder / "Annotations" / f"{image_id}.xml"
         try:
-            root = _parse(file)
+            root = parse_xml(file)
         except DatasetError as error:
             self._warnings.append(f"annotation cannot be used, image left out: {file}: {error}")
             return None

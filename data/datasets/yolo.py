@@ -51,6 +51,12 @@ def read_yolo(root: Path, split: str) -> Dataset:
     return Dataset("yolo", split, names, records, [*labels.warnings(len(images)), *warnings])
 
 
+def yolo_splits(root: Path) -> list[str]:
+    """Return the names of the splits that a dataset's yaml has, training first."""
+    settings = _load(_yaml_file(root))
+    return [row[0] for row in _ALIASES if any(_has(settings, key) for key in row)]
+
+
 def _yaml_file(root: Path) -> Path:
     if root.is_file():
         return root
@@ -81,6 +87,10 @@ def _text(settings: dict[str, Any], key: str) -> str:
     """Return a value as text; empty where it is missing or YAML's null."""
     value = str(settings.get(key) or "")
     return "" if value.lower() in ("~", "null") else value
+
+
+def _has(settings: dict[str, Any], key: str) -> bool:
+    return bool(settings.get(key)) and bool(_text(settings, key))
 
 
 def _names(settings: dict[str, Any], file: Path) -> tuple[str, ...]:
@@ -116,7 +126,7 @@ def _split(settings: dict[str, Any], split: str, file: Path) -> list[str]:
             return [str(part) for part in parts]
         if _text(settings, key):
             return [str(parts)]
-    there = [key for row in _ALIASES for key in row if settings.get(key) and _text(settings, key)]
+    there = [key for row in _ALIASES for key in row if _has(settings, key)]
     raise DatasetError(f"{file}: no split {split!r}; there are {', '.join(there) or 'none'}")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from data.datasets.class_names import class_name_faults, similar_names
+from data.datasets.image_headers import ANOTHER_SHAPE, check_headers
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
@@ -24,27 +26,36 @@ def inspect_split(
         threads: number of threads that read images; by default one per core, at most 8.
         progress: called after each image.
     """
-    findings = [Finding("annotation", "", text) for text in dataset.warnings]
-    for found in map_in_threads(lambda record: _check_record(record, quick), dataset.records, threads):
+    checked = check_headers(dataset, threads=threads)
+    findings = [Finding("class-list", "", text) for text in class_name_faults(dataset.class_names)]
+    for group in similar_names(dataset.class_names):
+        text = f"classes {', '.join(map(repr, group))} differ in case only; are they one class?"
+        findings.append(Finding("class-list", group[0], text))
+    # `_check_record` reports images of another shape by their ids.
+    warnings = [text for text in checked.warnings if not text.startswith(ANOTHER_SHAPE)]
+    findings += [Finding("annotation", "", text) for text in warnings]
+    corrected = {record.image_id: record for record in checked.records}
+    records = [corrected.get(record.image_id, record) for record in dataset.records]
+    for found in map_in_threads(lambda record: _check_record(record, quick), records, threads):
         findings += found
         if progress is not None:
             progress()
-    labels = _joined([record.labels for record in dataset.records]).astype(np.int64)
+    labels = _joined([record.labels for record in records]).astype(np.int64)
     counts = np.bincount(labels, minlength=len(dataset.class_names))
     classes = dict(zip(dataset.class_names, counts.tolist(), strict=True))
     findings += [Finding("class", name, f"no object of class {name!r}") for name, count in classes.items() if not count]
-    per_image = [len(record.labels) for record in dataset.records]
+    per_image = [len(record.labels) for record in records]
     return SplitReport(
         dataset=dataset.name,
         split=dataset.split,
-        images=len(dataset.records),
+        images=len(records),
         objects=len(labels),
-        difficult=sum(int(record.difficult.sum()) for record in dataset.records),
-        crowd=sum(int(record.crowd.sum()) for record in dataset.records),
+        difficult=sum(int(record.difficult.sum()) for record in records),
+        crowd=sum(int(record.crowd.sum()) for record in records),
         without_objects=per_image.count(0),
         most_objects=max(per_image, default=0),
         classes=classes,
-        sizes=_size_shares(dataset.records),
+        sizes=_size_shares(records),
         findings=findings,
     )
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 #: Kinds of findings, with the title of each. Those of `NOTES` are no faults and do not change the exit code.
 FINDING_KINDS = {
+    "split": "splits that cannot be read",
+    "class-list": "class names that cannot be trained on",
     "unreadable": "images that cannot be read",
     "size": "images of another size than annotated",
     "annotation": "annotations that had to be corrected",
@@ -17,8 +19,10 @@ FINDING_KINDS = {
     "leak": "images that are in two splits",
     "empty": "images without objects",
     "name": "names of different images in two splits",
+    "absent": "classes without an object in this split, with some in the first",
+    "class-order": "differences between the class lists of two splits, which are matched by name",
 }
-NOTES = frozenset({"empty", "name"})
+NOTES = frozenset({"empty", "name", "absent", "class-order"})
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

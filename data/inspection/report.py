@@ -1,6 +1,6 @@
 """Reports of a dataset check: tables, lists, JSON."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -27,20 +27,24 @@ def summary(report: SplitReport, *, width: int = 32) -> str:
 
 
 def listing(findings: Iterable[Finding], *, shown: int = 5) -> str:
-    """Return the findings as text by kind: a line with the count, then the first `shown` findings."""
-    groups = Counter[str]()
-    lines: dict[str, list[str]] = defaultdict(list)
+    """Return the findings as text by kind: a line with the count, then the first `shown` findings.
+
+    Annotations that had to be corrected are listed by the kind of their warning.
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for finding in findings:
-        groups[finding.kind] += 1
-        if groups[finding.kind] <= shown:
-            lines[finding.kind].append(f"    {finding.text}")
+        title, text = FINDING_KINDS[finding.kind], finding.text
+        if finding.kind == "annotation" and ": " in text:
+            part, _, text = text.partition(": ")
+            title = f"{title}: {part}"
+        groups[finding.kind, title].append(text)
     out = []
-    for kind, title in FINDING_KINDS.items():
-        if groups[kind]:
-            out.append(f"  {'note' if kind in NOTES else 'FAULT'}: {groups[kind]:,} {title}")
-            out += lines[kind]
-            if groups[kind] > shown:
-                out.append(f"    ... and {groups[kind] - shown:,} more")
+    order = list(FINDING_KINDS)
+    for (kind, title), lines in sorted(groups.items(), key=lambda group: order.index(group[0][0])):
+        out.append(f"  {'note' if kind in NOTES else 'FAULT'}: {len(lines):,} {title}")
+        out += [f"    {text}" for text in lines[:shown]]
+        if len(lines) > shown:
+            out.append(f"    ... and {len(lines) - shown:,} more")
     return "\n".join(out)
 
 

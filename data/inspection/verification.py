@@ -89,6 +89,5 @@ def _check_unreadable(unreadable: Sequence[str], readable: int, where: str, stri
     if unreadable and (strict or not readable):
         raise DatasetError(
             f"{where}: {len(unreadable)} of {len(unreadable) + readable} images are missing or cannot be read, the "
-            f"first is {unreadable[0]}; repair them"
-            f"{', or leave out --strict to go on without them' if readable else ''}"
+            f"first is {unreadable[0]}; repair or remove them"
         )

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data.commands import data as cli
+from data.datasets.registry import find_format
 from data.images.image_io import read_image
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
@@ -90,3 +91,74 @@ def test_errors_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("error: ") for line in lines)
+
+
+def write_yolo(root: Path, names: str, labels: dict[str, str | None]) -> None:
+    """A YOLO dataset; a label of None is an image without a label file."""
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames: {names}\n")
+    for seed, (place, text) in enumerate(labels.items()):
+        image, label = root / "images" / f"{place}.png", root / "labels" / f"{place}.txt"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        label.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(image)
+        if text is not None:
+            label.write_text(text)
+
+
+def check_yolo(root: Path, *options: str) -> int:
+    return cli.main(["check", "--dataset", "yolo", "--root", str(root), *options])
+
+
+def test_every_split_and_every_fault_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_yolo(
+        tmp_path,
+        "[cat, cat, '']",
+        {
+            "train/a": "0 0.5 0.5 0.2 0.2\n9 0.5 0.5 0.2 0.2\nx\n",
+            "train/b": None,
+            "val/c": "1 0.5 0.5 0.2\n2 0.5 0.5 0.2 0.2\n",
+            "val/d": "0 0.5 0.5 0.2 0.2\n",
+        },
+    )
+    (tmp_path / "images/val/d.png").write_bytes(b"no image")
+    assert check_yolo(tmp_path) == 1
+    out = capsys.readouterr().out
+    for text in (
+        "yolo train: 2 images",
+        "yolo val: 2 images",
+        "class 'cat' comes 2 times (labels 0, 1)",
+        "the class of label 2 has an empty name",
+        "a.txt, line 2: class 9",
+        "a.txt, line 3: 'x' is not a line of numbers",
+        "c.txt, line 1: 4 numbers",
+        "1 of 2 images, the first is",
+        "d.png: not an image",
+        "FAULT: 2 annotations that had to be corrected: label line dropped",
+    ):
+        assert text in out, text
+
+
+def test_a_split_that_cannot_be_read_is_a_fault_beside_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_yolo(tmp_path, "[cat]", {"train/a": "0 0.5 0.5 0.2 0.2\n"})
+    assert check_yolo(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "FAULT: 1 splits that cannot be read" in out and "'images/val' is neither" in out
+    assert out.endswith("1 faults\n")
+    assert check_yolo(tmp_path, "--split", "val") == 2
+
+
+def test_splits_of_every_format(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(root) == 0
+    out = capsys.readouterr().out
+    assert "voc 2007-train: 3" in out and "voc 2007-val: 1" in out
+    (root / "VOC2007/ImageSets/Main/trainval.txt").write_text("000000\n000001\n000002\n000003\n")
+    (root / "VOC2007/ImageSets/Main/cat_train.txt").write_text("000000 1\n")
+    assert find_format("voc").list_splits(root) == ["2007-trainval"]
+    folder = tmp_path / "coco"
+    (folder / "annotations").mkdir(parents=True)
+    for name in ("instances_val", "instances_train", "captions_val", "test"):
+        (folder / "annotations" / f"{name}.json").write_text("{}")
+    assert find_format("coco").list_splits(folder) == ["train", "test", "val"]
+    assert find_format("packed").list_splits(folder) == [""]
