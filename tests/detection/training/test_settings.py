@@ -13,7 +13,7 @@ from pelee.training.recipes import read_recipe, recipe_names, to_plain
 
 
 def test_every_shipped_recipe_resolves() -> None:
-    assert recipe_names(RECIPES) == ["modern", "paper-coco", "paper-voc", "quick"]
+    assert recipe_names(RECIPES) == ["gpu", "modern", "paper-coco", "paper-voc", "quick"]
     for name in recipe_names(RECIPES):
         settings = resolve_settings(name, {})
         for key, value in read_recipe(name, RECIPES, TrainSettings).items():
@@ -118,5 +118,5 @@ def test_a_recipe_that_is_none_is_told_in_one_line(tmp_path: Path, content: str,
 
 
 def test_an_unknown_recipe_names_those_that_ship() -> None:
-    with pytest.raises(SettingsError, match="neither a file nor one of modern, paper-coco, paper-voc, quick"):
+    with pytest.raises(SettingsError, match="neither a file nor one of gpu, modern, paper-coco, paper-voc, quick"):
         resolve_settings("paper", {})
