@@ -70,7 +70,8 @@ class ServeSettings:
         max_buffered_mb: maximum size of all request bodies in memory, MB
         max_decoding_mb: maximum memory of the images that are being decoded, MB; further ones wait (default: 200 for
             each decoding thread)
-        queue_size: maximum number of images in progress; further ones get 429
+        queue_size: maximum number of images in progress; further ones get 429. A tile counts as an image
+        max_tiles: maximum number of tiles of an image (?tiles=)
         batch_size: maximum number of images in a batch (default: 1 in openvino, where a batch is no faster, else 8)
         batch_wait_ms: maximum time a batch waits for images that are being decoded, ms
         decode_threads: number of decoding threads (default: one a core)
@@ -104,6 +105,7 @@ class ServeSettings:
     max_buffered_mb: Annotated[float, Bounds(gt=0)] = 256.0
     max_decoding_mb: Annotated[float, Bounds(gt=0)] | None = None
     queue_size: Annotated[int, Bounds(ge=1, le=10_000)] = 64
+    max_tiles: Annotated[int, Bounds(ge=0, le=1000)] = 32
     batch_size: Annotated[int, Bounds(ge=1, le=256)] | None = None
     batch_wait_ms: Annotated[float, Bounds(ge=0, le=1000)] = 1.0
     decode_threads: Annotated[int, Bounds(ge=1, le=256)] | None = None
@@ -132,6 +134,11 @@ class ServeSettings:
         All sockets together, each with one message in progress and one read ahead, hold at most `max_buffered`.
         """
         return min(self.max_body, self.max_buffered // max(2 * self.max_websockets, 1))
+
+    @property
+    def tile_limit(self) -> int:
+        """Maximum number of tiles of an image: with the whole image they have room in the queue."""
+        return min(self.max_tiles, self.queue_size - 1)
 
     @property
     def max_pixels(self) -> int:

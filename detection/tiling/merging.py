@@ -4,12 +4,15 @@ Chosen by mAP on VOC07 minival among NMS, weighted box fusion and containment; s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from data.boxes import box_iou
 from detection.inference.nms import nms
+from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
+from detection.inference.thresholds import TOPK_CANDIDATES
 
 #: Largest box of a tile that counts, the root of its area as a share of the root of the tile's area. Larger objects are
 #: found better in the whole image or in a coarser grid.
@@ -42,6 +45,19 @@ def tile_prediction(found: Prediction, tile: Sequence[int], width: int, height: 
     kept = small & ~cut.any(axis=1)
     placed = boxes[kept] + np.array([x1, y1, x1, y1], np.float32)
     return Prediction(placed, found.scores[kept] * np.float32(TILE_SCORE), found.labels[kept])
+
+
+def tile_options(options: DetectionOptions) -> DetectionOptions:
+    """Options for the raw outputs of a tile, whose scores are reduced afterwards."""
+    return replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+
+
+def merge_views(parts: Sequence[Prediction], options: DetectionOptions) -> Prediction:
+    """`merge` with the thresholds of `options`; a whole image without tiles is returned as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    candidates = max(TOPK_CANDIDATES, options.max_detections)
+    return merge(parts, options.confidence, options.iou, candidates, options.max_detections)
 
 
 def merge(parts: Sequence[Prediction], confidence: float, iou: float, candidates: int, keep: int) -> Prediction:

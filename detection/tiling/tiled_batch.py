@@ -4,15 +4,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
-from detection.inference.thresholds import TOPK_CANDIDATES
-from detection.tiling.merging import TILE_SCORE, merge, tile_prediction
+from detection.tiling.merging import merge_views, tile_options, tile_prediction
 
 BATCH = 16
 #: Batches whose raw outputs are held; a large image has hundreds of tiles of 0.5 MB of outputs each.
@@ -53,7 +51,7 @@ class TiledBatch:
             postprocess: thresholds and NMS of a batch's outputs.
         """
         self._options = options
-        self._tile_options = replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+        self._tile_options = tile_options(options)
         self._postprocess = postprocess
         self._sizes = [(image.shape[1], image.shape[0]) for image in images]
         self._parts: list[list[Prediction]] = [[] for _ in images]
@@ -72,14 +70,7 @@ class TiledBatch:
         """Wait for the network; one merged prediction per image, boxes in its pixels, best first."""
         while self._pending:
             self._reduce()
-        options = self._options
-        candidates = max(TOPK_CANDIDATES, options.max_detections)
-        return [
-            merge(parts, options.confidence, options.iou, candidates, options.max_detections)
-            if len(parts) > 1
-            else parts[0]
-            for parts in self._parts
-        ]
+        return [merge_views(parts, self._options) for parts in self._parts]
 
     @property
     def seconds(self) -> float:

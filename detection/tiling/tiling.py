@@ -27,9 +27,12 @@ class Tiling:
             the image by `MAGNIFICATION` at the network's input, each coarser one has half its rows and columns, so
             that objects of every size are small in one grid and whole in another. No tiles for an image that is not
             larger than the input.
+        max_tiles: most tiles of an automatic tiling; the finest grids are left out until the others have no more. None
+            for no limit.
     """
 
     grids: tuple[TileGrid, ...] = ()
+    max_tiles: int | None = None
 
     @classmethod
     def parse(cls, text: str, overlap: float = TILE_OVERLAP) -> Self | None:
@@ -57,6 +60,8 @@ class Tiling:
         while max(rows, columns) > 1:
             grids.append(TileGrid(rows, columns))
             rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
+        while self.max_tiles is not None and sum(map(len, grids)) > self.max_tiles:
+            del grids[0]
         return tuple(grids)
 
     def tiles(self, width: int, height: int, input_size: int) -> np.ndarray:

@@ -46,8 +46,8 @@ class Admission:
     def enter(self) -> Iterator[Callable[[int], None]]:
         """Count an image as in progress for the duration of the block; errors as in `check`.
 
-        Yields a function that sets another number of images, for a request whose number is known only once its form has
-        been parsed.
+        Yields a function that sets another number of images, for a request whose number is known only later: that of
+        its files once its form has been parsed, or that of an image and its tiles. A lower number is always accepted.
         """
         count = 0
 
@@ -55,7 +55,8 @@ class Admission:
             nonlocal count
             self.pending -= count
             try:
-                self.check(new)
+                if new > count:
+                    self.check(new)
                 count = new
             finally:
                 self.pending += count

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from serve.inference.image_decoding import check_image
 from serve.inference.memory import MemoryBudget
 from serve.inference.thread_priority import lower_thread_priority
@@ -19,12 +21,14 @@ class Upload:
         content: the file; None once the request has ended.
         width, height: of the upright image, pixels, once it is decoded.
         seconds: decoding time.
+        tiles: (T, 4) int64 xyxy in pixels, the tiles that are detected in beside the whole image; None without tiles.
     """
 
     content: bytes | None
     width: int = 0
     height: int = 0
     seconds: float = 0.0
+    tiles: np.ndarray | None = None
 
 
 class Decoders:

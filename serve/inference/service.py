@@ -15,6 +15,7 @@ from detection.drawing import draw
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_dict
+from detection.tiling.tiling import Tiling
 from pelee.classification.results import Classification
 from pelee.classification.results import to_dict as classes_to_dict
 from serve.errors import ClientDisconnected, ServiceError
@@ -25,6 +26,7 @@ from serve.inference.image_decoding import ANNOTATED_SHARE, check_jpeg_size, dec
 from serve.inference.memory import return_free_memory
 from serve.inference.model_pool import ModelPool, ModelSource, ServedModel
 from serve.inference.thread_priority import lower_thread_priority
+from serve.inference.tiled_request import postprocess_views, tiles_of, view_futures
 from serve.observability.metrics import Metrics
 from serve.settings import ServeSettings
 
@@ -43,11 +45,13 @@ class Answer:
         values: plain values, ready for JSON.
         timings: seconds by stage, and "total".
         jpeg: the annotated image, if requested.
+        views: number of the images that went through the network: the whole one, and its tiles.
     """
 
     values: dict[str, Any]
     timings: dict[str, float]
     jpeg: bytes | None = None
+    views: int = 1
 
 
 class Service:
@@ -111,21 +115,26 @@ class Service:
             self.metrics.dropped.labels("deadline", model).inc()
 
     async def detect(
-        self, content: bytes, model: ServedModel, options: DetectionOptions, annotated: bool = False
+        self,
+        content: bytes,
+        model: ServedModel,
+        options: DetectionOptions,
+        annotated: bool = False,
+        tiling: Tiling | None = None,
     ) -> Answer:
-        """Detect objects in an image file. Raises `ServiceError`."""
+        """Detect objects in an image file, and in its tiles. Raises `ServiceError`."""
 
-        def finish(outputs: tuple[np.ndarray, ...], upload: Upload) -> tuple[dict[str, Any], Prediction]:
-            scores, boxes = outputs  # (P, C), (P, 4)
-            found = options.postprocess(scores, boxes, width=upload.width, height=upload.height)
-            return to_dict(SOURCE, 0, upload.width, upload.height, found, model.class_names), found
+        def finish(outputs: tuple[np.ndarray, ...], upload: Upload) -> tuple[dict[str, Any], Prediction, int]:
+            found = postprocess_views(outputs, options, upload.width, upload.height, upload.tiles)
+            values = to_dict(SOURCE, 0, upload.width, upload.height, found, model.class_names)
+            return values, found, 1 if upload.tiles is None else 1 + len(upload.tiles)
 
-        (values, found), timings = await self._run_pipeline(content, model, finish)
+        (values, found, views), timings = await self._run_pipeline(content, model, finish, tiling)
         jpeg = None
         if annotated:
             check_jpeg_size(values["width"], values["height"])
             jpeg = await self._annotate(content, found, model.class_names)
-        return Answer(values, timings, jpeg)
+        return Answer(values, timings, jpeg, views)
 
     async def classify(self, content: bytes, model: ServedModel, top: int) -> Answer:
         """Classify an image file: its `top` most probable classes. Raises `ServiceError`."""
@@ -153,6 +162,7 @@ class Service:
         content: bytes,
         model: ServedModel,
         finish: Callable[[tuple[np.ndarray, ...], Upload], Result],
+        tiling: Tiling | None = None,
     ) -> tuple[Result, dict[str, float]]:
         """Decode, queue, run the network and `finish`; returns the result and the seconds of each stage.
 
@@ -163,7 +173,7 @@ class Service:
         upload, inference = Upload(content), Future[Inference]()
         self._decoding.add(inference)
         try:
-            decode = partial(self._decode, upload, model, start + self.settings.deadline_s, inference)
+            decode = partial(self._decode, upload, model, start + self.settings.deadline_s, inference, tiling)
             self.decoders.submit(upload, inference, decode)
             outcome = await asyncio.wrap_future(inference)
         finally:
@@ -186,19 +196,31 @@ class Service:
         return result, timings | {"total": end - start}
 
     def _decode(
-        self, upload: Upload, model: ServedModel, deadline: float, inference: Future[Inference], content: bytes
+        self,
+        upload: Upload,
+        model: ServedModel,
+        deadline: float,
+        inference: Future[Inference],
+        tiling: Tiling | None,
+        content: bytes,
     ) -> None:
-        """Decode an image and queue it; raises an error if it is expired."""
+        """Decode an image and queue it and its tiles; raises an error if it is expired, or too small for them."""
         start = time.monotonic()
         if start > deadline:
             raise deadline_error()
         image = decode_image(content, self.settings.max_pixels)
         upload.height, upload.width = image.shape[:2]
-        square = preprocess(image, model.session.input_size)
+        size = model.session.input_size
+        squares, futures = [preprocess(image, size)], [inference]
+        if tiling is not None:
+            upload.tiles = tiles_of(tiling, upload.width, upload.height, size)
+            squares += [preprocess(image[y1:y2, x1:x2], size) for x1, y1, x2, y2 in upload.tiles.tolist()]
+            futures = view_futures(inference, len(squares))
         added = time.monotonic()
         upload.seconds = added - start
         self._decoding.discard(inference)
-        self.batcher.add(Job(model, square, deadline, added, inference))
+        for square, future in zip(squares, futures, strict=True):
+            self.batcher.add(Job(model, square, deadline, added, future))
 
     def _return_memory_when_idle(self) -> None:
         """Return free memory to the system `IDLE_S` after the last image."""

@@ -5,6 +5,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response, Security
@@ -15,6 +16,7 @@ from detection.inference.options import DetectionOptions, class_ids
 from serve.errors import STATUS, ServiceError, short
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Answer, Service
+from serve.inference.tiled_request import most_views, parse_tiles
 from serve.observability.json_logging import log
 from serve.web import schemas
 from serve.web.request_body import BodyReader, wait_for_disconnect
@@ -92,9 +94,9 @@ def detection_options(model: ServedModel, query: schemas.DetectQuery | schemas.F
 
 
 async def _one_image(
-    request: Request, model: ServedModel, work: Callable[[bytes], Coroutine[Any, Any, Answer]]
+    request: Request, model: ServedModel, work: Callable[[bytes], Coroutine[Any, Any, Answer]], views: int = 1
 ) -> Response:
-    """Read the single image of a request, run the work on it, and build the response."""
+    """Read the single image of a request, run the work on it, and build the response; `views`: see `most_views`."""
     service, bodies = service_of(request), bodies_of(request)
     service.admission.check()
     async with bodies.read(request.receive, request.headers.get("content-length")) as body:
@@ -103,9 +105,11 @@ async def _one_image(
             (content,) = await bodies.files(request.headers.get("content-type", ""), body, 1)
             return await work(content)
 
-        with service.admission.enter():
+        with service.admission.enter() as set_count:
+            set_count(views)
             disconnect = wait_for_disconnect(request.receive)
             answer = await service.run_until_disconnect(work_on_body(), disconnect, model.name)
+            set_count(answer.views)
     return _respond(answer)
 
 
@@ -130,8 +134,11 @@ async def detect(request: Request, query: DetectQuery) -> Response:
     service = service_of(request)
     model = pick_model(request, query.model, "detection")
     options = detection_options(model, query)
+    tiling = parse_tiles(query.tiles, service.settings.tile_limit)
     annotated = wants_jpeg(request.headers.get("accept", ""))
-    return await _one_image(request, model, lambda content: service.detect(content, model, options, annotated))
+
+    work = partial(service.detect, model=model, options=options, annotated=annotated, tiling=tiling)
+    return await _one_image(request, model, work, most_views(tiling))
 
 
 @api_router.post(
@@ -148,19 +155,20 @@ async def detect_batch(request: Request, query: DetectQuery) -> Response:
     service, bodies = service_of(request), bodies_of(request)
     model = pick_model(request, query.model, "detection")
     options = detection_options(model, query)
+    tiling = parse_tiles(query.tiles, service.settings.tile_limit)
     service.admission.check()
     async with bodies.read(request.receive, request.headers.get("content-length")) as body:
         max_files = min(service.settings.max_files, service.settings.queue_size)
 
         async def detect_one(content: bytes) -> dict[str, Any]:
             try:
-                return (await service.detect(content, model, options)).values
+                return (await service.detect(content, model, options, tiling=tiling)).values
             except ServiceError as error:
                 return {"error": {"code": error.code, "message": error.message}}
 
         async def detect_all(set_count: Callable[[int], None]) -> list[dict[str, Any]]:
             contents = await bodies.files(request.headers.get("content-type", ""), body, max_files)
-            set_count(len(contents))
+            set_count(len(contents) * most_views(tiling))
             return await asyncio.gather(*map(detect_one, contents))
 
         with service.admission.enter() as set_count:

@@ -134,6 +134,13 @@ class DetectQuery(BaseModel):
         examples=[50],
     )
 
+    tiles: Annotated[str, Field(max_length=100)] = Field(
+        "off",
+        description="Tiles to detect in beside the whole image, for small objects: off, auto, 2 (2 × 2), 2x3 (rows x "
+        "columns), or several joined by +. Each counts as an image.",
+        examples=["auto"],
+    )
+
     @property
     def class_list(self) -> list[str] | None:
         """`classes` split at their commas; None for all classes."""
@@ -160,6 +167,7 @@ class FrameSettings(BaseModel):
     conf: Share | None = None
     iou: Share = NMS_THRESHOLD
     classes: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)] | None = None
+    tiles: Annotated[str, Field(max_length=100)] = "off"
 
     @property
     def class_list(self) -> list[str] | None:

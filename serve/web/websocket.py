@@ -13,6 +13,7 @@ from detection.inference.options import DetectionOptions
 from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Service
+from serve.inference.tiled_request import most_views, parse_tiles
 from serve.observability.json_logging import log
 from serve.web.middleware import CLIENT_CLOSED_REQUEST
 from serve.web.routes import detection_options
@@ -117,6 +118,7 @@ class FrameStream:
         try:
             settings = FrameSettings.model_validate_json(text)
             model, options = self._options(settings)
+            parse_tiles(settings.tiles, self.service.settings.tile_limit)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = ".".join(map(str, first["loc"]))[:60] or "message"
@@ -130,6 +132,7 @@ class FrameStream:
             "conf": options.confidence,
             "iou": options.iou,
             "classes": settings.classes,
+            "tiles": settings.tiles,
         }
 
     def _options(self, settings: FrameSettings) -> tuple[ServedModel, DetectionOptions]:
@@ -143,10 +146,13 @@ class FrameStream:
             # Looked up for each frame: the model may have been reloaded.
             model, options = self._options(self.settings)
             name = model.name
-            with self.service.admission.enter():
+            tiling = parse_tiles(self.settings.tiles, self.service.settings.tile_limit)
+            with self.service.admission.enter() as set_count:
+                set_count(most_views(tiling))
                 answer = await self.service.run_until_disconnect(
-                    self.service.detect(content, model, options), self._wait_for_disconnect(), name
+                    self.service.detect(content, model, options, tiling=tiling), self._wait_for_disconnect(), name
                 )
+                set_count(answer.views)
             values = {key: answer.values[key] for key in ("width", "height", "detections")}
             timings = {stage: round(1000 * seconds, 2) for stage, seconds in answer.timings.items()}
             return {"type": "detections", **values, "timings_ms": timings}

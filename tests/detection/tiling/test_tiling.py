@@ -54,6 +54,12 @@ def test_automatic_grids_of_100_megapixels_are_bounded() -> None:
     assert len(tiling.tiles(10_000, 10_000, 304)) == 16 * 16 + 8 * 8 + 4 * 4 + 2 * 2
 
 
+def test_the_finest_grids_are_left_out_where_they_are_too_many() -> None:
+    assert shapes(Tiling(max_tiles=20), 1920, 1080) == [(3, 4), (2, 2)]
+    assert shapes(Tiling(max_tiles=3), 1920, 1080) == []
+    assert shapes(Tiling((TileGrid(9, 9),), max_tiles=3), 1920, 1080) == [(9, 9)]
+
+
 def test_tiles_are_those_of_all_grids() -> None:
     tiles = Tiling((TileGrid(2, 2), TileGrid(1, 1))).tiles(70, 35, 304)
     assert tiles.tolist()[-1] == [0, 0, 70, 35] and len(tiles) == 5

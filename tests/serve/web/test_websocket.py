@@ -51,10 +51,13 @@ def test_frames_and_settings(live: RunningServer) -> None:
         assert timings.keys() == {"decode", "queue", "network", "postprocess", "total"}
         assert timings["total"] >= max(timings[stage] for stage in ("decode", "queue", "network"))
 
-        wanted = {"type": "settings", "model": "second", "conf": 0.3, "iou": 0.5, "classes": ["dark thing"]}
+        wanted = {"type": "settings", "model": "second", "conf": 0.3, "iou": 0.5, "classes": ["dark thing"], "tiles": "2"}
         assert ask(socket, wanted) == wanted
+        before = live.service.models.get("second", "detection").session.image_count  # type: ignore[attr-defined]
         assert [found["label"] for found in ask(socket, encoded(image(40, 30)))["detections"]] == ["dark thing"]
-        defaults = {"type": "settings", "model": "fake", "conf": 0.5, "iou": 0.45, "classes": None}
+        after = live.service.models.get("second", "detection").session.image_count  # type: ignore[attr-defined]
+        assert after == before + 5, "the frame and four tiles"
+        defaults = {"type": "settings", "model": "fake", "conf": 0.5, "iou": 0.45, "classes": None, "tiles": "off"}
         assert ask(socket, {"type": "settings"}) == defaults
         assert ask(socket, {"type": "settings", "conf": 0}) == defaults | {"conf": 0}
         assert len(ask(socket, encoded())["detections"]) == 2
@@ -66,6 +69,7 @@ BAD_SETTINGS: list[tuple[dict | str, str]] = [
     ("[]", "invalid_parameter"),
     ({"type": "other"}, "invalid_parameter"),
     ({"type": "settings", "conf": 2}, "invalid_parameter"),
+    ({"type": "settings", "tiles": "9"}, "invalid_parameter"),
     ('{"type": "settings", "conf": NaN}', "invalid_parameter"),
     ({"type": "settings", "conf": "0.5"}, "invalid_parameter"),
     ({"type": "settings", "classes": ["ghost"]}, "invalid_parameter"),
