@@ -13,6 +13,7 @@ START_CODE = b"\x00\x00\x01"
 LEARN = 16  # units in a row whose end was predicted correctly, before a prediction counts
 RELEARN = 8  # a wrong prediction multiplies this number
 CODECS = frozenset({"h264", "hevc", "mpeg4"})
+_RECOVERY = 6  # payload type of a recovery point, where a stream that refreshes its frames in parts is whole again
 _HEADER = 5  # bytes that the first fragment of a NAL unit has more than the others, about
 _VOP = 0xB6  # start code of a frame of MPEG-4 (ISO/IEC 14496-2, table 6-3)
 MARGIN = 24  # bytes by which a packet is shorter than a full one: more than the headers' differences
@@ -33,6 +34,41 @@ class AccessUnit:
     damaged: bool = False
 
 
+def without_messages(unit: bytes, codec: str) -> bytes:
+    """Leave out the SEI messages of a unit in Annex B format, but for recovery points (ITU-T H.264, annex D).
+
+    No other message is needed for decoding, some cameras write them wrongly, and a strict decoder refuses the frame.
+    """
+    position = unit.find(START_CODE)
+    if codec == "mpeg4" or position < 0:
+        return unit
+    kept = [unit[:position]]
+    while position >= 0:
+        following = unit.find(START_CODE, position + 3)
+        nal = unit[position : len(unit) if following < 0 else following]
+        kind = (nal[3] >> 1 & 63 if codec == "hevc" else nal[3] & 31) if len(nal) > 3 else 0
+        if kind not in ((39, 40) if codec == "hevc" else (6,)) or (codec == "h264" and _RECOVERY in _messages(nal)):
+            kept.append(nal)
+        position = following
+    return b"".join(kept)
+
+
+def _messages(nal: bytes) -> set[int]:
+    """Return the payload types of an SEI NAL unit with its start code."""
+    kinds, position = set(), 4
+    while position < len(nal) - 2:
+        kind = size = 0
+        while position < len(nal) and nal[position] == 0xFF:
+            kind, position = kind + 255, position + 1
+        kind, position = kind + nal[position] if position < len(nal) else -1, position + 1
+        while position < len(nal) and nal[position] == 0xFF:
+            size, position = size + 255, position + 1
+        size, position = size + nal[position] if position < len(nal) else 0, position + 1
+        kinds.add(kind)
+        position += size
+    return kinds
+
+
 @dataclass(slots=True)
 class _OpenUnit:
     """Unit whose packets are being collected.
@@ -50,8 +86,8 @@ class _OpenUnit:
     correct: bool = True
     ended: bool = False
 
-    def whole(self) -> AccessUnit:
-        return AccessUnit(b"".join(self.parts), self.pts, self.damaged)
+    def whole(self, codec: str) -> AccessUnit:
+        return AccessUnit(without_messages(b"".join(self.parts), codec), self.pts, self.damaged)
 
 
 class AccessUnits:
@@ -96,7 +132,7 @@ class AccessUnits:
             if unit.ended and not unit.correct:
                 self._needed *= RELEARN
         if unit.slices and not unit.ended:
-            yield unit.whole()
+            yield unit.whole(self._codec)
         self._slices_before = unit.slices
 
     def _add(self, unit: _OpenUnit, data: bytes, starts: bool) -> Iterator[AccessUnit]:
@@ -120,7 +156,7 @@ class AccessUnits:
         if fragment and unit.short and unit.slices == self._slices_before and not unit.predicted:
             unit.predicted = True
             if self._streak >= self._needed:
-                yield unit.whole()
+                yield unit.whole(self._codec)
                 unit.ended = True
 
     def _scan(self, data: bytes) -> tuple[int, bool]:

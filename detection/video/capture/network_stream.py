@@ -22,7 +22,7 @@ READ_TIMEOUT = 20.0  # seconds; the watchdog abandons a stream long before, this
 ANALYSE = 1_000_000  # microseconds of a stream that FFmpeg may read before the first frame; its default is 5 s
 BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds by which decoding lags: key frames only from the first, until the second
 PATIENCE = 5.0  # seconds; a lag that key frames do not reduce is a jump of the timestamps
-STRICT_FAILURES = 100  # errors of a strict decoder without one frame: it takes the stream's quirks for damage
+STRICT = 100  # frames from the first error of a strict decoder on, without a whole one: it takes quirks for damage
 # FFmpeg's parser, which joins packets to frames, holds each back until the next one begins. MPEG-TS needs no parser: a
 # packet is a frame. RTSP has `AccessUnits`.
 UNPARSED = ("tcp", "udp", "rtsp", "rtsps")
@@ -84,14 +84,14 @@ class Stream:
         self._raw = scheme in UNPARSED and fragments
         if self._assembler is not None and self._codec == "h264":
             self._frame_numbers = FrameNumbers(stream.codec_context.extradata)
-        self._decoder = self._new_decoder(strict=self._codec == "hevc")
+        self._decoder = self._new_decoder(strict=True)
         self._converter = RgbConverter(stream.sample_aspect_ratio)
         self.reception = Reception(time.monotonic())
         # H.264's decoder waits for a key frame by itself, and finds those of streams that refresh them in parts.
         self._key_needed = self._codec != "h264"
         self._damaged = False  # since the last whole frame
         self._began = False  # there was a whole frame
-        self._errors = 0  # of the decoder, before that
+        self._failing = 0  # frames from the decoder's first error on, before that
         self._clock = Clock()
         self._frames = self._decode()
         self._closed = threading.Event()
@@ -157,16 +157,18 @@ class Stream:
         if packet is None:
             self._lose()
             return []
+        if self._failing and not self._began:
+            self._failing += 1
+            if self._failing == STRICT and self._assembler is not None:
+                self._decoder = self._new_decoder(strict=False)
         try:
             return self._decoder.decode(packet)
         except av.EOFError:
             return []
         except av.FFmpegError:
             self._lose()
-        self._errors += not self._began
-        if self._errors == STRICT_FAILURES and self._assembler is not None:
-            self._decoder = self._new_decoder(strict=False)
-        return []
+            self._failing = self._failing or 1
+            return []
 
     def _packets(self) -> "Iterator[av.Packet | None]":
         """Yield packets that hold a whole frame each; None for a damaged one."""

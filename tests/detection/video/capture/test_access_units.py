@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from detection.video.capture.access_units import LEARN, AccessUnits
+from detection.video.capture.access_units import LEARN, AccessUnits, without_messages
 
 FULL = 1386  # bytes of a full fragment
 
@@ -79,7 +79,7 @@ def test_parameter_sets_and_messages_belong_to_the_frame_behind_them() -> None:
         found += units.push(packet, 2)
     found += units.push(slice_packets(100, first=True)[0], 3)
     (unit,) = found
-    assert unit.data == b"".join([sps, sei, b"\xbb" * 700, *frame_packets([3000])])
+    assert unit.data == sps + b"\x00" + b"".join(frame_packets([3000]))[1:]  # without the message
     assert unit.pts == 2 and not unit.damaged
 
 
@@ -95,3 +95,19 @@ def test_a_timestamp_that_changes_within_a_slice_does_not_cut_it() -> None:
     first, *rest = slice_packets(3000, first=True)
     found = [*units.push(first, 1), *(unit for packet in rest for unit in units.push(packet, 77)), *units.flush()]
     assert [(unit.data, unit.damaged) for unit in found] == [(first + b"".join(rest), False)]
+
+
+RECOVERY = b"\x00\x00\x01\x06\x06\x01\xc4\x80"
+USER_DATA = b"\x00\x00\x01\x06\x05\x60\x01\x80"  # of 96 bytes, it says, and has one
+BOTH = b"\x00\x00\x01\x06\x01\x01\x10\x06\x01\xc4\x80"
+
+
+def test_messages_are_left_out_but_for_recovery_points() -> None:
+    frame = b"\x00\x00\x01\x41\x9a\xaa"
+    for message, kept in ((RECOVERY, True), (USER_DATA, False), (BOTH, True), (b"\x00\x00\x01\x06", False)):
+        assert without_messages(message + frame, "h264") == message * kept + frame
+    hevc = b"\x00\x00\x01\x02\x01\xaa"
+    assert without_messages(b"\x00\x00\x01\x4e\x01\x05\x60" + hevc, "hevc") == hevc
+    assert without_messages(USER_DATA + frame, "mpeg4") == USER_DATA + frame
+    for rest in (b"", b"\x00\x00\x01", b"\xaa" * 9):
+        assert without_messages(rest, "h264") == rest

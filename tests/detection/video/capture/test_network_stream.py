@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 
 from data.errors import ImageError
+from detection.video.capture import access_units, network_stream
 from detection.video.capture.synthetic_pattern import read_number
 from detection.video.live_source import LiveSource
 from detection.video.open_source import open_capture
 from detection.video.source_names import is_live
+from tests.detection.video.capture.test_frame_numbers import units as h264_units
 from tests.support.rtsp_server import RtspServer, missing_gstreamer
 from tests.support.tcp_camera import frame_at
 
@@ -261,3 +264,44 @@ def test_an_rtsp_recording_that_ends_is_no_loss(film) -> None:
             time.sleep(0.002)
         live.close()
     assert live.failed is None and live.figures.captured.count == FRAMES
+
+
+class PacketSource:
+    """An RTSP container of FFmpeg's, which passes on one NAL unit at a time."""
+
+    duration = None
+
+    def __init__(self, units: list[bytes]) -> None:
+        self.units = units
+        self.format = SimpleNamespace(name="rtsp")
+        context = av.CodecContext.create("h264", "r")
+        rate = Fraction(25)
+        stream = SimpleNamespace(
+            codec_context=context, average_rate=rate, guessed_rate=rate, time_base=1 / rate, sample_aspect_ratio=None
+        )
+        self.streams = SimpleNamespace(video=[stream])
+
+    def demux(self, stream: object) -> Iterator[av.Packet]:
+        for number, unit in enumerate(self.units):
+            packet = av.Packet(unit)
+            packet.pts = number
+            yield packet
+        yield av.Packet(b"")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_camera_whose_messages_are_wrong_is_shown(monkeypatch: pytest.MonkeyPatch, strict: bool) -> None:
+    """And one that a strict decoder refuses altogether is decoded by another, after a while."""
+    units = [b"\x00\x00\x00\x01\x06\x05\x60\x01\x80" + unit for unit in h264_units(150, tune="zerolatency")]
+    monkeypatch.setattr(network_stream, "_opened", lambda address, options: PacketSource(units))
+    if not strict:  # with its messages, as if they were what is wrong with it
+        monkeypatch.setattr(access_units, "without_messages", lambda unit, codec: unit)
+    capture = open_capture("rtsp://camera/1")
+    count = 0
+    while capture.read() is not None:
+        count += 1
+    assert count == 150 if strict else 20 < count < 60
+    assert capture.reception.damaged == 0
