@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future
-from threading import Lock
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import LifoQueue
+from threading import BoundedSemaphore, Lock
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,8 @@ from weights.store import ModelFile, verify_export
 
 _CONVERTER = "openvino.tools.ovc"
 GROUP = 4  # images per inference request in throughput mode; larger groups gain little and add latency
+_initialization_lock = Lock()
+_bindings_are_initialized = False
 
 
 def import_openvino() -> ModuleType:
@@ -64,33 +67,62 @@ class OpenVinoSession:
         self.batch = GROUP if mode == "throughput" else 1
         compiled = self._compile(1)
         self.parallel = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._queues = {1: self._queue(compiled)}
-        self._request = compiled.create_infer_request()
-        self._alone = Lock()  # one at a time uses that request, or makes a queue
+        self._alone = compiled.create_infer_request()
+        self._alone_lock = Lock()
+        # One more than run together, so that the next starts while a result is copied.
+        self._count = self.parallel + 1
+        self._requests = {1: self._create_requests(compiled)}
+        self._requests_lock = Lock()
+        # Threads of Python wait for the results; they end before the interpreter does. Callbacks of OpenVINO run in
+        # its own threads and abort the process if the interpreter is ending.
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="openvino")
+        self._room = BoundedSemaphore(self._count)
+        self._initialize_bindings()
+
+    def _initialize_bindings(self) -> None:
+        """Run one image in this thread and in another, once per process.
+
+        OpenVINO's bindings initialize static objects in their first calls; first calls in two threads at once deadlock,
+        one with the lock of the initialization and one with the interpreter's.
+        """
+        global _bindings_are_initialized
+        with _initialization_lock:
+            if not _bindings_are_initialized:
+                black = np.zeros((1, self.input_size, self.input_size, 3), np.uint8)
+                self(black)
+                self.submit(black).result()
+                _bindings_are_initialized = True
 
     def __call__(self, images: np.ndarray) -> RawOutputs:
         if len(images) != 1:
             return self.submit(images).result()
         # In the thread of the caller: a hand-over to another thread and back costs a third of an image's time.
-        with self._alone:
-            return tuple(self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True).values())
+        with self._alone_lock:
+            return tuple(self._alone.infer({0: np.ascontiguousarray(images)}, share_inputs=True).values())
 
     def submit(self, images: np.ndarray) -> Future[RawOutputs]:
+        if len(images) == 0:
+            raise ValueError("a batch of 0 images, expected at least one")
         images = np.ascontiguousarray(images)
         step = self.batch if len(images) % self.batch == 0 else 1
-        with self._alone:
-            if step not in self._queues:
-                self._queues[step] = self._queue(self._compile(step))
+        with self._requests_lock:
+            if step not in self._requests:
+                self._requests[step] = self._create_requests(self._compile(step))
         batch = _Batch(images)
-        future = batch.future
         for start in range(0, len(images), step):
-            self._queues[step].start_async({0: images[start : start + step]}, (batch, start), share_inputs=True)
-        return future
+            self._room.acquire()
+            try:
+                self._threads.submit(_run, self._requests[step], batch, slice(start, start + step), self._room)
+            except BaseException:
+                self._room.release()
+                raise
+        return batch.future
 
-    def __del__(self) -> None:
-        # A queue that ends while a callback is still on its way out waits for it with Python's lock in its hands.
-        for queue in getattr(self, "_queues", {}).values():
-            queue.wait_all()
+    def _create_requests(self, compiled: Any) -> "LifoQueue[Any]":
+        requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(self._count):
+            requests.put(compiled.create_infer_request())
+        return requests
 
     def _compile(self, count: int) -> Any:
         """Return the model compiled for a batch of `count`."""
@@ -102,48 +134,55 @@ class OpenVinoSession:
             reason = str(error).strip().splitlines()[-1]
             raise WeightsError(f"{path}: OpenVINO cannot open it on {self._device}: {reason}") from None
 
-    def _queue(self, compiled: Any) -> Any:
-        # One more than runs together, so that the next starts while a result is being taken.
-        queue = self._openvino.AsyncInferQueue(compiled, self.parallel + 1)
-        queue.set_callback(_take)
-        return queue
-
 
 class _Batch:
     """A batch in flight: its images and the outputs so far."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self.images = images  # OpenVINO reads from them until the last is done
+        self.images = images
         self.future: Future[RawOutputs] = Future()
-        self.future.set_running_or_notify_cancel()  # what runs is not taken back
+        self.future.set_running_or_notify_cancel()  # a running batch is not cancelled
         self._missing = len(images)
         self._outputs: RawOutputs = ()
         self._lock = Lock()
 
-    def put(self, start: int, outputs: list[np.ndarray]) -> None:
-        """Copy the outputs of images `start` to `start + n`, each (n, ...); the last ones complete the future."""
+    def put(self, place: slice, outputs: list[np.ndarray]) -> bool:
+        """Copy the outputs of the images at `place`, each (n, ...); returns whether the batch is complete."""
         with self._lock:
             if not self._outputs:
                 self._outputs = tuple(np.empty((len(self.images), *o.shape[1:]), o.dtype) for o in outputs)
-            count = len(outputs[0])
             for whole, output in zip(self._outputs, outputs, strict=True):
-                whole[start : start + count] = output
-            self._missing -= count
-            done = self._missing == 0
-        if done:
-            # The queue keeps its last batch; that must not keep whoever waited for it, and by them the queue itself.
-            future, self.future = self.future, Future()
-            future.set_result(self._outputs)
+                whole[place] = output
+            self._missing -= place.stop - place.start
+            return self._missing == 0
+
+    def finish(self) -> None:
+        """Set the result, in a thread without a request: callbacks of the future may take any time."""
+        self.future.set_result(self._outputs)
+
+    def fail(self, error: BaseException) -> None:
+        """Set the error, unless one was set before."""
+        with self._lock:
+            if not self.future.done():
+                self.future.set_exception(error)
 
 
-def _take(request: Any, place: tuple[_Batch, int]) -> None:
-    """Called by OpenVINO in one of its threads, when a request is done."""
-    batch, start = place
+def _run(requests: "LifoQueue[Any]", batch: _Batch, place: slice, room: BoundedSemaphore) -> None:
+    """Run a part of a batch with a free inference request."""
     try:
-        batch.put(start, [tensor.data for tensor in request.output_tensors])
-    except BaseException as error:  # an error that is not handed on leaves the caller waiting for ever
-        if not batch.future.done():
-            batch.future.set_exception(error)
+        request = requests.get()
+        try:
+            request.start_async({0: batch.images[place]}, share_inputs=True)
+            request.wait()
+            complete = batch.put(place, [tensor.data for tensor in request.output_tensors])
+        finally:
+            requests.put(request)
+            room.release()
+    except BaseException as error:  # without it the caller would wait forever
+        batch.fail(error)
+    else:
+        if complete:
+            batch.finish()
 
 
 def _device(core: Any, name: str) -> str:

@@ -4,11 +4,13 @@ import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from data.dotted_path import load_object
 from data.errors import SettingsError
 from pelee.runtime.backends import BACKENDS, FORMATS, Backend, runtime_names
+from pelee.runtime.process_session import ProcessSession
 from pelee.runtime.session import MODES, PRECISIONS, RawOutputs, RuntimeOptions, Session
 from weights.store import ModelFile, find_exports
 
@@ -55,8 +57,7 @@ def open_session(
         raise SettingsError(f"compile is for the torch runtime on a model's own weights, not for {backend.name}")
     if not backend.installed:
         raise SettingsError(f"{backend.name} is not installed, and this needs it: pip install {backend.requirement}")
-    session: Session[RawOutputs] = load_object(backend.opener)(export, build, model.card.input_size, options)
-    return session
+    return ProcessSession(partial(load_object(backend.opener), export, build, model.card.input_size, options))
 
 
 def select_candidate(model: ModelFile, runtime: str, device: str, precision: str) -> Candidate:

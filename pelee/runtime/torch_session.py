@@ -1,5 +1,6 @@
 """A session in PyTorch: batch norms fused, channels-last; on CUDA with bfloat16 and CUDA graphs."""
 
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pelee.models.layers import fuse_conv_bn
 from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
+#: Process that opened the first session; set then.
+_process: int | None = None
 CUDA_GRAPHS = 4  # batch sizes that are kept recorded; each holds its own memory
 
 
@@ -110,6 +113,17 @@ def load_torchscript(model: ModelFile) -> nn.Module:
         return torch.jit.load(str(model.path), map_location="cpu")
 
 
+def _check_process() -> None:
+    """Raise `SettingsError` in a forked child of a process that has run a session: OpenMP and CUDA would hang there."""
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise SettingsError(
+            "PyTorch ran before this process was forked and cannot run in it; start processes with the method 'spawn', "
+            "or load the model only after the fork"
+        )
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -128,5 +142,6 @@ def open_backend(
     export: ModelFile | None, build: Callable[[], nn.Module], input_size: int, options: RuntimeOptions
 ) -> TorchSession:
     """Opener of `pelee.runtime.backends`: a TorchScript export, or the model's own weights."""
+    _check_process()  # first: building a network would hang, too
     graph = build() if export is None else load_torchscript(export)
     return TorchSession(graph, input_size, device=options.device, precision=options.precision, compile=options.compile)
