@@ -15,7 +15,10 @@ def warnings_by_kind(warnings: Iterable[str]) -> dict[str, list[str]]:
 
 def summarize_warnings(warnings: Iterable[str]) -> list[str]:
     """Return a line for each kind of warning: the only one unchanged, else the number and the first example."""
-    return [
-        f"{kind}: {details[0]}" if len(details) == 1 else f"{kind}: {len(details):,}, the first is {details[0]}"
-        for kind, details in warnings_by_kind(warnings).items()
-    ]
+    lines = []
+    for kind, details in warnings_by_kind(warnings).items():
+        if len(details) == 1:
+            lines.append(f"{kind}: {details[0]}" if details[0] else kind)
+        else:
+            lines.append(f"{kind}: {len(details):,}, the first is {details[0]}")
+    return lines

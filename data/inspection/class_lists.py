@@ -17,13 +17,15 @@ def compare_class_lists(datasets: Sequence[Dataset]) -> list[Finding]:
     """
     findings = []
     for dataset in datasets[1:]:
+        if dataset.class_names == datasets[0].class_names:
+            continue
         match = match_classes(dataset.class_names, datasets[0].class_names)
         for name in match.added:
             near = dict(match.differing_case).get(name)
             question = f"; is it {near!r}? If so, write both alike" if near else ""
             text = f"class {name!r} of {dataset.split} is not in {datasets[0].split}{question}"
             findings.append(Finding("class-list", name, text))
-        if not match.same_order and not match.added:
+        if not match.added:
             text = "; ".join(match.lines(dataset.split, datasets[0].split))
             findings.append(Finding("class-order", dataset.split, text))
     return findings

@@ -73,6 +73,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
+    from data.datasets.dataset_warnings import summarize_warnings
+    from data.inspection.verification import verify_dataset
     from detection.detector import Detector
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import label_map, relabel
@@ -86,9 +88,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         size=arguments.input_size,
     )
-    dataset = open_dataset(
-        arguments.dataset, arguments.root, arguments.split or find_format(arguments.dataset).val_split
-    )
+    split = arguments.split or find_format(arguments.dataset).val_split
+    dataset = verify_dataset(open_dataset(arguments.dataset, arguments.root, split), strict=True)
     tiling = parse_tiles(arguments)
     mapping = label_map(detector.class_names, dataset.class_names)
 
@@ -106,7 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         confidence=detector.card.default_confidence,
     )
-    for line in first_few(evaluation.warnings, "--json lists them all"):
+    for line in first_few(summarize_warnings(evaluation.warnings), "--json lists them all"):
         print(f"warning: {line}", file=sys.stderr)
     to_stdout = is_stdout(arguments.json)
     name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"

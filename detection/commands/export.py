@@ -133,7 +133,9 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
 
         images = open_as_trained(card, options.dataset, options.root, split)
         return images, images.files
-    dataset = open_dataset(options.dataset, options.root, split)
+    from data.inspection.verification import verify_dataset
+
+    dataset = verify_dataset(open_dataset(options.dataset, options.root, split), strict=True)
     return dataset, [record.image for record in dataset.records]
 
 

@@ -24,9 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def body() -> int:
+        from data.inspection.verification import verify_dataset
         from detection.training.overfit_check import overfit
 
-        dataset = open_dataset(options.dataset, options.root, options.split)
+        dataset = verify_dataset(open_dataset(options.dataset, options.root, options.split))
         records = [record for record in dataset.records if (~record.difficult & ~record.crowd).any()]
         records = records[: options.num_images]
         if not records:

@@ -11,3 +11,4 @@ def test_one_line_a_kind_with_number_and_first_example() -> None:
         "no label file: b.jpg",
     ]
     assert summarize_warnings([]) == []
+    assert summarize_warnings(["7 images differ; the first is a.png"]) == ["7 images differ; the first is a.png"]

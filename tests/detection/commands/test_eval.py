@@ -145,12 +145,20 @@ def test_a_missing_library_names_the_extra_that_brings_it(
 
 
 def test_warnings_are_few_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # seven boxes that stick out of the image: five lines and one for the rest
+    # seven boxes that stick out of the image, six of them repeated: a line a kind, with number and first example
     (root / "labels" / "val" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n" + "0 0.9 0.5 0.6 0.5\n" * 7)
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6
-    assert lines[-1] == "warning: 2 more; --json lists them all"
+    assert len(lines) == 2
+    assert lines[0].startswith("warning: box clipped to its image: 7, the first is ")
+    assert lines[1].startswith("warning: the same object twice, one dropped: 6, the first is ")
+
+
+def test_an_unreadable_image_is_an_error_that_names_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = sorted((root / "images" / "val").iterdir())[0]
+    image.write_bytes(b"no image")
+    assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 2
+    assert image.name in capsys.readouterr().err
 
 
 def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> None:
