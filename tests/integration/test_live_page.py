@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -36,6 +37,12 @@ from tests.support.browser import (
     wait_until,
     write_camera,
 )
+
+LARGE_PHOTO: Any = {  # 3200 × 2400 pixels
+    "name": "large.jpg",
+    "mimeType": "image/jpeg",
+    "buffer": encode(np.kron(scene(), np.ones((10, 10, 1), np.uint8)), ".jpg"),
+}
 
 pytest_plugins = ["tests.support.page_fixtures"]
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -115,6 +122,18 @@ def test_another_model_is_asked_about_the_same_photo(page: Page, stand: ServiceS
     assert [asked["model"] for asked in stand.asked] == ["pelee-voc", "pelee-two"]
 
 
+def test_tiles_are_asked_for_of_a_larger_photo(page: Page, stand: ServiceStub) -> None:
+    page.locator("#file").set_input_files(LARGE_PHOTO)
+    wait_until(page, lambda: len(stand.sizes) == 1)
+    page.get_by_label("Small objects").select_option("auto")
+    wait_until(page, lambda: len(stand.sizes) == 2)
+    assert [asked.get("tiles") for asked in stand.asked] == [None, "auto"]
+    assert max(stand.sizes[1]) == 2 * max(stand.sizes[0])
+    page.get_by_label("Small objects").select_option("off")
+    wait_until(page, lambda: len(stand.sizes) == 3)
+    assert "tiles" not in stand.asked[2] and stand.sizes[2] == stand.sizes[0]
+
+
 def test_the_camera_gets_boxes_that_follow_it(page: Page, stand: ServiceStub) -> None:
     start_camera(page)
     assert boxes(page) == 2
@@ -128,6 +147,9 @@ def test_the_camera_gets_boxes_that_follow_it(page: Page, stand: ServiceStub) ->
     page.get_by_role("slider", name="Score at least").fill("0.6")
     assert boxes(page) == 1
     wait_until(page, lambda: len(stand.settings) == 2)
+    page.get_by_label("Small objects").select_option("2")
+    wait_until(page, lambda: len(stand.settings) == 3)
+    assert stand.settings[2]["tiles"] == "2"
     assert stand.settings[1]["conf"] == 0.6
 
     page.get_by_role("button", name="Stop the camera").click()
@@ -168,9 +190,8 @@ def test_what_the_server_refuses_is_told(page: Page, stand: ServiceStub) -> None
 
 
 def test_a_photo_is_shrunk_before_it_is_sent(page: Page, stand: ServiceStub) -> None:
-    large = encode(np.kron(scene(), np.ones((10, 10, 1), np.uint8)), ".jpg")
     stand.failures = [(429, "busy", "too many requests")]
-    page.locator("#file").set_input_files({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": large})
+    page.locator("#file").set_input_files(LARGE_PHOTO)
     expect(page.get_by_text("large.jpg, 3200 × 2400, sent as 608 × 456")).to_be_visible()
     assert stand.sizes == [(608, 456)]
     result = shown(page)

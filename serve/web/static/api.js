@@ -41,10 +41,10 @@ export const hasKey = () => Boolean(key());
 export const models = async (options = {}) => (await request("models", options)).json();
 
 /** An image's result, with `roundTrip` in ms and, where the server tells them, its `stages` in ms. No model: the default. */
-export async function detect(blob, name, { model, conf, signal }) {
+export async function detect(blob, name, { model, conf, tiles, signal }) {
   const body = new FormData();
   body.append("file", blob, name);
-  const query = new URLSearchParams({ ...(model && { model }), conf: conf.toFixed(2) });
+  const query = new URLSearchParams({ ...(model && { model }), conf: conf.toFixed(2), ...(tiles !== "off" && { tiles }) });
   const started = performance.now();
   const response = await request(`detect?${query}`, { method: "POST", body, signal });
   const result = await response.json();

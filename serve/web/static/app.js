@@ -226,7 +226,9 @@ function tryAgain() {
 }
 
 const askedConf = () => Number(threshold.toFixed(2));
-const unanswered = (one) => !one.error && (!one.result || one.model !== (model?.name ?? "") || askedConf() < one.conf);
+const askedTiles = () => $("tiles").value;
+const answers = (one) => one.model === (model?.name ?? "") && one.tiles === askedTiles() && one.conf <= askedConf();
+const unanswered = (one) => !one.error && !(one.result && answers(one));
 
 /** Ask about every photo that has no answer for the model and the threshold, the one on show first. */
 async function detectPhotos() {
@@ -238,7 +240,7 @@ async function detectPhotos() {
     setBusy(Boolean(next) && next === photo);
     if (!next) break;
     try {
-      await next.ask({ model: model?.name ?? "", conf: askedConf(), side: networkSide(), signal: mine.signal });
+      await next.ask({ model: model?.name ?? "", conf: askedConf(), tiles: askedTiles(), side: networkSide(), signal: mine.signal });
     } catch (error) {
       if (mine !== asking || error.name === "AbortError") return;
       next.result = null;
@@ -252,8 +254,11 @@ async function detectPhotos() {
   setBusy(false);
 }
 
-/** Pixels of an image's longer side that are sent: the network sees half, the rest is for the server's own resizing. */
-const networkSide = () => 2 * (model?.input_size ?? 320);
+/**
+ * Pixels of an image's longer side that are sent: without tiles the network sees half, the rest is for the server's own
+ * resizing; tiles see the image enlarged.
+ */
+const networkSide = () => (askedTiles() === "off" ? 2 : 4) * (model?.input_size ?? 320);
 
 // ---- the camera
 
@@ -297,7 +302,12 @@ async function startCamera(deviceId) {
   const session = new Live({
     video,
     address: api.socketAddress,
-    settings: () => ({ model: model?.name, conf: threshold, classes: null }), // the page filters classes itself
+    settings: () => ({
+      model: model?.name,
+      conf: threshold,
+      classes: null, // the page filters classes itself
+      ...(askedTiles() !== "off" && { tiles: askedTiles() }),
+    }),
     longSide: networkSide,
     probe,
     onAnswer: showAnswer,
@@ -397,6 +407,10 @@ $("threshold").oninput = ({ target }) => {
 };
 
 $("model").onchange = chooseModel;
+$("tiles").onchange = () => {
+  live?.session.settingsChanged();
+  tryAgain();
+};
 $("choose").onclick = () => $("file").click();
 $("file").onchange = ({ target }) => {
   showFiles(target.files);

@@ -177,10 +177,10 @@ export class Live {
 
   async #post(jpeg) {
     const posting = this.#posting;
-    const { model, conf } = this.#to.settings();
+    const { model, conf, tiles = "off" } = this.#to.settings();
     try {
       const signal = AbortSignal.any([posting.signal, AbortSignal.timeout(ANSWER_WITHIN)]);
-      const { result, stages } = await detect(new Blob([jpeg], { type: "image/jpeg" }), "frame.jpg", { model, conf, signal });
+      const { result, stages } = await detect(new Blob([jpeg], { type: "image/jpeg" }), "frame.jpg", { model, conf, tiles, signal });
       if (posting === this.#posting) this.#receive({ type: "detections", ...result, timings_ms: stages ?? {} });
     } catch (error) {
       if (this.#stopped || posting !== this.#posting) return;

@@ -36,6 +36,7 @@ export class Photo {
   error = null;
   model = "";
   conf = 1;
+  tiles = "";
   roundTrip = 0;
   stages = null;
   #side = 0; // that it was prepared for
@@ -55,17 +56,17 @@ export class Photo {
   /**
    * Ask the server, and keep its answer, with boxes in pixels of the photo.
    *
-   * options: {model, conf, side, signal}; `side` is the most that the network needs of the longer side, in pixels.
+   * options: {model, conf, tiles, side, signal}; `side` is the most that the network needs of the longer side, in pixels.
    */
-  async ask({ model, conf, side, signal }) {
+  async ask({ model, conf, tiles, side, signal }) {
     if (this.#side !== side) {
       this.#side = side;
       this.#prepared = this.#prepare(side);
     }
     await this.#prepared;
-    const { result, roundTrip, stages } = await this.#askPatiently({ model, conf, signal }, side);
+    const { result, roundTrip, stages } = await this.#askPatiently({ model, conf, tiles, signal }, side);
     this.result = this.sent.blob === this.file ? result : enlarged(result, this.width, this.height);
-    Object.assign(this, { roundTrip, stages, model, conf, error: null });
+    Object.assign(this, { roundTrip, stages, model, conf, tiles, error: null });
   }
 
   // A busy server is asked again when it said so, and one that finds the photo too large gets it smaller.
@@ -89,7 +90,7 @@ export class Photo {
 
   // Sets `sent`; run once for each `side`, also where the request that needed it is aborted.
   async #prepare(side, { always = false } = {}) {
-    this.sent ??= { blob: this.file, width: 0, height: 0 };
+    this.sent = { blob: this.file, width: 0, height: 0 };
     const image = new Image();
     image.src = this.address;
     try {
