@@ -11,6 +11,8 @@ from data.classification.layouts import LAYOUTS
 from data.classification.object_crop import WHOLE_IMAGE, ObjectCrop
 from data.classification.stanford_cars import read_cars
 from data.errors import DatasetError, SettingsError
+from data.files.text_files import read_text
+from data.images.folder_walk import walk_files
 from data.images.image_io import IMAGE_SUFFIXES, read_image
 
 
@@ -54,6 +56,8 @@ def open_image_folder(layout: str, root: Path, split: str, crop: ObjectCrop | No
     the class name is the first word, followed by the id where two classes have the same word. For Stanford Cars see
     `data.classification.stanford_cars.read_cars`.
 
+    Hidden files and folders are skipped. A split other than the training split may have an empty class folder.
+
     Args:
         layout: a key of `LAYOUTS`.
         root: the dataset's folder.
@@ -61,7 +65,8 @@ def open_image_folder(layout: str, root: Path, split: str, crop: ObjectCrop | No
         crop: applied to images with a box; None for whole images.
 
     Raises:
-        DatasetError: an unknown layout, a missing split, a split without class folders, a class without an image.
+        DatasetError: an unknown layout, a missing split, a split without class folders or without an image, a class
+            of the training split without an image.
         SettingsError: a crop that needs boxes, for a dataset without boxes.
     """
     if layout not in LAYOUTS:
@@ -78,26 +83,31 @@ def open_image_folder(layout: str, root: Path, split: str, crop: ObjectCrop | No
         found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else None
         has = "does not exist" if found is None else f"has {', '.join(found[:5]) or 'no folders'}"
         raise DatasetError(f"no split {split!r}: {root} {has}; expected {folder}/CLASS/IMAGE")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    # Hidden folders are litter of tools (.ipynb_checkpoints), as are hidden files (._a.jpg).
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise DatasetError(f"{folder} has no folder of images a class; expected {folder}/CLASS/IMAGE")
     image_files: list[Path] = []
     numbers: list[int] = []
+    unreadable: list[str] = []
     for label, path in enumerate(classes):
-        found_here = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not found_here:
+        found_here = sorted(walk_files(path, IMAGE_SUFFIXES, lambda error: unreadable.append(str(error))))
+        if not found_here and split == LAYOUTS[layout].train_split:
             raise DatasetError(f"class folder {path} has no image in it; fill it or remove it")
         image_files += found_here
         numbers += [label] * len(found_here)
+    if not image_files:
+        raise DatasetError(f"{folder} has no images; expected {folder}/CLASS/IMAGE")
     words = [path.name for path in classes]
     if layout == "tiny-imagenet" and (file := root / "words.txt").is_file():
         words = _in_words(words, file)
-    return ImageFolderDataset(root.resolve().name, split, tuple(words), image_files, np.array(numbers, np.int64))
+    labels = np.array(numbers, np.int64)
+    return ImageFolderDataset(root.resolve().name, split, tuple(words), image_files, labels, unreadable=unreadable)
 
 
 def _in_words(ids: Sequence[str], file: Path) -> list[str]:
     """Return the word of each WordNet id in `words.txt`, made unique by the id; the id where there is no word."""
-    known = dict(line.split("\t", 1) for line in file.read_text(encoding="utf-8").splitlines() if "\t" in line)
+    known = dict(line.split("\t", 1) for line in read_text(file).splitlines() if "\t" in line)
     words = [known.get(key, key).split(",")[0].strip() for key in ids]
     often = Counter(words)
     return [word if often[word] == 1 else f"{word} ({key})" for word, key in zip(words, ids, strict=True)]

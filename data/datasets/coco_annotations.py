@@ -129,7 +129,8 @@ def parse_object(item: Any, labels: dict[str, int]) -> tuple[str, CocoObject]:
             raise DatasetError(f"of image {image} has bbox {item.get('bbox')!r}, expected [x, y, width, height]")
     area = _numbers([item.get("area")])
     known = area[0] if area and area[0] > 0 else None
-    return image, CocoObject(labels[category], *box, known, _flag(item.get("iscrowd")))
+    x, y, width, height = box
+    return image, CocoObject(labels[category], x, y, width, height, known, _flag(item.get("iscrowd")))
 
 
 def relative_boxes(objects: Iterable[CocoObject]) -> bool:

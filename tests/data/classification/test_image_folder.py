@@ -53,3 +53,24 @@ def test_tiny_imagenet_s_ids_get_their_words(tmp_path: Path) -> None:
 def test_unknown_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="unknown layout"):
         open_image_folder("folders", tmp_path, "train")
+
+
+def test_litter_is_neither_a_class_nor_an_image(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    for place in (".ipynb_checkpoints/a.jpg", "red/._a.png", "red/.ipynb_checkpoints/b.png"):
+        (root / "train" / place).parent.mkdir(exist_ok=True)
+        (root / "train" / place).write_bytes(b"x")
+    dataset = open_image_folder("imagefolder", root, "train")
+    assert dataset.class_names == ("blue", "green", "red") and len(dataset) == 48
+
+
+def test_an_empty_class_folder_is_an_error_of_the_training_split_alone(tmp_path: Path) -> None:
+    root = make_folders(tmp_path)
+    for split in ("train", "val"):
+        (root / split / "yellow").mkdir()
+    assert open_image_folder("imagefolder", root, "val").class_names[-1] == "yellow"
+    with pytest.raises(DatasetError, match="yellow has no image"):
+        open_image_folder("imagefolder", root, "train")
+    (tmp_path / "other" / "test" / "a").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="has no images"):
+        open_image_folder("imagefolder", tmp_path / "other", "test")
