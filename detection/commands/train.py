@@ -102,7 +102,7 @@ def _prepare(options: argparse.Namespace, settings: TrainSettings, data: tuple["
     train_set, val_set = data
     network = build(settings.network(len(train_set.class_names)))
     init_heads(network.heads, settings)
-    start, taken = _start(network, options)
+    start, taken = _start(network, options, train_set.class_names)
     objects = sum(len(record.labels) for record in train_set.records)
     return TrainingJob(
         model=settings.model,
@@ -113,9 +113,11 @@ def _prepare(options: argparse.Namespace, settings: TrainSettings, data: tuple["
     )
 
 
-def _start(network: "DetectorNetwork", options: argparse.Namespace) -> tuple[str | None, list[str]]:
+def _start(
+    network: "DetectorNetwork", options: argparse.Namespace, class_names: tuple[str, ...]
+) -> tuple[str | None, list[str]]:
     """Load the weights to start from; returns their name and the names of the tensors taken."""
-    from detection.models.loading import to_config
+    from detection.models.loading import class_rows, to_config
     from detection.training.model_card import check_design
     from pelee.models.pretrained import load_pretrained
     from weights.store import resolve
@@ -123,7 +125,7 @@ def _start(network: "DetectorNetwork", options: argparse.Namespace) -> tuple[str
     if options.weights:
         model = resolve(options.weights)
         check_design(network.config, to_config(model), model.card.name)
-        return load_pretrained(network, options.weights)
+        return load_pretrained(network, options.weights, class_rows(network, class_names))
     if options.backbone:
         start, taken = load_pretrained(network.backbone, options.backbone)
         return start, [f"backbone.{name}" for name in taken]

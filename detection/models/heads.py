@@ -41,6 +41,14 @@ class Head(nn.Module):
         self.classify, self.regress = classify, regress
 
     @property
+    def class_layer(self) -> str:
+        """Name in this module of the convolution whose output is the class logits."""
+        *_, last = (
+            name for name, module in self.classify.named_modules(prefix="classify") if isinstance(module, nn.Conv2d)
+        )
+        return last
+
+    @property
     def class_bias(self) -> Tensor:
         """Bias of the class logits, (A, K): a view of the parameter."""
         (*_, last) = (module for module in self.classify.modules() if isinstance(module, nn.Conv2d))

@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any
 
 from data.errors import WeightsError
+from detection.models.heads import Head
 from detection.models.network import DetectorConfig, DetectorNetwork
 from detection.models.registry import ARCHITECTURES, build
-from pelee.models.pretrained import as_tuples, load_strict
+from pelee.models.pretrained import ClassRows, as_tuples, load_strict
 from weights.store import ModelFile
 
 
@@ -36,3 +37,9 @@ def load_network(model: ModelFile) -> DetectorNetwork:
     network = build(to_config(model))
     load_strict(network, model)
     return network.eval()
+
+
+def class_rows(network: DetectorNetwork, class_names: tuple[str, ...]) -> ClassRows:
+    """Return the tensors of a detector's heads whose rows are its classes, for a transfer by name."""
+    layers = [f"{name}.{module.class_layer}" for name, module in network.named_modules() if isinstance(module, Head)]
+    return ClassRows(tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias")), class_names, 1)

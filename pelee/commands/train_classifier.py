@@ -107,7 +107,7 @@ def _prepare(
 ) -> TrainingJob:
     from pelee.classification.training.dataset import ImageBatches
     from pelee.classification.training.normalization import network_settings
-    from pelee.models.pretrained import is_state_dict, load_pretrained
+    from pelee.models.pretrained import ClassRows, is_state_dict, last_layer, load_pretrained
     from pelee.models.registry import build
     from weights.store import resolve
 
@@ -116,7 +116,12 @@ def _prepare(
         raise ImageError(f"{len(errors)} images cannot be read (--strict); the first is {errors[0]}")
     known = resolve(options.weights).card if options.weights and not is_state_dict(options.weights) else None
     network = build(options.model, len(splits[0].class_names), network_settings(settings, train_set, known))
-    start, taken = load_pretrained(network, options.weights) if options.weights else (None, [])
+    start: str | None = None
+    taken: list[str] = []
+    if options.weights:
+        class_names = splits[0].class_names
+        classes = ClassRows(last_layer(network, len(class_names)), class_names)
+        start, taken = load_pretrained(network, options.weights, classes)
     return TrainingJob(
         model=options.model,
         dataset=f"{splits[0].name} {splits[0].split}",

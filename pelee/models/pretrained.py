@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.datasets.class_names import ClassMatch, match_classes
 from data.errors import WeightsError
 from weights.store import ModelFile, load_tensors, resolve
 
@@ -125,18 +126,67 @@ def is_state_dict(source: str) -> bool:
     return source.endswith(".pth")
 
 
-def load_pretrained(module: nn.Module, source: str) -> tuple[str, list[str]]:
-    """Fill what fits of a network from other weights, and print what that was.
+@dataclass(frozen=True)
+class ClassRows:
+    """Tensors of a network whose first axis is its classes: groups of `background + classes` rows.
+
+    Attributes:
+        tensors: their names in the state dict.
+        class_names: names of the classes, by label.
+        background: rows of a group before the first class: 1 for a detector, 0 for a classifier.
+    """
+
+    tensors: tuple[str, ...]
+    class_names: tuple[str, ...]
+    background: int = 0
+
+    def match(
+        self, state: Mapping[str, Tensor], tensors: Mapping[str, np.ndarray], match: ClassMatch, old_classes: int
+    ) -> dict[str, np.ndarray]:
+        """Return tensors of other weights with the rows of the classes at the places that they have in the network.
+
+        Rows of classes that the weights lack are the network's own. Without a common class the tensors are left out.
+
+        Args:
+            state: the network's state dict.
+            tensors: the weights.
+            match: of the network's classes with those of the weights.
+            old_classes: number of classes of the weights.
+        """
+        found = dict(tensors)
+        labels = [label for label in match.old_labels if label >= 0]
+        here = [*range(self.background), *(self.background + i for i, old in enumerate(match.old_labels) if old >= 0)]
+        there = [*range(self.background), *(self.background + label for label in labels)]
+        rows, old_rows = self.background + len(self.class_names), self.background + old_classes
+        for name in self.tensors:
+            if name not in tensors or len(tensors[name]) * rows != len(state[name]) * old_rows:
+                continue
+            if not labels:
+                del found[name]
+                continue
+            new = state[name].numpy(force=True).copy()
+            grouped = new.reshape(-1, rows, *new.shape[1:])
+            grouped[:, here] = tensors[name].reshape(-1, old_rows, *new.shape[1:])[:, there]
+            found[name] = new
+        return found
+
+
+def load_pretrained(module: nn.Module, source: str, classes: ClassRows | None = None) -> tuple[str, list[str]]:
+    """Load the tensors of other weights that fit into a network, and print which these are.
 
     Args:
+        module: the network.
         source: a shipped model's name, a model's folder, or torchvision's or timm's state dict (.pth).
+        classes: tensors whose rows are matched by class name, for a model with a card.
 
     Returns:
-        The weights' name and SHA-256, as a card tells them, and the names of the tensors that were filled.
+        The weights' name and SHA-256, as on a card, and the names of the tensors that were filled; not those with rows
+        of classes that are new.
 
     Raises:
         WeightsError: there is no such thing, it is damaged, or nothing of it fits.
     """
+    new: tuple[str, ...] = ()
     if is_state_dict(source):
         file = Path(source)
         tensors: Mapping[str, np.ndarray] = read_weights(file, module)
@@ -144,9 +194,25 @@ def load_pretrained(module: nn.Module, source: str) -> tuple[str, list[str]]:
     else:
         model = resolve(source)
         name, digest, tensors = model.card.name, model.card.sha256, load_tensors(model)
+        if classes is not None:
+            match = match_classes(classes.class_names, model.card.class_names)
+            tensors = classes.match(module.state_dict(), tensors, match, len(model.card.class_names))
+            new = classes.tensors if match.added else ()
+            for line in match.lines("the dataset", name):
+                print(line)
     transferred = load_partial(module, tensors)
     print(f"from {name} ({digest[:12]}): {transferred}")
-    return f"{name}, SHA-256 {digest}", transferred.taken
+    return f"{name}, SHA-256 {digest}", [one for one in transferred.taken if one not in new]
+
+
+def last_layer(network: nn.Module, num_classes: int) -> tuple[str, ...]:
+    """Return the names of the tensors of a classifier's last linear layer or convolution with an output per class."""
+    layers = [
+        name
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.shape[0] == num_classes
+    ]
+    return tuple(name for name in network.state_dict() if layers and name.rpartition(".")[0] == layers[-1])
 
 
 def as_tuples(value: Any) -> Any:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from data.errors import SettingsError, WeightsError
-from detection.models.loading import load_network, to_config, to_settings
+from detection.models.loading import class_rows, load_network, to_config, to_settings
 from detection.models.pelee import Pelee, PeleeConfig
 from detection.models.priors import COCO_SIZES
 from detection.training.model_card import make_card
 from pelee.models.peleenet import PeleeNetConfig
-from pelee.models.pretrained import load_partial
+from pelee.models.pretrained import load_partial, load_pretrained
 from weights.card import CARD_NAME, Card
 from weights.store import ModelFile, load_tensors, resolve, save_model
 
@@ -257,3 +257,48 @@ def test_transfer_of_nothing_is_an_error() -> None:
 def test_tensors_of_a_file_start_another(network: Pelee, tmp_path: Path) -> None:
     model = save_model(tmp_path, tensors_of(network), card())
     assert len(load_partial(Pelee(CONFIG), load_tensors(model)).taken) == len(network.state_dict())
+
+
+# Classes by name
+
+
+def test_heads_follow_the_class_names(network: Pelee, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Old classes cat, dog, bird; new ones bird, fish, cat: every logit is that of the same class."""
+    saved = save_model(tmp_path / "pets", tensors_of(network), card())
+    torch.manual_seed(1)
+    names = ("bird", "fish", "cat")
+    other = Pelee(CONFIG).eval()
+    own = tensors_of(other)
+    start, taken = load_pretrained(other, str(tmp_path / "pets"), class_rows(other, names))
+    assert start.startswith("pets, SHA-256 ")
+    printed = capsys.readouterr().out
+    assert "the dataset and pets are matched by name: 2 in both (bird, cat)" in printed
+    assert "1 of the dataset only (fish)" in printed and "1 of pets only (dog)" in printed
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        (before, _), (after, _) = load_network(saved)(image), other(image)  # weights are stored as float16
+    torch.testing.assert_close(after[..., [0, 1, 3]], before[..., [0, 3, 1]])
+    layer = "heads.0.classify"
+    assert not {name for name in taken if ".classify." in name}  # it has rows that are new: it trains
+    fish = other.state_dict()[f"{layer}.weight"].reshape(6, 4, -1)[:, 2]
+    np.testing.assert_array_equal(fish, own[f"{layer}.weight"].reshape(6, 4, -1)[:, 2])
+
+
+def test_heads_without_a_common_class_start_anew(network: Pelee, tmp_path: Path) -> None:
+    save_model(tmp_path / "pets", tensors_of(network), card())
+    torch.manual_seed(1)
+    other = Pelee(CONFIG).eval()
+    own = tensors_of(other)
+    _, taken = load_pretrained(other, str(tmp_path / "pets"), class_rows(other, ("car", "bus", "van")))
+    np.testing.assert_array_equal(other.state_dict()["heads.0.classify.weight"], own["heads.0.classify.weight"])
+    assert "heads.0.regress.weight" in taken and "heads.0.classify.weight" not in taken
+
+
+def test_a_subset_of_the_classes_takes_their_rows(network: Pelee, tmp_path: Path) -> None:
+    saved = save_model(tmp_path / "pets", tensors_of(network), card())
+    small = Pelee(dataclasses.replace(CONFIG, num_classes=1)).eval()
+    _, taken = load_pretrained(small, str(tmp_path / "pets"), class_rows(small, ("dog",)))
+    image = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(small(image)[0], load_network(saved)(image)[0][..., [0, 2]])
+    assert set(taken) == set(small.state_dict())

@@ -1,5 +1,6 @@
 """pelee-train-classifier from the command line: training, resumption, fine-tuning, distillation, errors."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,15 +80,13 @@ def test_unreadable_images_are_counted_and_listed_at_the_end(
 
 
 @pytest.mark.slow
-def test_fine_tuning_replaces_a_head_of_other_classes(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fine_tuning_matches_classes_by_name(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_folders(tmp_path / "set", 4)
     for split in ("train", "val"):
         write_image(root / split / "white" / "a.png", np.full((8, 8, 3), 250, np.uint8))
     assert train_quickly(root, tmp_path / "out", "--epochs", "1", "--weights", str(trained / "model")) == 0
     output = capsys.readouterr().out
-    assert "replaced (another shape): 2 tensors of classifier.1" in output
+    assert "matched by name: 3 in both (blue, green, red)\n1 of the dataset only (white)\n" in output
     assert resolve(tmp_path / "out" / "model").card.training["started_from"].startswith("three-colors, SHA-256")
 
 
@@ -130,3 +129,10 @@ def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.Capt
     write_image(tmp_path / "set" / "val" / "white" / "a.png", np.zeros((8, 8, 3), np.uint8))
     assert train_quickly(tmp_path / "set", tmp_path / "out") == 2
     assert "has 4 classes, train 3; they must be the same, and 'white'" in capsys.readouterr().err
+
+
+def test_a_validation_split_may_lack_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_folders(tmp_path / "set", 3)
+    shutil.rmtree(root / "val" / "green")
+    assert train_quickly(root, tmp_path / "out", "--epochs", "1") == 0
+    assert "val: 6 images, 3 classes" in capsys.readouterr().out

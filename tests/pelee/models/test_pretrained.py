@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from data.errors import WeightsError
-from pelee.models.pretrained import load_partial, read_state_dict, read_weights
+from pelee.models.pretrained import last_layer, load_partial, read_state_dict, read_weights
 from pelee.models.registry import build
 
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
@@ -68,3 +68,9 @@ def test_no_state_dict_is_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as error:
         read_state_dict(file)
     assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_last_layer_of_a_classifier() -> None:
+    assert last_layer(build("peleenet", 7, {}), 7) == ("classifier.1.weight", "classifier.1.bias")
+    assert last_layer(build("squeezenet", 64, {}), 64)[0] == "network.classifier.1.weight"  # 64 channels elsewhere, too
+    assert last_layer(build("peleenet", 7, {}), 9) == ()
