@@ -56,7 +56,7 @@ def test_a_cut_video_keeps_what_came_before(
     assert cli.main(["cut.mp4", "whole.mp4", "--output", "out", "--json", "found.jsonl"]) == 1
     err = capsys.readouterr().err
     count = facts(Path("out/cut.mp4"))[0]
-    assert err == f"error: cut.mp4: only {count} of 60 frames could be read (the file is cut off or damaged there)\n"
+    assert err == f"error: cut.mp4: only {count} of 60 frames could be read (the file is cut off or damaged)\n"
     assert facts(Path("out/whole.mp4"))[0] == 60
     assert len(lines(Path("found.jsonl").read_text())) == count + 60
 
