@@ -1,7 +1,7 @@
 """LightningModule of a detector: multibox loss, distillation, and validation by VOC mAP."""
 
 from collections.abc import Collection, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
 from detection.models.inference_model import DetectionGraph
 from detection.models.network import DetectorNetwork
+from detection.models.priors import PriorMap, generate_priors
 from detection.training.dataset import (
     DetectionBatch,
     EpochLoader,
@@ -39,6 +40,7 @@ from pelee.training.resume import check_same_run, describe_run
 from pelee.training.schedules import with_schedule
 
 MONITOR = "val/mAP"
+VAL_BATCH = 16  # images
 
 
 class DetectorModule(pl.LightningModule):
@@ -97,13 +99,13 @@ class DetectorModule(pl.LightningModule):
             self.trainer.world_size,
         )
         dataset = TrainDataset(self.train_set.records, self.settings)
-        return EpochLoader(dataset, batches, self.settings.workers, pin_memory=self.device.type == "cuda")
+        return EpochLoader(dataset, batches, self.settings.workers or 0, pin_memory=self.device.type == "cuda")
 
     def val_dataloader(self) -> DataLoader[Any]:
         share = EvaluationDataset(
             self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
         )
-        return DataLoader(share, batch_size=16, collate_fn=list, num_workers=self.settings.workers)
+        return DataLoader(share, batch_size=VAL_BATCH, collate_fn=list, num_workers=self.settings.workers or 0)
 
     def on_train_end(self) -> None:
         loader = self.trainer.train_dataloader
@@ -123,8 +125,8 @@ class DetectorModule(pl.LightningModule):
         maps = self.features(batch.images)
         logits, offsets = self.forward_head(maps)
         input_size = batch.images.shape[-1]
-        priors = self.network.priors(input_size, self.settings.pixel_priors).to(logits.device)
         prior_maps = self.network.prior_maps(input_size, self.settings.pixel_priors)
+        priors = _priors(prior_maps, logits.device)
         losses = multibox_loss(logits, offsets, batch.targets, priors, self.settings, prior_maps)
         loss = losses.classification + losses.localization
         size = len(batch.counts)
@@ -194,3 +196,9 @@ class DetectorModule(pl.LightningModule):
         optimizer = build_optimizer(groups, self.settings)
         # Not trainer.estimated_stepping_batches: it starts the loader's workers before a resumed run knows its step.
         return with_schedule(optimizer, self.settings.total_steps(len(self.train_set.records)), self.settings)
+
+
+@lru_cache(maxsize=32)
+def _priors(maps: tuple[PriorMap, ...], device: torch.device) -> Tensor:
+    """Priors of an input size on a device: a copy at each step would synchronize a GPU."""
+    return generate_priors(maps).to(device)
