@@ -12,6 +12,7 @@ from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser, run
 from data.datasets.registry import dataset_formats, open_dataset
 from data.errors import SettingsError
+from pelee.commands.options import add_hidden_alias
 from pelee.runtime.backends import FORMATS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ top-5. An export that differs from its source is not kept.
 
 examples:
   pelee-export --weights pelee-voc --format onnx
-  pelee-export --weights runs/mine --format openvino --int8 --calibration my-images/ --pictures my-images/
+  pelee-export --weights runs/mine --format openvino --int8 --calibration my-images/ --images my-images/
   pelee-export --weights pelee-voc --format openvino --int8 --no-nms --dataset voc --root VOCdevkit \\
       --calibration-split 2007-trainval,2012-trainval --split 2007-test
   pelee-export --weights peleenet-tiny-imagenet --format openvino --int8 --dataset tiny-imagenet \\
@@ -60,8 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="images for --int8 (300 of them are used)")
     parser.add_argument("--calibration-split", metavar="SPLIT", help="images for --int8 from a split of --dataset")
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="to verify on (default: those of --split, or samples)"
+        "--images", type=Path, metavar="DIR", help="images to verify on (default: those of --split, or samples)"
     )
+    add_hidden_alias(parser, "--pictures", dest="images", type=Path)
     parser.add_argument(
         "--dataset",
         metavar="KIND",
@@ -83,7 +85,7 @@ def _main(options: argparse.Namespace) -> int:
     from pelee.export.calibration import COMPARED_PICTURES, choose
 
     dataset, files = _open(options, options.split, source.card)
-    images = choose(_images(options) if options.pictures or dataset is None else files, COMPARED_PICTURES)
+    images = choose(_images(options) if options.images or dataset is None else files, COMPARED_PICTURES)
     calibration = _calibration(options, source.card)
     kind = f"{options.format}{'-int8' if options.int8 else ''}"
     folder = options.output or Path(f"{source.card.name}-{kind}")
@@ -142,9 +144,9 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
 def _images(options: argparse.Namespace) -> list[Path]:
     from data.images.image_io import find_images
 
-    if options.pictures is None and not SAMPLES.is_dir():
-        raise SettingsError("no images to verify the export on; give some with --pictures DIR")
-    return find_images([options.pictures or SAMPLES])
+    if options.images is None and not SAMPLES.is_dir():
+        raise SettingsError("no images to verify the export on; give some with --images DIR")
+    return find_images([options.images or SAMPLES])
 
 
 def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:

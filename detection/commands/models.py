@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from data.command_line import new_parser, run
 from pelee.commands import installed_models
-from pelee.commands.options import add_hidden_alias
+from pelee.commands.options import add_hidden_alias, add_json_lines_option
 
 EPILOG = """\
 pelee-models add|remove|show|push manages models of your own: see `pelee-models add --help` and the others.
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_hidden_alias(parser, "--classes", dest="num_classes", type=int)
     parser.add_argument("--installed", action="store_true", help="list the installed models and their folders instead")
-    parser.add_argument("--json", action="store_true", help="one JSON object a model, a line each")
+    add_json_lines_option(parser)
     return parser
 
 
@@ -53,6 +53,8 @@ def _main(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from data.errors import SettingsError
+    from data.json_lines import json_lines
+    from data.json_output import is_stdout
     from detection.models.registry import build, published_designs
     from pelee.models.complexity import count
     from pelee.models.peleenet import PeleeNet
@@ -81,10 +83,10 @@ def _main(options: argparse.Namespace) -> int:
                 network, size = build(designs[name]), designs[name].input_size
         counts[name] = count(network, size)
         groups[name] = (name in MODELS, isinstance(network, PeleeNet))
-    if options.json:
-        for name, counted in counts.items():
-            print(json.dumps({"model": name, **counted._asdict(), "weights": weights.get(name)}))
-        return 0
+    with json_lines(options.json) as write_line:
+        if write_line is not None:
+            for name, counted in counts.items():
+                write_line(json.dumps({"model": name, **counted._asdict(), "weights": weights.get(name)}))
     table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
     table.add_column("model", no_wrap=True)
     for title in ("parameters", "all biases", "multiply-adds"):
@@ -106,5 +108,6 @@ def _main(options: argparse.Namespace) -> int:
             ", ".join("×".join(map(str, shape)) for shape in counted.output_shapes),
             weights.get(name, ""),
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    to_stderr = is_stdout(options.json)
+    Console(stderr=to_stderr, width=None if Console(stderr=to_stderr).is_terminal else 120).print(table)
     return 0

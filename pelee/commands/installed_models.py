@@ -1,6 +1,7 @@
 """`pelee-models add|remove|show|push`, and `--installed`: the user's own models under names."""
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,22 +18,26 @@ def main(argv: Sequence[str]) -> int:
     return run(lambda: arguments.handler(arguments))
 
 
-def print_installed(as_json: bool) -> int:
-    """Print the installed models with their folders; returns 0."""
+def print_installed(json_target: str | None) -> int:
+    """Print the installed models with their folders, and write them to the target of `--json`; returns 0."""
     import json
 
+    from data.json_lines import json_lines
+    from data.json_output import is_stdout
     from weights.model_folders import installed, installed_folder
     from weights.store import resolve
 
-    for name in installed():
-        card, folder = resolve(name).card, installed_folder() / name
-        if as_json:
-            values = {"model": name, "task": card.task, "folder": str(folder)}
-            print(json.dumps(values | {"classes": len(card.class_names), "input_size": card.input_size}))
-        else:
-            print(f"{name}: {card.task}, {len(card.class_names)} classes, {card.input_size} px, in {folder}")
-    if not as_json and not installed():
-        print(f"no models are installed in {installed_folder()}; pelee-models add MODEL does it")
+    output = sys.stderr if is_stdout(json_target) else sys.stdout
+    with json_lines(json_target) as write_line:
+        for name in installed():
+            card, folder = resolve(name).card, installed_folder() / name
+            if write_line is not None:
+                values = {"model": name, "task": card.task, "folder": str(folder)}
+                write_line(json.dumps(values | {"classes": len(card.class_names), "input_size": card.input_size}))
+            line = f"{name}: {card.task}, {len(card.class_names)} classes, {card.input_size} px, in {folder}"
+            print(line, file=output)
+    if not installed():
+        print(f"no models are installed in {installed_folder()}; pelee-models add MODEL does it", file=output)
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command_line import new_parser, run
+from pelee.commands.options import add_json_lines_option
 
 if TYPE_CHECKING:
     from pelee.runs.run import TrainingRun
@@ -16,7 +17,7 @@ EPILOG = """\
 examples:
   pelee-runs runs/voc runs/voc-long
   pelee-runs runs/ --plot runs.png            every run in the folder
-  pelee-runs search/trials --json             a line of JSON for each run
+  pelee-runs search/trials --json -           a line of JSON for each run
 
 exit codes: 0 done, 1 done, but some folders are no runs, 2 an error, in one line
 """
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="plot score and loss over steps (.png, .svg or .pdf)"
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON for each run in place of the table")
+    add_json_lines_option(parser)
     return parser
 
 
@@ -47,6 +48,8 @@ def _main(options: argparse.Namespace) -> int:
     import json
 
     from data.errors import PeleeError, SettingsError
+    from data.json_lines import json_lines
+    from data.json_output import is_stdout
     from pelee.runs.compare import distinguishing_names
     from pelee.runs.plot import plot_runs
     from pelee.runs.run import find_runs, open_run
@@ -68,11 +71,11 @@ def _main(options: argparse.Namespace) -> int:
         return 2
     found = list(runs.values())
     names = distinguishing_names(found)
-    if options.json:
-        for name, one in zip(names, found, strict=True):
-            print(json.dumps(as_json(name, one)))
-    else:
-        print_table(names, found)
+    with json_lines(options.json) as write_line:
+        if write_line is not None:
+            for name, one in zip(names, found, strict=True):
+                write_line(json.dumps(as_json(name, one)))
+    print_table(names, found, to_stderr=is_stdout(options.json))
     if options.plot:
         if options.plot.suffix not in (".png", ".svg", ".pdf"):
             raise SettingsError(f"--plot {options.plot}: expected a file name that ends in .png, .svg or .pdf")
@@ -91,7 +94,7 @@ def as_json(name: str, run: "TrainingRun") -> dict[str, Any]:
     return {**values, "name": name, "folder": str(run.folder)}
 
 
-def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
+def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]", *, to_stderr: bool = False) -> None:
     """Print a table with one row for each run, then the command of each."""
     from rich.console import Console
     from rich.table import Table
@@ -123,13 +126,13 @@ def print_table(names: Sequence[str], runs: "Sequence[TrainingRun]") -> None:
             "" if one.seconds is None else _duration(one.seconds),
         )
         table.add_row(*(Text(cell) for cell in cells))
-    console = Console(width=None if Console().is_terminal else 140)
+    console = Console(stderr=to_stderr, width=None if Console(stderr=to_stderr).is_terminal else 140)
     console.print(table)
     if not all(one.finished for one in runs):
         console.print("…: not finished")
     for name, one in zip(names, runs, strict=True):
         if one.command:
-            print(f"{name}: {one.command}")
+            print(f"{name}: {one.command}", file=sys.stderr if to_stderr else sys.stdout)
 
 
 def _short_value(value: Any) -> str:

@@ -59,7 +59,7 @@ def test_a_failed_check_keeps_the_old_export(
     folder = tmp_path / "out" / "script"
     shutil.copytree(script, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
+    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--images", str(photos)]
     assert main([*arguments, "--output", str(folder)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "is not the same detector as its source: share of detections that agree" in error
@@ -73,7 +73,7 @@ def test_command_replaces_an_old_export(
 ) -> None:
     folder = tmp_path / "script"
     shutil.copytree(script, folder)
-    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
+    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--images", str(photos)]
     assert main([*arguments, "--output", str(folder)]) == 0
     output = capsys.readouterr().out
     assert "small as torchscript f32" in output and "agree at IoU 0.95  100.00 %" in output
@@ -128,9 +128,9 @@ def test_a_loss_of_map_fails_the_check(
             ["--format", "openvino", "--int8", "--calibration", "{empty}/no"],
             "no such folder, expected one with images",
         ),
-        (["--format", "onnx", "--pictures", "{empty}"], "no images; looked for"),
-        (["--format", "onnx", "--output", "{photos}", "--pictures", "{photos}"], "holds other files than an export"),
-        (["--format", "onnx", "--weights", "{export}", "--pictures", "{photos}"], "is an export already"),
+        (["--format", "onnx", "--images", "{empty}"], "no images; looked for"),
+        (["--format", "onnx", "--output", "{photos}", "--images", "{photos}"], "holds other files than an export"),
+        (["--format", "onnx", "--weights", "{export}", "--images", "{photos}"], "is an export already"),
         (
             ["--format", "onnx", "--dataset", "tiny-imagenet", "--root", "{photos}", "--split", "val"],
             "unknown dataset format 'tiny-imagenet'; there are voc",

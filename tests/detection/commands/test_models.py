@@ -11,7 +11,7 @@ from pelee.models import registry
 
 
 def test_models_are_counted(capsys):
-    assert main(["--json", "peleenet", *published_designs()]) == 0
+    assert main(["--json", "-", "peleenet", *published_designs()]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert counted["peleenet"]["parameters"] == 2_802_248
     assert round(counted["peleenet"]["multiply_adds"] / 1e6) == 508
@@ -37,7 +37,7 @@ def test_all_models_in_groups_where_none_is_named(capsys, monkeypatch):
 
 
 def test_classifiers_with_other_classes_and_the_report_s_count(capsys):
-    assert main(["--classes", "198", "--json", "peleenet-m0", "peleenet-m6", "cnn-795k"]) == 0
+    assert main(["--classes", "198", "--json", "-", "peleenet-m0", "peleenet-m6", "cnn-795k"]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert counted["peleenet-m0"]["report_parameters"] == 621_174
     assert counted["peleenet-m6"]["report_parameters"] == 2_251_430

@@ -173,7 +173,7 @@ def test_a_failed_check_keeps_the_old_export(
     folder = tmp_path / "out" / "script"
     shutil.copytree(exports["torchscript"].path.parent, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--pictures", str(photos)]
+    arguments = ["--weights", str(model.path.parent), "--format", "torchscript", "--images", str(photos)]
     assert main([*arguments, "--output", str(folder)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "is not the same classifier as its source: " in error
@@ -222,7 +222,7 @@ def test_a_loss_of_top1_fails_the_check(
         (["--format", "torchscript", "--int8", "--calibration", "{photos}"], "torchscript has no int8 here"),
         (["--weights", "{export}"], "is an export already"),
         (["--output", "{photos}"], "holds other files than an export"),
-        (["--pictures", "{empty}"], "no images; looked for"),
+        (["--images", "{empty}"], "no images; looked for"),
     ],
 )
 def test_requests_that_do_not_fit(

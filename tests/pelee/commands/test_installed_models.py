@@ -26,7 +26,7 @@ def test_a_model_is_added_listed_shown_and_removed(
     assert capsys.readouterr().out == f"cats is installed in {folder / 'cats'}\n"
     assert main(["--installed"]) == 0
     assert capsys.readouterr().out == f"cats: detection, 1 classes, 304 px, in {folder / 'cats'}\n"
-    assert main(["--installed", "--json"]) == 0
+    assert main(["--installed", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "model": "cats",
         "task": "detection",

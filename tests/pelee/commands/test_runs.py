@@ -23,7 +23,7 @@ def test_table_shows_model_differing_settings_and_scores(
 def test_json_writes_one_line_for_each_run(
     scratch_run: Path, running_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(scratch_run), str(running_run), "--json"]) == 0
+    assert main([str(scratch_run), str(running_run), "--json", "-"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["name"] == "scratch" and first["scores"] == [[40, 0.25], [80, 0.375]] and first["finished"]
     assert second["task"] == "detection" and second["settings"]["lr"] == 1 and second["folder"] == str(running_run)

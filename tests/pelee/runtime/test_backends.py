@@ -76,7 +76,7 @@ def test_format_and_runtime_from_outside_are_exported_to(
     (tmp_path / "photos").mkdir()
     save_pictures(tmp_path / "photos", 4)
     arguments = ["--weights", str(model.path.parent), "--format", "traced", "--no-nms"]
-    arguments += ["--pictures", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+    arguments += ["--images", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
     assert main(arguments) == 0, capsys.readouterr().err
     assert "traced f32 cpu against torch f32 cpu, 4 images" in capsys.readouterr().out
     assert (tmp_path / "out" / "model.traced").is_file()
