@@ -86,6 +86,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         device=arguments.device,
         precision=arguments.precision,
+        mode="throughput",
         size=arguments.input_size,
     )
     split = arguments.split or find_format(arguments.dataset).val_split

@@ -93,8 +93,8 @@ def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPa
     assert main([*options, "--runtime", "torch", "--device", "cpu", "--precision", "f32"]) == 0
     assert main([*options, "--input-size", "224"]) == 0
     assert given == [
-        {"runtime": "torch", "device": "cpu", "precision": "f32", "size": None},
-        {"runtime": "auto", "device": "auto", "precision": "auto", "size": 224},
+        {"runtime": "torch", "device": "cpu", "precision": "f32", "mode": "throughput", "size": None},
+        {"runtime": "auto", "device": "auto", "precision": "auto", "mode": "throughput", "size": 224},
     ]
 
 
