@@ -4,18 +4,20 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from data.datasets.records import Dataset
 from data.errors import DatasetError, PeleeError, SettingsError
 from detection.models.network import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
-from detection.training.lightning_module import MONITOR, DetectorModule
+from detection.training.lightning_module import MONITOR, VAL_BATCH, DetectorModule
 from detection.training.settings import TrainSettings
 from pelee.training.finetuning import summary
 from pelee.training.precision import resolve_precision
 from pelee.training.resume import check_output
 from pelee.training.trainer import build_trainer, fit
+from pelee.training.workers import resolve_workers
 
 
 def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:
@@ -40,6 +42,18 @@ def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, dev
         )
     if len(val_set.records) < devices:
         raise SettingsError(f"split {val_set.split} has fewer images than the {devices} processes that share it")
+
+
+def fit_workers(settings: TrainSettings, devices: int, accelerator: str) -> TrainSettings:
+    """Replace the number of workers by one that the machine can run, and print why it is another."""
+    largest = max(settings.input_size, *(size for size, _ in settings.size_phases), 0)
+    side = round(largest * (1 + settings.multi_scale))
+    images = settings.batch_size // devices * side**2 + VAL_BATCH * settings.input_size**2
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    fitted, reason = resolve_workers(settings, 3 * images, on_gpu=on_gpu, devices=devices)
+    if reason:
+        print(f"workers {fitted.workers}: {reason}")
+    return fitted
 
 
 def train(
@@ -82,6 +96,7 @@ def train(
     check_output(output, resume, finish)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     settings, _ = resolve_precision(settings, accelerator)
+    settings = fit_workers(settings, devices, accelerator)
     module = DetectorModule(network, settings, train_set, val_set, teacher, taken)
     trainer = build_trainer(
         settings,

@@ -68,7 +68,8 @@ class OptimizationSettings:
         compile: `torch.compile` the network: takes one to two minutes for every input size; on two CPU cores a step is
             a tenth faster.
         seed: seed of weights, order and augmentation.
-        workers: processes that read images; 0 reads them in the training process.
+        workers: processes that read images; 0 reads them in the training process; null takes none on a CPU, and on a
+            GPU as many as there are cores, at most 8. Never more than cores and shared memory allow.
         validate_every: epochs between two validations.
         patience: validations without a better score before the run stops early; null for never.
         checkpoint_every: steps between two writes of `last.ckpt`.
@@ -100,7 +101,7 @@ class OptimizationSettings:
     precision: Precision = "auto"
     compile: bool = False
     seed: int = 0
-    workers: Annotated[int, Interval(ge=0)] = 0
+    workers: Annotated[int, Interval(ge=0)] | None = None
     validate_every: Annotated[int, Interval(ge=1)] = 1
     patience: Annotated[int, Interval(ge=1)] | None = None
     checkpoint_every: Annotated[int, Interval(ge=1)] = 500

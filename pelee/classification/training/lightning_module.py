@@ -25,6 +25,7 @@ from pelee.training.precision import resolve_precision
 from pelee.training.resume import check_output, check_same_run, describe_run
 from pelee.training.schedules import with_schedule
 from pelee.training.trainer import build_trainer, fit
+from pelee.training.workers import resolve_workers
 
 MONITOR = "val/top1"
 
@@ -95,7 +96,7 @@ class ClassifierModule(pl.LightningModule):
             self.train_set,
             batch_size=None,
             sampler=order,
-            num_workers=self.settings.workers,
+            num_workers=self.settings.workers or 0,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -107,7 +108,7 @@ class ClassifierModule(pl.LightningModule):
             self.val_set,
             batch_size=None,
             sampler=share,
-            num_workers=self.settings.workers,
+            num_workers=self.settings.workers or 0,
         )
 
     # Steps
@@ -245,6 +246,11 @@ def train(
         )
     check_output(output, resume, finish)
     settings, _ = resolve_precision(settings, accelerator)
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    batches = 3 * settings.batch_size // devices  # one of training, and one of validation, which is twice as large
+    settings, reason = resolve_workers(settings, batches * 3 * train_set.size**2, on_gpu=on_gpu, devices=devices)
+    if reason:
+        print(f"workers {settings.workers}: {reason}")
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
         settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
