@@ -76,9 +76,13 @@ def read_coco(root: Path, split: str) -> Dataset:
 
 def category_ids(root: Path, split: str) -> tuple[int, ...]:
     """Return the file's category id of each label, as COCO's evaluation server expects it (1..90 for COCO's 80)."""
-    file = _json_file(Path(root), split)
-    content = _load(file)
-    return parse_categories(content["categories"], _annotations(content), str(file), []).ids
+    content = read_json(root, split)
+    return parse_categories(content["categories"], _annotations(content), split, []).ids
+
+
+def read_json(root: Path, split: str) -> dict[str, Any]:
+    """Return the content of a split's JSON, with lists images and categories; DatasetError as `read_coco`."""
+    return _load(_json_file(Path(root), split))
 
 
 def _json_file(root: Path, split: str) -> Path:

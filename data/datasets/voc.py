@@ -23,6 +23,8 @@ CLASS_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+#: Split of all annotations, for a folder without lists.
+ALL = "all"
 
 
 def read_voc(root: Path, split: str) -> Dataset:
@@ -33,7 +35,8 @@ def read_voc(root: Path, split: str) -> Dataset:
     Args:
         root: the VOCdevkit folder, its parent, or one folder with Annotations, ImageSets and JPEGImages in it.
             A `labels.txt` in it (one class name per line), or CVAT's `labelmap.txt`, replaces VOC's 20 names.
-        split: comma-separated YEAR-SPLIT ("2007-trainval,2012-trainval"). SPLIT alone means every year that has it.
+        split: comma-separated YEAR-SPLIT ("2007-trainval,2012-trainval"). SPLIT alone means every year that has it;
+            "all" means every annotation.
             Of a split of one class ("2007-dog_trainval"), the images without that class (-1) are skipped.
 
     A damaged annotation, object or class name is dropped with a warning.
@@ -67,7 +70,8 @@ def read_voc(root: Path, split: str) -> Dataset:
 
 
 def _is_year(folder: Path) -> bool:
-    return (folder / "Annotations").is_dir() and (folder / "ImageSets" / "Main").is_dir()
+    images_or_lists = (folder / "JPEGImages").is_dir() or (folder / "ImageSets" / "Main").is_dir()
+    return images_or_lists and (folder / "Annotations").is_dir()
 
 
 def _year_folders(root: Path) -> tuple[Path, dict[str, Path]]:
@@ -82,8 +86,7 @@ def _year_folders(root: Path) -> tuple[Path, dict[str, Path]]:
         if years:
             return devkit, years
     raise DatasetError(
-        f"{root}: not a VOC dataset; expected VOC2007 (or another year) in it, "
-        "or Annotations, ImageSets/Main and JPEGImages"
+        f"{root}: not a VOC dataset; expected VOC2007 (or another year) in it, or Annotations and JPEGImages"
     )
 
 
@@ -119,7 +122,11 @@ def _splits(folders: dict[str, Path], split: str) -> list[tuple[Path, str]]:
             candidates = [(folders[match[1]], match[2])]
         else:
             candidates = [(folder, part) for folder in folders.values()]
-        present = [(folder, name) for folder, name in candidates if name and _split_file(folder, name).is_file()]
+        present = [
+            (folder, name)
+            for folder, name in candidates
+            if name == ALL or (name and _split_file(folder, name).is_file())
+        ]
         if not present:
             where = ", ".join(str(folder) for folder in folders.values())
             raise DatasetError(f"{where}: no split {part!r}; there are {_available(folders)}")
@@ -138,24 +145,25 @@ def _lists(folder: Path, names: Sequence[str] = CLASS_NAMES) -> list[str]:
 
 
 def _available(folders: dict[str, Path]) -> str:
-    """Return the names of the splits for an error message."""
     own = [f"{year}-{name}" if year else name for year, folder in folders.items() for name in _lists(folder)]
     return ", ".join(own) or "none (ImageSets/Main holds no .txt file)"
 
 
 def voc_splits(root: Path) -> list[str]:
-    """Return the names of a devkit's splits, training first; trainval stands for train and val."""
+    """Return the names of a devkit's splits, training first; trainval stands for train and val, ALL for no lists."""
     devkit, folders = _year_folders(root)
     names = _class_names(root, devkit, folders)
     found: list[str] = []
     for year, folder in folders.items():
         own = _lists(folder, names)
-        own = [name for name in own if "trainval" not in own or name not in ("train", "val")]
-        found += [f"{year}-{name}" if year else name for name in own]
-    return sorted(found, key=lambda name: "train" not in name)
+        parts = ("train", "val") if "trainval" in own else ()
+        found += [f"{year}-{name}" if year else name for name in own if name not in parts]
+    return sorted(found, key=lambda name: "train" not in name) or [ALL]
 
 
 def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str]:
+    if name == ALL and not _split_file(folder, name).is_file():
+        return sorted(file.removesuffix(".xml") for file in annotations if file.endswith(".xml") and file[0] != ".")
     ids: list[str] = []
     for line in read_text(_split_file(folder, name)).splitlines():
         line = line.strip()

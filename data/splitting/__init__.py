@@ -1,0 +1,1 @@
+"""Splitting of a dataset into training, validation and test images."""
