@@ -69,7 +69,7 @@ def _detect(args: argparse.Namespace) -> int:
                 device=args.device,
                 precision=args.precision,
                 size=args.input_size,
-                mode="latency" if _wants_latency(items) else "throughput",
+                mode="latency" if tiling is None and _wants_latency(items) else "throughput",
             )
         bars = ProgressBars(shown=not (to_stdout and sys.stdout.isatty()))
         for line in problems:

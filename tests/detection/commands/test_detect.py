@@ -310,6 +310,7 @@ def test_many_images_are_told_by_folder(photos: Path, capsys: pytest.CaptureFixt
     ("inputs", "mode"),
     [
         (["photos/a.jpg"], "latency"),
+        (["photos/a.jpg", "--tiles", "2"], "throughput"),
         (["photos"], "throughput"),
         (["clip.mp4"], "throughput"),
         (["--video", "cam0"], "latency"),
