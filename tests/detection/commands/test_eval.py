@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data.datasets.registry import open_dataset
 from data.images.image_io import write_image
+from data.packed.packing import PackOptions, pack_split
 from detection.commands.eval import main
 from detection.detector import Detector
 from detection.inference.prediction import Prediction
@@ -84,6 +86,23 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
     output = capsys.readouterr()
     assert "mAP 50.0 (11-point), 50.0 (all-point)" in output.out
     assert output.err == ""
+
+
+@pytest.mark.parametrize("form", ["packed", "packed-in-memory"])
+def test_a_packed_dataset_has_the_figures_of_the_original(
+    form: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of its only split, without naming it; with the plots, which read its images once more."""
+    pack_split(open_dataset("yolo", root, "val"), tmp_path / "packed", PackOptions())
+    figures = []
+    for words in (["--dataset", "yolo", "--root", str(root)], ["--dataset", form, "--root", str(tmp_path / "packed")]):
+        plots = ["--output", str(tmp_path / f"plots-{len(figures)}")]
+        assert main([*words, "--weights", "toy", "--json", "-", *plots]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    for timed in figures:
+        for key in [key for key in timed if "seconds" in key or key in ("command", "images_per_second")]:
+            del timed[key]
+    assert figures[0] == figures[1]
 
 
 def test_the_runtime_is_chosen_by_flags(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
