@@ -47,8 +47,8 @@ class BodyReader:
         self._executor = executor
 
     @asynccontextmanager
-    async def read(self, receive: Receive, content_length: str | None) -> AsyncIterator[bytes]:
-        """Yield the complete body, which counts as buffered until the block ends.
+    async def read(self, receive: Receive, content_length: str | None) -> AsyncIterator[bytearray]:
+        """Yield the complete body, which counts as buffered until the block ends. `files` takes its content.
 
         Args:
             receive: the ASGI callable.
@@ -61,6 +61,7 @@ class BodyReader:
         if content_length is not None and content_length.isdecimal() and int(content_length) > self.max_body:
             raise self._too_large()
         body = bytearray()
+        size = 0
         try:
             try:
                 async with asyncio.timeout(self.timeout):
@@ -69,9 +70,11 @@ class BodyReader:
                 raise ServiceError(
                     "body_timeout", f"the body had not come whole after {self.timeout:g} s; send it faster"
                 ) from None
-            yield bytes(body)
+            finally:
+                size = len(body)
+            yield body
         finally:
-            self.buffered -= len(body)
+            self.buffered -= size
 
     async def _fill(self, body: bytearray, receive: Receive) -> None:
         more = True
@@ -88,18 +91,24 @@ class BodyReader:
             self.buffered += len(chunk)
             more = message.get("more_body", False)
 
-    async def files(self, content_type: str, body: bytes, max_files: int) -> list[bytes]:
-        """Files of a body, as in `files_in`; a large form is parsed in the executor."""
+    async def files(self, content_type: str, body: bytearray, max_files: int) -> list[bytes]:
+        """Take the files of a body, as in `files_in`; a large body is parsed in the executor.
+
+        The body is empty afterwards, so that its bytes are in memory once.
+        """
         if len(body) < LARGE_FORM:
-            return files_in(content_type, body, max_files)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, files_in, content_type, body, max_files)
+            files = files_in(content_type, body, max_files)
+        else:
+            loop = asyncio.get_running_loop()
+            files = await loop.run_in_executor(self._executor, files_in, content_type, body, max_files)
+        body.clear()
+        return files
 
     def _too_large(self) -> ServiceError:
         return ServiceError("body_too_large", f"the body is larger than {self.max_body / 1e6:g} MB; send a smaller one")
 
 
-def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
+def files_in(content_type: str, body: bytes | bytearray, max_files: int) -> list[bytes]:
     """Files of a body: the fields named `file` of a multipart form, or the body itself if it is none.
 
     File names and content types are ignored: a file's format is detected from its content.
@@ -109,7 +118,7 @@ def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
             for a form with another field, such as an option that belongs in the query.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    files = _files_of_form(content_type.encode("latin-1"), body) if kind == "multipart/form-data" else [body]
+    files = _files_of_form(content_type.encode("latin-1"), body) if kind == "multipart/form-data" else [bytes(body)]
     if len(files) > max_files:
         raise ServiceError("too_many_files", f"{len(files)} files, expected at most {max_files}")
     if not any(files):
@@ -117,7 +126,7 @@ def files_in(content_type: str, body: bytes, max_files: int) -> list[bytes]:
     return files
 
 
-def _files_of_form(content_type: bytes, body: bytes) -> list[bytes]:
+def _files_of_form(content_type: bytes, body: bytes | bytearray) -> list[bytes]:
     boundary = _parameters(content_type).get(b"boundary", b"")
     if not boundary:
         raise ServiceError(
@@ -126,7 +135,8 @@ def _files_of_form(content_type: bytes, body: bytes) -> list[bytes]:
     files, others = [], []
     for name, start, end in _parts(boundary, body):
         if name == FIELD:
-            files.append(body[start:end])
+            with memoryview(body) as view:
+                files.append(bytes(view[start:end]))
         else:
             others.append(name)
     if not files:
@@ -138,7 +148,7 @@ def _files_of_form(content_type: bytes, body: bytes) -> list[bytes]:
     return files
 
 
-def _parts(boundary: bytes, body: bytes) -> Iterator[tuple[str, int, int]]:
+def _parts(boundary: bytes, body: bytes | bytearray) -> Iterator[tuple[str, int, int]]:
     """Yield the name, and the start and end of the content, of each part of a form (RFC 7578; RFC 2046, section 5.1).
 
     Parts are found by searching for the delimiter: a parser that looks at each byte (python-multipart) takes seconds
@@ -161,13 +171,13 @@ def _parts(boundary: bytes, body: bytes) -> Iterator[tuple[str, int, int]]:
         end = _find(body, delimiter, start)
         if -1 in (line_end, header_end, end) or body[position:line_end].strip(b" \t"):
             raise _bad_form()
-        yield _field_name(body[line_end:header_end]), start, end
+        yield _field_name(bytes(body[line_end:header_end])), start, end
         position = end + len(delimiter)
     if not body.startswith(b"--", position):
         raise ServiceError("too_many_parts", f"the form has more than {MAX_PARTS} parts")
 
 
-def _find(body: bytes, delimiter: bytes, start: int) -> int:
+def _find(body: bytes | bytearray, delimiter: bytes, start: int) -> int:
     """Position of the first delimiter from `start` on; -1 where there is none."""
     for position in range(start, len(body), SEARCHED_AT_ONCE):
         found = body.find(delimiter, position, position + SEARCHED_AT_ONCE + len(delimiter) - 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -147,8 +148,11 @@ def reading(*messages: dict[str, Any] | float, cap: int = 100, budget: int = 100
 
     async def read() -> bytes:
         async with reader.read(receive, length) as body:
-            assert reader.buffered == len(body)
-            return body
+            size = len(body)
+            assert reader.buffered == size
+            (file,) = await reader.files("image/jpeg", body, 1) if body else [b""]
+            assert reader.buffered == size and not body
+            return file
 
     try:
         return asyncio.run(read())
@@ -179,6 +183,33 @@ def test_large_slow_and_excess_bodies_are_refused(messages: list, options: dict,
     with pytest.raises(ServiceError) as caught:
         reading(*messages, **options)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_body_is_in_memory_once(form: bool) -> None:
+    """The budget of all bodies is that of the process."""
+    piece = bytes(65_536)
+    count = 120
+    size = count * len(piece)
+    reader = BodyReader(2 * size, 2 * size, timeout=10)
+    head, end = (part("file", b"")[:-2], b"\r\n" + END) if form else (b"", b"")
+    messages = [{"type": "http.request", "body": one, "more_body": True} for one in (head, *[piece] * count)]
+    messages.append({"type": "http.request", "body": end, "more_body": False})
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def read() -> int:
+        async with reader.read(receive, None) as body:
+            files = await reader.files(FORM if form else "", body, 1)
+            assert [len(file) for file in files] == [size]
+            return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        assert size <= asyncio.run(read()) < 1.1 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_disconnect_within_a_body_is_raised() -> None:
