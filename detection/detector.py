@@ -1,16 +1,17 @@
-"""`Detector`: pictures in, boxes with names out. The class that users meet; it imports no torch."""
+"""`Detector`, the Python interface: images in, boxes with class names out. Imports no torch."""
 
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
 from data.errors import WeightsError
-from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
 from detection.inference.options import DetectionOptions, class_ids
@@ -20,6 +21,7 @@ from detection.inference.stage_timer import StageTimer
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 from detection.tiling.tiled_batch import TiledBatch
 from detection.tiling.tiling import Tiling
+from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
 from weights.card import Card
 
 if TYPE_CHECKING:
@@ -29,24 +31,28 @@ if TYPE_CHECKING:
     from pelee.runtime.session import Session
 
 
-Picture = str | Path | np.ndarray
-BATCH = 16  # a long list of pictures goes through in parts, so that memory stays bounded
+BATCH = 16  # images per batch; bounds the memory of a long list
 
 
 class Detector:
-    """A network that runs, the card that describes it, and the way from a picture to its boxes.
+    """Object detector: preprocessing, a runtime session, post-processing, and the model's class names.
+
+    Safe to use from any number of threads. Pickling stores how the detector was loaded; it is loaded again where it is
+    unpickled. After a fork, the child opens a session of its own at its first call; PyTorch raises a `SettingsError`
+    there, since it cannot run in a forked process.
 
     Attributes:
         card: the model's card.
-        timer: times per stage of everything this detector did.
-        runtime: what the network runs in.
+        timer: times of each stage, over all calls.
+        runtime: session that runs the network.
     """
 
     def __init__(self, runtime: "Session[ScoresAndBoxes]", card: Card) -> None:
-        """Take a runtime and its card; `Detector.load` finds both by name."""
+        """Use a session and the card of its model; `Detector.load` finds both by name."""
         self.runtime = runtime
         self.card = card
         self.timer = StageTimer()
+        self._reload: Callable[[], Detector] | None = None
 
     @classmethod
     def load(
@@ -60,32 +66,38 @@ class Detector:
         compile: bool = False,
         size: int | None = None,
     ) -> Self:
-        """Load a shipped model by name, or one's own or an export by its folder or file, in the fastest runtime here.
+        """Load a shipped model by name, or any model or export by its folder or file, in the fastest runtime.
 
         Args:
-            name_or_path: the model.
-            runtime, device, precision, compile: where and how the network runs, see
-                `pelee.runtime.selection.open_session`.
-            mode: "latency" for one picture at a time, "throughput" for many through `submit`.
-            size: side of the network's input, a multiple of 16 of at least 64 pixels; None for the card's. Weights
-                run at any, an export at its own only.
+            name_or_path: see `weights.store.resolve`.
+            runtime, device, precision, compile: see `pelee.runtime.selection.open_session`.
+            mode: "latency" for one image at a time, "throughput" for many through `submit`.
+            size: side of the network's input in pixels, a multiple of 16 from 64 to 4096; None for the card's. The size
+                of an export is fixed.
 
         Raises:
-            WeightsError: there is no such model, or it is damaged.
-            SettingsError: what is asked for is unknown or not here.
+            WeightsError: no such model, a damaged model, or a model of another task.
+            SettingsError: an unavailable runtime, device or precision, or an unsupported size.
         """
         from detection.inference.detection_session import load_runtime
         from pelee.runtime.session import RuntimeOptions
         from weights.store import resolve
 
+        options = RuntimeOptions(runtime, device, precision, mode, compile, size)
         model = resolve(name_or_path)
         if model.card.task != "detection":
             raise WeightsError(
                 f"{name_or_path}: a model for {model.card.task}, expected one for detection; see pelee-models"
             )
-        options = RuntimeOptions(runtime, device, precision, mode, compile, size)
-        loaded = load_runtime(model, options)
-        return cls(loaded, model.card)
+        detector = cls(load_runtime(model, options), model.card)
+        location = name_or_path if str(name_or_path) == model.card.name else Path(name_or_path).absolute()
+        detector._reload = partial(cls.load, location, **asdict(options))
+        return detector
+
+    def __reduce__(self) -> "tuple[Callable[[], Detector], tuple[()]]":
+        if self._reload is None:
+            raise TypeError("a Detector of a session cannot be pickled, only one of Detector.load")
+        return self._reload, ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,10 +112,10 @@ class Detector:
     @overload  # a str is a sequence of str to the checker, too
     def __call__(  # type: ignore[overload-overlap]
         self,
-        source: Picture,
+        source: ImageInput,
         confidence: float | None = None,
         iou: float = NMS_THRESHOLD,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
     ) -> "Detections": ...
@@ -111,60 +123,61 @@ class Detector:
     @overload
     def __call__(
         self,
-        source: Sequence[Picture],
+        source: Iterable[ImageInput],
         confidence: float | None = None,
         iou: float = NMS_THRESHOLD,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
     ) -> "list[Detections]": ...
 
     def __call__(
         self,
-        source: Picture | Sequence[Picture],
+        source: ImageInput | Iterable[ImageInput],
         confidence: float | None = None,
         iou: float = NMS_THRESHOLD,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
     ) -> "Detections | list[Detections]":
-        """Detect what is in a picture, or in each of a list of them.
+        """Detect objects in an image, or in each of several images.
 
         Args:
-            source: a path, an (H, W, 3) uint8 RGB array, or a list of either.
-            confidence: only what scores above it, 0 to 1, is returned; None takes the card's.
-            iou: of two boxes of one class that overlap more than this, 0 to 1, the better one stays.
-            classes: names or ids to look for; None for all.
-            max_detections: at most so many per picture, the best ones.
+            source: an image, or an iterable of images. An image is a path, the bytes of a file, a binary file, a PIL
+                image, an RGB, gray or RGBA array (H, W, C), or a tensor (3, H, W); see
+                `pelee.image_input.to_rgb_array`. Arrays and tensors of four dimensions are several images.
+            confidence: score threshold, 0 to 1; None for the card's.
+            iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
+            classes: names or ids to return, as a list or as in "cat,dog"; None for all.
+            max_detections: maximum number of detections per image; those of the highest scores.
             tiles: tiles to detect in beside the whole image, for small objects: "off", "auto", "2" for 2 × 2, "2x3"
                 for 2 rows and 3 columns, "2+3" for both grids, or a `detection.tiling.tiling.Tiling`.
 
         Returns:
             `supervision.Detections`, best first: `xyxy` in pixels of the upright image that
             `data.images.image_io.read_image` returns, `confidence`, `class_id`, and names in `data["class_name"]`. A
-            list for a list.
+            list of them for several images.
 
         Raises:
-            ImageError: a picture that cannot be read, an array of another kind.
-            SettingsError: a class that the model does not know, a number out of range.
+            ImageError: an image that cannot be read, or an object of another kind.
+            SettingsError: an unknown class, or a number out of range.
         """
-        single = isinstance(source, (str, Path, np.ndarray))
-        pictures: Sequence[Picture] = [source] if single else source  # type: ignore[assignment,list-item]
+        single = is_single(source)
+        remaining = iter([source] if single else list_images(source))
         confidence = self.card.default_confidence if confidence is None else confidence
         tiling = Tiling.parse(tiles) if isinstance(tiles, str) else tiles
         results: list[Detections] = []
-        for start in range(0, len(pictures), BATCH):
-            images = [self.read(picture) for picture in pictures[start : start + BATCH]]
+        while images := [self.read(image) for image in islice(remaining, BATCH)]:
             predictions = self.predict_batch(images, confidence, iou, max_detections, classes, tiling)
             results += [to_detections(prediction, self.class_names) for prediction in predictions]
         return results[0] if single else results
 
-    def read(self, picture: Picture) -> np.ndarray:
-        """Return a picture as (H, W, 3) uint8 RGB, read from its path where it is one."""
-        if not isinstance(picture, (str, Path)):
-            return picture
+    def read(self, image: ImageInput) -> np.ndarray:
+        """Return an image as (H, W, 3) uint8 RGB; see `pelee.image_input.to_rgb_array`."""
+        if isinstance(image, np.ndarray):
+            return to_rgb_array(image)
         with self.timer.stage("decode"):
-            return read_image(picture, on_damage=warnings.warn)
+            return to_rgb_array(image)
 
     def predict_batch(
         self,
@@ -172,12 +185,12 @@ class Detector:
         confidence: float = SCORE_THRESHOLD,
         iou: float = NMS_THRESHOLD,
         max_detections: int = DETECTIONS_PER_IMAGE,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Iterable[str | int] | None = None,
         tiling: Tiling | None = None,
     ) -> list[Prediction]:
-        """Detect in (H, W, 3) uint8 RGB pictures of any sizes, as one batch; the defaults are those of evaluation.
+        """Detect in (H, W, 3) uint8 RGB images of any sizes, as one batch; the defaults are those of evaluation.
 
-        Returns one `Prediction` a picture, boxes in its pixels, best first. Errors as in `__call__`.
+        Returns one `Prediction` per image, boxes in its pixels, sorted by score. Errors as in `__call__`.
         """
         search = DetectionOptions(confidence, iou, max_detections, self.class_ids(classes))
         if not images:
@@ -219,7 +232,7 @@ class Detector:
         return future
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Pictures -> (N, S, S, 3) uint8."""
+        """Preprocess images -> (N, S, S, 3) uint8."""
         for image in images:
             check_image(image)
         with self.timer.stage("preprocess", len(images)):
@@ -229,20 +242,20 @@ class Detector:
     def postprocess(
         self, outputs: "ScoresAndBoxes", sizes: Sequence[tuple[int, int]], search: DetectionOptions
     ) -> list[Prediction]:
-        """Scores (N, P, C) and boxes (N, P, 4) -> a prediction for each picture of a size (width, height)."""
+        """Scores (N, P, C) and boxes (N, P, 4) -> a prediction for each image, whose sizes are (width, height)."""
         with self.timer.stage("postprocess", len(sizes)):
             return [
                 search.postprocess(scores, boxes, width=width, height=height)
                 for scores, boxes, (width, height) in zip(*outputs, sizes, strict=True)
             ]
 
-    def class_ids(self, classes: Sequence[str | int] | None) -> list[int] | None:
+    def class_ids(self, classes: str | int | Iterable[str | int] | None) -> list[int] | None:
         """The module's `class_ids` with the model's names."""
         return class_ids(classes, self.class_names)
 
 
 class DetectionFuture:
-    """What `Detector.submit` returns: a batch under way."""
+    """Future of a batch, returned by `Detector.submit`."""
 
     def __init__(
         self,
@@ -251,14 +264,14 @@ class DetectionFuture:
         sizes: Sequence[tuple[int, int]],
         search: DetectionOptions,
     ) -> None:
-        """Take what the result is made of."""
+        """Use the future of the raw outputs; the rest is for their post-processing."""
         self._detector, self._future, self._sizes, self._search = detector, future, sizes, search
 
     def result(self) -> list[Prediction]:
-        """Wait for the network and postprocess, in the caller's thread: one prediction a picture."""
+        """Wait for the network and postprocess, in the caller's thread: one prediction per image."""
         return self._detector.postprocess(self._future.result(), self._sizes, self._search)
 
 
 def _sizes(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Each picture's width and height, pixels."""
+    """Width and height of each image, pixels."""
     return [(image.shape[1], image.shape[0]) for image in images]

@@ -1,7 +1,8 @@
 """Detection options: thresholds and classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class DetectionOptions:
     def __post_init__(self) -> None:
         check_range("confidence", self.confidence)
         check_range("iou", self.iou)
-        if self.max_detections < 1:
-            raise SettingsError(f"max_detections is {self.max_detections}, expected at least 1")
+        if not isinstance(self.max_detections, Integral) or self.max_detections < 1:
+            raise SettingsError(f"max_detections is {self.max_detections!r}, expected an integer of at least 1")
 
     def postprocess(self, scores: np.ndarray, boxes: np.ndarray, *, width: int, height: int) -> Prediction:
         """Threshold and NMS of one image's raw outputs with these options.
@@ -54,14 +55,21 @@ class DetectionOptions:
         )
 
 
-def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list[int] | None:
+def class_ids(classes: str | int | Iterable[str | int] | None, names: Sequence[str]) -> list[int] | None:
     """Return names or ids as sorted ids, None for None; `SettingsError` on what is not among the names.
 
-    A string of digits is an id unless a class bears that name.
+    A string of digits is an id unless a class has that name. One string may list several, "cat,dog", unless a class has
+    that name.
     """
     if classes is None:
         return None
-    wanted = [classes] if isinstance(classes, str) else list(classes)
+    if isinstance(classes, str):
+        listed = [name.strip() for name in classes.split(",") if name.strip()]
+        wanted: list[str | int] = [classes] if classes in names else [*listed]
+    elif isinstance(classes, Iterable):
+        wanted = list(classes)
+    else:
+        wanted = [classes]
     if not wanted:
         raise SettingsError("classes is empty, expected names or ids, or nothing at all for every class")
     ids = set()
@@ -70,6 +78,8 @@ def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list
             ids.add(names.index(item))
         elif isinstance(item, str) and not item.isdecimal():
             raise SettingsError(_unknown_class(item, names))
+        elif not isinstance(item, str | Integral):
+            raise SettingsError(f"class {item!r} is a {type(item).__name__}, expected a name or an id")
         elif 0 <= int(item) < len(names):
             ids.add(int(item))
         else:
@@ -79,8 +89,8 @@ def class_ids(classes: Sequence[str | int] | None, names: Sequence[str]) -> list
 
 def check_range(name: str, value: float) -> None:
     """Raise `SettingsError` unless 0 <= value <= 1."""
-    if not 0 <= value <= 1:  # NaN fails, too
-        raise SettingsError(f"{name} is {value}, expected a number from 0 to 1")
+    if not isinstance(value, Real) or not 0 <= value <= 1:  # NaN fails, too
+        raise SettingsError(f"{name} is {value!r}, expected a number from 0 to 1")
 
 
 def _unknown_class(name: str, names: Sequence[str]) -> str:

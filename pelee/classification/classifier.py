@@ -1,21 +1,21 @@
 """`Classifier`: images in, class names with probabilities out. It imports no torch."""
 
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 import numpy as np
 
 from data.errors import ImageError, SettingsError, WeightsError
-from data.images.image_io import read_image
 from data.images.prefetch import prefetch
 from data.images.preprocess import preprocess
-from data.images.validation import check_image
 from pelee.classification.results import Classification
+from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
 from weights.card import Card
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from weights.store import ModelFile
 
 
-ImageInput = str | Path | np.ndarray
 BATCH = 16  # images per batch; bounds the memory of a long list
 
 
@@ -48,6 +47,8 @@ class ClassifiedFiles(NamedTuple):
 class Classifier:
     """Image classifier: preprocessing, a runtime session and the model's class names.
 
+    Safe to use from any number of threads. Pickling, and a forked process: as for `detection.Detector`.
+
     Attributes:
         card: the model's card.
         session: runs the model's graph.
@@ -57,6 +58,7 @@ class Classifier:
         """Use a session of a `ClassificationGraph` and its card; `Classifier.load` finds both by name."""
         self.session = session
         self.card = card
+        self._reload: Callable[[], Classifier] | None = None
 
     @classmethod
     def load(
@@ -81,14 +83,19 @@ class Classifier:
             WeightsError: no such model, a damaged model, or a model of another task.
             SettingsError: an unavailable runtime, device or precision, or an unsupported size.
         """
+        from pelee.runtime.session import check_input_size
         from weights.store import resolve
 
+        if input_size is not None:
+            check_input_size(input_size)
         model = resolve(name_or_path)
         if model.card.task != "classification":
             raise WeightsError(
                 f"{name_or_path}: a model for {model.card.task}, expected one for classification; see pelee-models"
             )
 
+        given: dict[str, Any] = {"runtime": runtime, "device": device, "precision": precision, "mode": mode}
+        given["input_size"] = input_size
         if input_size is not None:
             if runtime not in ("auto", "torch") or model.export is not None:
                 raise SettingsError(f"input size {input_size}: only a model's own weights in torch take another size")
@@ -100,7 +107,15 @@ class Classifier:
             if input_size is None:
                 raise
             raise SettingsError(f"{model.card.name} takes no images of {input_size} px; take larger") from None
-        return cls(session, model.card)
+        classifier = cls(session, model.card)
+        location = name_or_path if str(name_or_path) == model.card.name else Path(name_or_path).absolute()
+        classifier._reload = partial(cls.load, location, **given)
+        return classifier
+
+    def __reduce__(self) -> "tuple[Callable[[], Classifier], tuple[()]]":
+        if self._reload is None:
+            raise TypeError("a Classifier of a session cannot be pickled, only one of Classifier.load")
+        return self._reload, ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -121,25 +136,26 @@ class Classifier:
     def __call__(self, source: ImageInput) -> Classification: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, source: Sequence[ImageInput]) -> list[Classification]: ...
+    def __call__(self, source: Iterable[ImageInput]) -> list[Classification]: ...
 
-    def __call__(self, source: ImageInput | Sequence[ImageInput]) -> Classification | list[Classification]:
-        """Classify an image, or each of a list of images.
+    def __call__(self, source: ImageInput | Iterable[ImageInput]) -> Classification | list[Classification]:
+        """Classify an image, or each of several images.
 
         Args:
-            source: a path, an (H, W, 3) uint8 RGB array, or a list of either.
+            source: an image, or an iterable of images, in any form of `pelee.image_input.to_rgb_array`. Arrays and
+                tensors of four dimensions are several images.
 
         Returns:
-            A `Classification`, of which `.top(5)` are the five most probable classes; a list for a list.
+            A `Classification`, of which `.top(5)` are the five most probable classes; a list of them for several
+            images.
 
         Raises:
-            ImageError: an image that cannot be read, or an array of another shape or type.
+            ImageError: an image that cannot be read, or an object of another kind.
         """
-        single = isinstance(source, (str, Path, np.ndarray))
-        images: Sequence[ImageInput] = [source] if single else source  # type: ignore[assignment,list-item]
+        single = is_single(source)
+        remaining = iter([source] if single else list_images(source))
         results: list[Classification] = []
-        for start in range(0, len(images), BATCH):
-            squares = [self._prepare(image)[0] for image in images[start : start + BATCH]]
+        while squares := [self._prepare(image)[0] for image in islice(remaining, BATCH)]:
             results += self.results(self._checked(self.session(np.stack(squares))))
         return results[0] if single else results
 
@@ -199,8 +215,7 @@ class Classifier:
 
     def _prepare(self, source: ImageInput) -> tuple[np.ndarray, int, int]:
         """The network's input, (S, S, 3) uint8 RGB, and the width and height of the original image in pixels."""
-        image = read_image(source, on_damage=warnings.warn) if isinstance(source, (str, Path)) else source
-        check_image(image)
+        image = to_rgb_array(source)
         height, width = image.shape[:2]
         return preprocess(np.ascontiguousarray(image), self.input_size), width, height
 

@@ -2,7 +2,10 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
+
+from data.errors import SettingsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +14,8 @@ Precision = Literal["auto", "f32", "bf16", "int8"]
 Mode = Literal["latency", "throughput"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 MODES: tuple[str, ...] = get_args(Mode)
+#: Largest side of an input in pixels: its feature maps take gigabytes.
+MAX_INPUT_SIZE = 4096
 RawOutputs = tuple["np.ndarray", ...]
 Outputs = TypeVar("Outputs")
 
@@ -34,6 +39,16 @@ class RuntimeOptions:
     mode: str = "latency"
     compile: bool = False
     size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check_input_size(self.size)
+
+
+def check_input_size(size: int) -> None:
+    """Raise `SettingsError` unless `size` is an integer from 1 to `MAX_INPUT_SIZE`; networks have further limits."""
+    if not isinstance(size, Integral) or not 1 <= size <= MAX_INPUT_SIZE:
+        raise SettingsError(f"the input size is {size!r}, expected pixels from 1 to {MAX_INPUT_SIZE}")
 
 
 class Session(Protocol[Outputs]):

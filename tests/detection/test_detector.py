@@ -1,6 +1,8 @@
 import itertools
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,30 +108,63 @@ def test_views_and_read_only_arrays_are_pictures() -> None:
     np.testing.assert_array_equal(detector(bgr[..., ::-1]).xyxy, detector(picture()).xyxy)
 
 
-@pytest.mark.parametrize(
-    ("image", "hint"),
-    [
-        (np.zeros((4, 4), np.uint8), "COLOR_GRAY2RGB"),
-        (np.zeros((4, 4, 1), np.uint8), "COLOR_GRAY2RGB"),
-        (np.zeros((4, 4, 4), np.uint8), r"image\[..., :3\]"),
-        (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
-        (np.zeros((4,), np.uint8), r"\(4,\)"),
-        (np.zeros((1, 4, 4, 3), np.uint8), "as a list"),
-        (np.zeros((4, 4, 3), np.float32), r"float32.*astype"),
-        (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
-    ],
-)
-def test_a_wrong_array_is_told_with_a_hint(image: np.ndarray, hint: str) -> None:
-    with pytest.raises(ImageError, match=hint) as error:
-        make_detector()(image)
-    assert "\n" not in str(error.value)
+def test_every_form_of_an_image_gives_the_same_box(tmp_path: Path) -> None:
+    """The forms themselves are tested in tests/pelee/test_image_input.py."""
+    image = picture()
+    Image.fromarray(image).save(tmp_path / "a.png")
+    detector = make_detector()
+    expected = detector(image).xyxy
+    with (tmp_path / "a.png").open("rb") as file:
+        for source in ((tmp_path / "a.png").read_bytes(), file, Image.fromarray(image), image / 255):
+            np.testing.assert_array_equal(detector(source).xyxy, expected)
+    for several in (np.stack([image, image]), (image for _ in range(2)), (image, Image.fromarray(image))):
+        found = detector(several)
+        assert isinstance(found, list) and [one.xyxy.tolist() for one in found] == 2 * [expected.tolist()]
 
 
-def test_what_is_no_picture_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"np\.array\(image\)"):
-        make_detector()([Image.new("RGB", (4, 4))])  # type: ignore[list-item]
+def test_what_is_no_image_is_an_image_error(tmp_path: Path) -> None:
+    for source in (None, 3, {"a": 1}, object(), [None], np.zeros((4, 4, 2), np.uint8), np.full((4, 4, 3), np.nan)):
+        with pytest.raises(ImageError, match="is no image") as error:
+            make_detector()(source)  # type: ignore[call-overload]
+        assert "\n" not in str(error.value)
     with pytest.raises(ImageError, match=r"absent\.jpg"):
         make_detector()(tmp_path / "absent.jpg")
+
+
+def test_a_generator_is_read_in_parts() -> None:
+    """At most a batch of images is read before its detections are there."""
+    detector = make_detector()
+    taken: list[int] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for number in range(2 * BATCH):
+            assert isinstance(detector.runtime, RectangleRuntime)
+            taken.append(number - sum(detector.runtime.batches))
+            yield picture()
+
+    assert len(detector(images())) == 2 * BATCH and max(taken) < BATCH
+
+
+def test_a_loaded_detector_is_pickled_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from weights.store import ModelFile
+
+    model = ModelFile(make_card(), Path("x"))
+    sizes = []
+    monkeypatch.setattr("weights.store.resolve", lambda name: model)
+    monkeypatch.setattr(
+        "detection.inference.detection_session.load_runtime",
+        lambda _, options: sizes.append(options.size) or RectangleRuntime(),  # type: ignore[func-returns-value]
+    )
+    again = pickle.loads(pickle.dumps(Detector.load("rectangles", size=128)))
+    assert len(again(picture())) == 1 and sizes == [128, 128]
+    with pytest.raises(TypeError, match=r"only one of Detector\.load"):
+        pickle.dumps(make_detector())
+
+
+def test_an_input_size_out_of_range_is_refused_at_once() -> None:
+    for size in (100_000, 0, -16, "304"):
+        with pytest.raises(SettingsError, match="expected pixels from 1 to 4096"):
+            Detector.load(size=size)  # type: ignore[arg-type]
 
 
 def test_confidence_defaults_to_the_card_and_to_evaluation_in_a_batch() -> None:
@@ -151,7 +186,8 @@ def test_classes_by_name_and_id() -> None:
     detector = make_detector()
     assert ids(detector(both, classes=["white thing"])) == [1]
     assert ids(detector(both, classes="white thing")) == [1]
-    assert ids(detector(both, classes=[1])) == [1]
+    assert ids(detector(both, classes=[1])) == ids(detector(both, classes=1)) == [1]
+    assert ids(detector(both, classes="red thing, white thing", confidence=0.1)) == [0, 1]
     assert detector.class_ids(["1", "red thing", 1]) == [0, 1]
     assert len(detector(both, classes=["unseen"])) == 0
     numbered = make_detector(class_names=["a", "b", "0"])
@@ -166,6 +202,8 @@ def test_classes_by_name_and_id() -> None:
         ([3], "0 to 2"),
         ([-1], "0 to 2"),
         ([], "empty"),
+        ("", "empty"),
+        ([1.5], "is a float, expected a name or an id"),
     ],
 )
 def test_unknown_classes(classes: list[str | int], message: str) -> None:
@@ -175,7 +213,15 @@ def test_unknown_classes(classes: list[str | int], message: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"confidence": 1.5}, {"confidence": -0.1}, {"confidence": float("nan")}, {"iou": 2}, {"max_detections": 0}],
+    [
+        {"confidence": 1.5},
+        {"confidence": "0.5"},
+        {"max_detections": 1.5},
+        {"confidence": -0.1},
+        {"confidence": float("nan")},
+        {"iou": 2},
+        {"max_detections": 0},
+    ],
 )
 def test_settings_out_of_range(settings: dict) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):

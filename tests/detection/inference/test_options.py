@@ -15,7 +15,7 @@ NAMES = ("cat", "dog", "traffic light")
         ({"confidence": 1.5}, "confidence is 1.5, expected a number from 0 to 1"),
         ({"confidence": float("nan")}, "confidence is nan"),
         ({"iou": -0.1}, "iou is -0.1"),
-        ({"max_detections": 0}, "max_detections is 0, expected at least 1"),
+        ({"max_detections": 0}, "max_detections is 0, expected an integer of at least 1"),
     ],
 )
 def test_settings_out_of_range(settings: dict, message: str) -> None:

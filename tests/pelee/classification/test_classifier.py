@@ -1,11 +1,13 @@
 """`Classifier`: with a session whose answers are known, and against PyTorch."""
 
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.errors import ImageError, PeleeError, SettingsError, WeightsError
 from data.images.image_io import read_image, write_image
@@ -88,10 +90,8 @@ def test_nan_raises_an_error(tmp_path: Path) -> None:
     ("source", "words"),
     [
         ("absent.jpg", "absent.jpg: No such file"),
-        (np.zeros((5, 5), np.uint8), "repeat a grey image's channel"),
-        (np.zeros((5, 5, 4), np.uint8), "drop the alpha channel"),
-        (np.zeros((2, 5, 5, 3), np.uint8), "pass several images as a list"),
-        (np.zeros((5, 5, 3), np.float32), "scale to 0..255"),
+        (np.zeros((5, 5, 2), np.uint8), "expected (H, W, 3), gray (H, W) or RGBA (H, W, 4)"),
+        (np.full((5, 5, 3), -1.0), "expected 0 to 255, or 0 to 1 in floating point"),
         (np.zeros((0, 5, 3), np.uint8), "at least one pixel"),
         ([None], "a NoneType is no image"),
     ],
@@ -100,6 +100,29 @@ def test_call_with_an_invalid_image_raises_one_line(classifier: Classifier, sour
     with pytest.raises(ImageError) as caught:
         classifier(source)  # type: ignore[call-overload]
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_form_of_an_image_gives_the_same_probabilities(classifier: Classifier) -> None:
+    """The forms themselves are tested in tests/pelee/test_image_input.py."""
+    image = np.full((6, 6, 3), 1, np.uint8)
+    expected = classifier(image).probabilities
+    for source in (image[..., 0], image[..., 0, None], Image.fromarray(image)):
+        np.testing.assert_array_equal(classifier(source).probabilities, expected)
+    several = classifier(image for _ in range(3))
+    assert isinstance(several, list) and len(several) == 3
+
+
+def test_an_input_size_out_of_range_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError, match="expected pixels from 1 to 4096"):
+        Classifier.load(input_size=100_000)
+
+
+def test_a_classifier_is_pickled_by_its_name(model: Path, classifier: Classifier) -> None:
+    loaded = Classifier.load(model, runtime="torch", device="cpu")
+    again = pickle.loads(pickle.dumps(loaded))
+    assert again.card == loaded.card and again.runtime == loaded.runtime
+    with pytest.raises(TypeError, match=r"only one of Classifier\.load"):
+        pickle.dumps(classifier)
 
 
 def test_results_equal_pytorch(model: Path, tmp_path: Path) -> None:

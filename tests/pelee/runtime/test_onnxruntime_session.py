@@ -1,38 +1,18 @@
 """ONNX Runtime session on a graph of one node: outputs, batches in flight, files and devices that do not fit."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 
 from data.errors import SettingsError, WeightsError
 from pelee.runtime.onnxruntime_session import OnnxRuntimeSession
-from weights.card import Card
-from weights.export_manifest import Export
-from weights.store import ModelFile
-
-SIZE = 8
-
-
-def save(folder: Path, size: int = SIZE, content: bytes | None = None) -> ModelFile:
-    """A model that converts its images to float32; or a file with any content."""
-    value = helper.make_tensor_value_info
-    node = helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT)
-    ends = [value("images", TensorProto.UINT8, ["N", size, size, 3]), value("values", TensorProto.FLOAT, None)]
-    graph = helper.make_graph([node], "cast", ends[:1], ends[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    content = content or model.SerializeToString()
-    (folder / "model.onnx").write_bytes(content)
-    files = {"model.onnx": hashlib.sha256(content).hexdigest()}
-    export = Export("onnx", "f32", False, SIZE, "", files)
-    return ModelFile(Card("m", "detection", "x", ["a"], SIZE), folder / "model.onnx", export)
+from tests.support.tiny_onnx import SIZE, save_onnx
 
 
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
 def test_outputs_of_any_batch(tmp_path: Path, mode: str) -> None:
-    session = OnnxRuntimeSession(save(tmp_path), mode=mode)
+    session = OnnxRuntimeSession(save_onnx(tmp_path), mode=mode)
     assert (session.name, session.input_size, session.batch) == ("onnxruntime f32 cpu", SIZE, 1)
     rng = np.random.default_rng(0)
     batches = [rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8) for count in (1, 4, 2)]
@@ -44,13 +24,13 @@ def test_outputs_of_any_batch(tmp_path: Path, mode: str) -> None:
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="ONNX Runtime cannot open it"):
-        OnnxRuntimeSession(save(tmp_path, content=b"no model"))
+        OnnxRuntimeSession(save_onnx(tmp_path, content=b"no model"))
     with pytest.raises(WeightsError, match="takes images of shape"):
-        OnnxRuntimeSession(save(tmp_path, size=2 * SIZE))
+        OnnxRuntimeSession(save_onnx(tmp_path, size=2 * SIZE))
 
 
 def test_devices_and_precisions_that_are_not_here(tmp_path: Path) -> None:
-    model = save(tmp_path)
+    model = save_onnx(tmp_path)
     with pytest.raises(SettingsError, match="device 'npu7' is not here for the onnxruntime runtime"):
         OnnxRuntimeSession(model, device="npu7")
     with pytest.raises(SettingsError, match="onnxruntime runs no bf16"):
