@@ -1,6 +1,6 @@
 """Signatures of image files: the first bytes by which a format is recognized, whatever the file's name."""
 
-HEAD = 16  # bytes that a signature needs
+HEAD = 4096  # bytes that tell all there is to tell; a signature needs 16
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # ISO/IEC 23008-12
 
@@ -14,9 +14,15 @@ def is_image(head: bytes) -> bool:
     return head.startswith(_STARTS) or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace())
 
 
-def is_jpeg(head: bytes) -> bool:
-    """Whether a file's first bytes are those of a JPEG."""
-    return head.startswith(b"\xff\xd8\xff")
+def may_be_animated(head: bytes) -> bool:
+    """Whether an image may hold several frames: False for most still images, at the cost of their first bytes only."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head.partition(b"IDAT")[0]  # the chunk of an animation, before the pixels
+    if head[:4] == b"RIFF":
+        return head[12:16] == b"VP8X" and bool(head[20:21]) and bool(head[20] & 2)
+    if head[4:8] == b"ftyp":
+        return head[8:12] == b"avis"
+    return head.startswith((b"GIF8", b"II", b"MM"))
 
 
 def is_heic(head: bytes) -> bool:

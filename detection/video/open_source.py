@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.images.animation import ANIMATED_SUFFIXES, count_frames
 from data.images.image_io import IMAGE_SUFFIXES
-from data.images.signatures import HEAD, is_image, is_jpeg
+from data.images.signatures import HEAD, is_image, may_be_animated
 from detection.video.animated_image import AnimatedImage
 from detection.video.capture.camera import Camera
 from detection.video.capture.network_stream import Stream
@@ -64,7 +64,7 @@ def _head(path: str | Path) -> bytes:
 
 
 def _is_animated(head: bytes, path: str | Path) -> bool:
-    return is_image(head) and not is_jpeg(head) and count_frames(path) > 1
+    return is_image(head) and may_be_animated(head) and count_frames(path) > 1
 
 
 def _opens_as_video(path: str | Path) -> bool:

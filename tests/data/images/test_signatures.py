@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.images.image_io import FORMATS
-from data.images.signatures import HEAD, is_heic, is_image, is_jpeg
+from data.images.signatures import HEAD, is_heic, is_image, may_be_animated
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -15,7 +15,7 @@ def test_every_format_that_is_read_is_recognized(form: str) -> None:
     file = io.BytesIO()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file, form)
     head = file.getvalue()[:HEAD]
-    assert is_image(head) and not is_heic(head) and is_jpeg(head) == (form == "JPEG")
+    assert is_image(head) and not is_heic(head)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_other_files_are_no_images(head: bytes) -> None:
 def test_heic_is_an_image() -> None:
     head = b"\x00\x00\x00\x24ftypheic\x00\x00\x00\x00"
     assert is_image(head) and is_heic(head)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "AVIF", "GIF"])
+def test_an_animation_is_told_from_a_still_image(form: str) -> None:
+    images = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    still, moving = io.BytesIO(), io.BytesIO()
+    images[0].save(still, form)
+    images[0].save(moving, form, save_all=True, append_images=images[1:])
+    assert may_be_animated(moving.getvalue()[:HEAD])
+    assert not may_be_animated(still.getvalue()[:HEAD]) or form == "GIF"  # whose frames must be counted
+
+
+def test_a_jpeg_is_not_animated() -> None:
+    assert not may_be_animated(b"\xff\xd8\xff\xe0") and not may_be_animated(b"RIFF")
