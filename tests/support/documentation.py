@@ -113,7 +113,7 @@ def options(command: str) -> frozenset[str]:
     """The options in a command's help, with those of its subcommands and of the trainer that it hands them on to."""
     if command in ("python", "make"):
         return frozenset()
-    subcommands = {"pelee-data": ("check", "download", "pack", "prepare", "statistics")}.get(command, ())
+    subcommands = {"pelee-data": ("check", "download", "pack", "prepare", "split", "statistics")}.get(command, ())
     code = f"import sys; from tests.support.documentation import entry; entry({command!r})(sys.argv[1:])"
     found: set[str] = set()
     for words in [["--help"], *([subcommand, "--help"] for subcommand in subcommands)]:
