@@ -129,7 +129,7 @@ def test_the_ingredients_are_settings():
 def test_the_model_zoo_has_the_counts_of_the_code(capsys):
     from detection.commands.models import main
 
-    assert main(["--json"]) == 0
+    assert main(["--json", "-"]) == 0
     counted = {}
     for line in capsys.readouterr().out.splitlines():
         row = json.loads(line)
