@@ -24,6 +24,7 @@ from weights.model_folders import folder_of, installed, shipped
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".bin")
 # A zip (torch.save since 1.6), a pickle of protocol 2 to 5, and the magic number of the older torch.save.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P")
+RUN_MODEL = "model"  # subfolder of a training's folder
 HALF_MAX = float(np.finfo(np.float16).max)
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # batch norm's statistics: stored, not trained
 
@@ -46,7 +47,8 @@ class ModelFile:
 def resolve(name_or_path: str | Path) -> ModelFile:
     """Find a model: the name of a shipped or an installed one ("pelee-voc"), its folder, its card, or the file in it.
 
-    Also an export's folder or file, and "hf://owner/name", a model on the Hugging Face Hub, which is downloaded.
+    Also the folder of a training, an export's folder or file, and "hf://owner/name", a model on the Hugging Face Hub,
+    which is downloaded.
 
     A name has precedence over a folder of that name in the working directory, so that a command means the same in every
     folder; `./pelee-voc` is the folder. Raises `WeightsError` for an unknown name or an incomplete folder;
@@ -60,6 +62,12 @@ def resolve(name_or_path: str | Path) -> ModelFile:
             return _open(folder)
     path = Path(name).expanduser()
     if name and path.is_dir():
+        if (path / RUN_MODEL / CARD_NAME).is_file():
+            path = path / RUN_MODEL
+        if not (path / CARD_NAME).is_file() and (path / "last.ckpt").is_file():
+            raise WeightsError(
+                f"{path}: a training without a model yet; --finish {path} of the command that began it writes one"
+            )
         if not (path / CARD_NAME).is_file():
             raise WeightsError(f"{path}: the folder holds no {CARD_NAME}, expected a model's folder (card and weights)")
         return _open(path)
@@ -170,6 +178,15 @@ def count_parameters(tensors: Mapping[str, np.ndarray]) -> int:
     return sum(int(np.size(tensor)) for name, tensor in tensors.items() if name.rpartition(".")[2] not in BUFFERS)
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle or PyTorch's zip of one, by its suffix and first bytes."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    # A safetensors file starts with its header's length, eight bytes that can look like a pickle's, then "{".
+    pickled = start.startswith(PICKLE_STARTS) and start[8:9] != b"{"
+    return pickled or path.suffix.lower() in PICKLE_SUFFIXES
+
+
 def _open(folder: Path) -> ModelFile:
     card = Card.load(folder)
     if (folder / EXPORT_NAME).is_file():
@@ -194,12 +211,8 @@ def _unknown(name: str) -> str:
 
 
 def _refuse_pickle(path: Path) -> None:
-    """Raise WeightsError for a pickle, by suffix and first bytes, before it is parsed: unpickling can run code."""
-    with path.open("rb") as file:
-        start = file.read(16)
-    # A safetensors file starts with its header's length, eight bytes that can look like a pickle's, then "{".
-    pickled = start.startswith(PICKLE_STARTS) and start[8:9] != b"{"
-    if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
+    """Raise WeightsError for a pickle before it is parsed: unpickling can run code."""
+    if is_pickle(path):
         raise WeightsError(f"{path}: is a pickle, which can run code when opened; only safetensors are loaded")
 
 

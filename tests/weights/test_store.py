@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -163,6 +164,16 @@ def test_shipped_names(model: ModelFile, monkeypatch: pytest.MonkeyPatch, tmp_pa
         resolve("")
     with pytest.raises(WeightsError, match=r"the folder holds no card\.json"):
         resolve("./toy")
+
+
+def test_the_folder_of_a_training(model: ModelFile, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.ckpt").touch()
+    with pytest.raises(WeightsError, match=r"a training without a model yet; --finish .*run of the command"):
+        resolve(run)
+    shutil.copytree(model.path.parent, run / "model")
+    assert resolve(str(run)).card == model.card
 
 
 def test_what_ships_is_whole() -> None:
