@@ -1,10 +1,12 @@
-"""Pelee, the detector: from a picture to its boxes.
+"""Object detection: `Detector`, and everything around it.
 
 from detection import Detector
 detections = Detector.load("pelee-voc")("street.jpg")
 """
 
 from typing import TYPE_CHECKING
+
+import pelee  # noqa: F401 (its finder finds the packages of this installation first)
 
 if TYPE_CHECKING:
     from detection.detector import Detector

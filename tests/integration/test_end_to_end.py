@@ -1,9 +1,6 @@
 """The whole way of one's own data: train, measure, build a wheel, install it, detect from anywhere."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,25 +8,9 @@ import pytest
 
 from tests.conftest import SHAPES, TrainedRun
 from tests.support.paths import ROOT
-from tests.test_imports import PACKAGES
+from tests.support.wheel import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
-
-
-def run(command: list[str | Path], cwd: Path, **environment: str) -> str:
-    """Run a command that must succeed; returns its stdout."""
-    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**own, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tmp_path: Path) -> None:
@@ -47,22 +28,6 @@ def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tm
     assert result["warnings"] == []
     # What training found with the same weights, but for their rounding to float16.
     assert 100 * result["voc"]["map_11point"] == pytest.approx(card["scores"][0]["value"], abs=1)
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built of a copy of the tree and installed into a folder of its own."""
-    base = tmp_path_factory.mktemp("wheel")
-    tree, site = base / "tree", base / "site"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", base, tree], base)
-    (wheel,) = base.glob("*.whl")
-    run([*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", site, wheel], base)
-    return site
 
 
 def test_the_wheel_holds_the_packages_and_what_they_read(installed: Path) -> None:
