@@ -176,13 +176,13 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 def test_decoding_takes_no_more_memory_than_it_was_admitted_with(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     source = Image.fromarray(rng.integers(0, 256, (150, 200, 3), dtype=np.uint8)).resize((2000, 1500))
-    grey = Image.fromarray(np.asarray(source.convert("L")).astype(np.uint16) * 257)
+    gray = Image.fromarray(np.asarray(source.convert("L")).astype(np.uint16) * 257)
     for name, content in {
         "baseline": encoded(source),
         "progressive": encoded(source.convert("CMYK"), progressive=True),
         "palette": encoded(source.quantize(16), "PNG", transparency=3, compress_level=1),
         "rgba": encoded(source.convert("RGBA"), "PNG", compress_level=1),
-        "grey": encoded(grey, "PNG", compress_level=1),
+        "gray": encoded(gray, "PNG", compress_level=1),
         "webp": encoded(source, "WEBP", method=0),
         "lossless": encoded(source.convert("RGBA"), "WEBP", lossless=True, method=0),
     }.items():
