@@ -78,7 +78,8 @@ def test_a_bug_midway_is_a_traceback_and_leaves_no_half_file(tmp_path: Path, mon
     monkeypatch.setattr("detection.detector.Detector.load", lambda name, **options: detector)
     with pytest.raises(RuntimeError, match="bug"):
         cli.main(["clip.mp4", "--output", "out", "--json", "found.jsonl"])
-    assert tree(".") == ["clip.mp4", "out/clip.mp4"] and Path("out/clip.mp4").read_bytes() == b"old"
+    assert tree(".") == ["clip.mp4", "found.jsonl", "out/clip.mp4"] and Path("out/clip.mp4").read_bytes() == b"old"
+    assert [line["frame"] for line in lines(Path("found.jsonl").read_text())] == list(range(5)), "complete lines only"
 
 
 def test_show_without_a_screen_says_what_to_do(
@@ -154,8 +155,9 @@ sys.exit(cli.main(["clip.mp4", "--output", "out", "--json", "found.jsonl"]))
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    assert not (tmp_path / "found.jsonl").exists()
-    time.sleep(0.1)
+    while not lines((tmp_path / "found.jsonl").read_text()):  # lines can be read while they are written
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
