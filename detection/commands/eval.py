@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command_line import first_few, new_parser, run
+from data.command_line import first_few, new_parser, positive_int, run
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
 from data.json_output import check_json_target, is_stdout, write_json
 from detection.commands.options import add_tiles_options, parse_tiles
-from pelee.commands.options import add_inference_options, add_report_options
+from pelee.commands.options import add_hidden_alias, add_inference_options, add_report_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_inference_options(parser, None, note="pelee-voc for --dataset voc")
     add_tiles_options(parser)
-    parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per call (default: 16)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=16, metavar="N", help="images per call (default: %(default)s)"
+    )
+    add_hidden_alias(parser, "--batch", dest="batch_size", type=positive_int)
     add_report_options(
         parser, "write plots of the curves, confusion matrix and errors, and pages of the best and worst images"
     )
@@ -105,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     evaluation = evaluate(
         detect,
         dataset,
-        batch=arguments.batch,
+        batch=arguments.batch_size,
         confidence=detector.card.default_confidence,
     )
     for line in first_few(summarize_warnings(evaluation.warnings), "--json lists them all"):
@@ -117,7 +120,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "confidence": SCORE_THRESHOLD,
         "iou": NMS_THRESHOLD,
         "max_detections": DETECTIONS_PER_IMAGE,
-        "batch": arguments.batch,
+        "batch": arguments.batch_size,
     }
     settings |= {"runtime": detector.runtime.name, "size": detector.input_size, "tiles": arguments.tiles}
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
@@ -129,6 +132,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         from weights.store import resolve
 
         model_file, best = resolve(arguments.weights), evaluation.best_f1.confidence
+        if not evaluation.best_f1.f1 > 0:
+            raise SettingsError(f"{model_file.path.parent}: the card is unchanged, as the F1 is 0 at every threshold")
         write_confidence(model_file, best)
         print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
     return 0

@@ -63,7 +63,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, plots = tmp_path / "new" / "result.json", tmp_path / "plots"
-    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--batch", "1"]
+    options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--batch-size", "1"]
     assert main([*options, "--json", str(target), "--output", str(plots)]) == 0
     content = json.loads(target.read_text())
     # dog: found, then a false positive of lower score in the other image -> 1; cat: called dog -> 0; cow: no class
@@ -186,6 +186,19 @@ def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> N
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--set-confidence"]) == 0
     card = WeightsCard.load(tmp_path / "m")
     assert (card.default_confidence, card.sha256) == (0.45, model.card.sha256)
+
+
+def test_a_model_that_finds_nothing_has_no_best_confidence(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = Prediction(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    monkeypatch.setattr(KnowingDetector, "predict_batch", lambda self, images, *_, **__: [empty] * len(images))
+    save_small(tmp_path / "m")
+    before = WeightsCard.load(tmp_path / "m")
+    words = ["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--batch", "2"]
+    assert main([*words, "--set-confidence"]) == 2
+    assert "the card is unchanged, as the F1 is 0" in capsys.readouterr().err
+    assert WeightsCard.load(tmp_path / "m") == before
 
 
 @pytest.mark.parametrize("name", ["yolo", "coco"])
