@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Event, Lock, current_thread, main_thread
+from threading import Event, Lock, current_thread
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakSet
 
@@ -41,9 +41,10 @@ class ProcessSession:
     def submit(self, images: "np.ndarray") -> Future[RawOutputs]:
         try:
             return self._current().submit(images)
-        except RuntimeError:
-            if current_thread().daemon and not main_thread().is_alive():
-                Event().wait()  # no new work while the interpreter is ending; it ends this thread, too
+        except RuntimeError as error:
+            # Executors are shut down only by the end of the interpreter, which ends this daemon thread, too.
+            if current_thread().daemon and str(error).startswith("cannot schedule new futures"):
+                Event().wait()
             raise
 
     def __reduce__(self) -> NoReturn:
