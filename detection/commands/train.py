@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from data.command_line import first_few, new_parser
 from data.commands.options import add_dataset_options
-from detection.training.settings import RECIPES, TrainSettings, resolve_settings
+from data.errors import SettingsError
+from detection.training.settings import RECIPES, TrainSettings, check_fit, resolve_settings
 from pelee.commands.training_command import (
     TrainedModel,
     TrainingJob,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from detection.models.network import DetectorNetwork
 
 
+DEFAULT_RECIPE = "quick"
 EPILOG = """\
 A recipe sets the settings above; a flag overrides the recipe. --print-settings prints the result.
 
@@ -62,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m detection.commands.convert_teacher",
     )
     parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
-    add_training_options(parser, TrainSettings, RECIPES, "runs/train")
+    add_training_options(parser, TrainSettings, RECIPES, "runs/train", DEFAULT_RECIPE)
     return parser
 
 
@@ -81,11 +83,16 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
     for source in (options.weights, options.backbone):
         if source and not source.endswith(".pth"):
             resolve(source)
+    if options.teacher and not options.teacher.is_file():
+        raise SettingsError(f"--teacher: {options.teacher} is no file")
     train_set, val_set = (
         verify_dataset(open_dataset(options.dataset, options.root, split), strict=options.strict)
         for split in (settings.train_split, settings.val_split)
     )
     val_set = align_classes(val_set, train_set.class_names)
+    if len(train_set.records) == 1:
+        train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
+    check_fit(train_set, val_set, settings, options.devices)
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
         for warning in first_few(dataset.warnings, "pelee-data check lists them all"):
@@ -199,6 +206,7 @@ TASK = TrainingTask(
     resolve=resolve_settings,
     open_data=_open_data,
     prepare=_prepare,
+    default_recipe=DEFAULT_RECIPE,
 )
 
 if __name__ == "__main__":

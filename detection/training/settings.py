@@ -5,7 +5,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data.datasets.registry import FORMATS
-from data.errors import SettingsError
+from data.errors import DatasetError, SettingsError
 from detection.models.registry import ARCHITECTURES
 from detection.training.loss_settings import LossSettings
 from pelee.training.choices import Interval, KeyOf
@@ -13,6 +13,7 @@ from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
 
 if TYPE_CHECKING:
+    from data.datasets.records import Dataset
     from detection.models.network import DetectorConfig
 
 RECIPES = files("detection.training") / "recipes"
@@ -76,10 +77,18 @@ class TrainSettings(OptimizationSettings, LossSettings):
 
 
 def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str | None = None) -> TrainSettings:
-    """Return the settings of a run on a dataset of that format; see `pelee.training.recipes.resolve`."""
+    """Return the settings of a run on a dataset of that format; see `pelee.training.recipes.resolve`.
+
+    Where `overrides` give an input size and no phases, the recipe's phases of smaller inputs are kept.
+    """
     entry = FORMATS.get(dataset or "")
     defaults: dict[str, Any] = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
-    model = resolve(TrainSettings, RECIPES, recipe, overrides, defaults).model
+    first = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
+    model = first.model
+    if "input_size" in overrides and "size_phases" not in overrides:
+        # A recipe's phases are meant for its own input size.
+        kept = [phase for phase in first.size_phases if phase[0] < first.input_size]
+        overrides = {**overrides, "size_phases": kept}
     architecture = ARCHITECTURES[model]
     defaults["input_size"] = architecture.input_size
     settings = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
@@ -90,3 +99,27 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
         if name not in architecture.settings and getattr(settings, name) != getattr(TrainSettings(), name):
             raise SettingsError(f"setting {name} is {getattr(settings, name)}, a choice that {model} does not have")
     return settings
+
+
+def check_fit(train_set: "Dataset", val_set: "Dataset", settings: TrainSettings, devices: int) -> None:
+    """Raise the errors of `train` that would otherwise occur during training or after it."""
+    for dataset in (train_set, val_set):
+        if not any((~record.difficult & ~record.crowd).any() for record in dataset.records):
+            raise DatasetError(
+                f"split {dataset.split} of {dataset.name} has {len(dataset.records)} images and no objects "
+                "(difficult ones and crowds not counted); expected at least one object"
+            )
+    if train_set.class_names != val_set.class_names:
+        raise DatasetError(f"split {val_set.split} has other classes than {train_set.split}; expected the same")
+    if devices < 1 or settings.batch_size % devices:
+        raise SettingsError(
+            f"a batch of {settings.batch_size} is not divisible by {devices} processes; take a multiple of it"
+        )
+    images = min(settings.batch_size, len(train_set.records))
+    if images // devices < 2:
+        raise SettingsError(
+            f"a batch of {images} over {devices} processes leaves one with fewer than 2 images, and batch norm "
+            "needs 2; take a larger batch, more images or fewer devices"
+        )
+    if len(val_set.records) < devices:
+        raise SettingsError(f"split {val_set.split} has fewer images than the {devices} processes that share it")

@@ -8,40 +8,16 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from data.datasets.records import Dataset
-from data.errors import DatasetError, PeleeError, SettingsError
+from data.errors import PeleeError
 from detection.models.network import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
 from detection.training.lightning_module import MONITOR, VAL_BATCH, DetectorModule
-from detection.training.settings import TrainSettings
+from detection.training.settings import TrainSettings, check_fit
 from pelee.training.finetuning import summary
 from pelee.training.precision import resolve_precision
 from pelee.training.resume import check_output
 from pelee.training.trainer import build_trainer, fit
 from pelee.training.workers import resolve_workers
-
-
-def check_fit(train_set: Dataset, val_set: Dataset, settings: TrainSettings, devices: int) -> None:
-    """Raise the errors of `train` that would otherwise occur during training or after it."""
-    for dataset in (train_set, val_set):
-        if not any((~record.difficult & ~record.crowd).any() for record in dataset.records):
-            raise DatasetError(
-                f"split {dataset.split} of {dataset.name} has {len(dataset.records)} images and no objects "
-                "(difficult ones and crowds not counted); expected at least one object"
-            )
-    if train_set.class_names != val_set.class_names:
-        raise DatasetError(f"split {val_set.split} has other classes than {train_set.split}; expected the same")
-    if devices < 1 or settings.batch_size % devices:
-        raise SettingsError(
-            f"a batch of {settings.batch_size} is not divisible by {devices} processes; take a multiple of it"
-        )
-    images = min(settings.batch_size, len(train_set.records))
-    if images // devices < 2:
-        raise SettingsError(
-            f"a batch of {images} over {devices} processes leaves one with fewer than 2 images, and batch norm "
-            "needs 2; take a larger batch, more images or fewer devices"
-        )
-    if len(val_set.records) < devices:
-        raise SettingsError(f"split {val_set.split} has fewer images than the {devices} processes that share it")
 
 
 def fit_workers(settings: TrainSettings, devices: int, accelerator: str) -> TrainSettings:
@@ -102,6 +78,7 @@ def train(
         settings,
         output,
         monitor=MONITOR,
+        steps=settings.total_steps(len(train_set.records)),
         devices=devices,
         accelerator=accelerator,
         callbacks=callbacks,

@@ -6,14 +6,14 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from data.command_line import first_few, run
 from data.errors import SettingsError
 from data.settings_flags import add_settings_flags, given_settings, parse_settings
-from pelee.runs.run_record import read_begun
+from pelee.runs.run_record import BegunRun, read_begun
 from pelee.training.allocator import tune_allocator
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class TrainingTask(Generic[S]):
         resolve: (recipe, overrides, dataset) -> settings.
         open_data: (options, settings) -> the data, opened and checked without torch.
         prepare: (options, settings, data) -> job: builds the network.
+        default_recipe: recipe of a run that names none; None for the defaults of the settings.
     """
 
     build_parser: Callable[[], argparse.ArgumentParser]
@@ -84,10 +85,15 @@ class TrainingTask(Generic[S]):
     resolve: Callable[[str | None, dict[str, Any], str | None], S]
     open_data: Callable[[argparse.Namespace, S], Any]
     prepare: Callable[[argparse.Namespace, S, Any], TrainingJob]
+    default_recipe: str | None = None
 
 
 def add_training_options(
-    parser: argparse.ArgumentParser, settings_class: "type[OptimizationSettings]", recipes: "Traversable", output: str
+    parser: argparse.ArgumentParser,
+    settings_class: "type[OptimizationSettings]",
+    recipes: "Traversable",
+    output: str,
+    default_recipe: str = "the defaults below",
 ) -> None:
     """Add the options of both training commands, and a flag for each setting.
 
@@ -96,11 +102,15 @@ def add_training_options(
         settings_class: the settings of the task.
         recipes: folder of the shipped recipes.
         output: default of `--output`.
+        default_recipe: default of `--recipe`, for the help.
     """
     from pelee.training.recipes import recipe_names
 
     parser.usage = f"{parser.prog} --dataset FORMAT --root FOLDER [options] [settings]"
-    parser.add_argument("--recipe", help=f"a shipped recipe ({', '.join(recipe_names(recipes))}) or a YAML file")
+    parser.add_argument(
+        "--recipe",
+        help=f"a shipped recipe ({', '.join(recipe_names(recipes))}) or a YAML file (default: {default_recipe})",
+    )
     parser.add_argument(
         "--output", type=Path, default=Path(output), help="folder of checkpoints, logs and model (%(default)s)"
     )
@@ -143,7 +153,7 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
         for name in ("root", "recipe", "weights", "backbone", "teacher"):
             if value := getattr(options, name, None):
                 setattr(options, name, type(value)(begun.locate(Path(value))))
-    settings = task.resolve(options.recipe, given_settings(options), options.dataset)
+    settings = _settings(task, options, begun)
     if options.print_settings:
         import yaml
 
@@ -168,6 +178,18 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
                 go_on = shlex.join([parser.prog, "--output", str(output), "--resume"])
                 print(f"go on with: {go_on}", file=sys.stderr)
             raise
+
+
+def _settings(task: TrainingTask[S], options: argparse.Namespace, begun: BegunRun | None) -> S:
+    """Resolve the settings; those of a begun run are its record's, whatever its recipe is by now."""
+    from pelee.training.resume import RESUMABLE
+
+    given = given_settings(options)
+    if begun is None or not begun.settings:
+        return task.resolve(options.recipe or task.default_recipe, given, options.dataset)
+    known = {field.name for field in fields(task.settings_class)} - RESUMABLE
+    recorded = {name: value for name, value in begun.settings.items() if name in known}
+    return task.resolve(None, recorded | given, options.dataset)
 
 
 def is_helper() -> bool:

@@ -21,10 +21,12 @@ class BegunRun:
     Attributes:
         command: the command line.
         folder: the working directory; None in records of earlier versions.
+        settings: all settings of the run.
     """
 
     command: str
     folder: Path | None
+    settings: Mapping[str, Any]
 
     @property
     def arguments(self) -> list[str]:
@@ -48,12 +50,12 @@ def read_begun(folder: Path, prog: str) -> BegunRun | None:
         return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        command, begun_in = str(record["command"]), record.get("folder")
+        command, begun_in, settings = str(record["command"]), record.get("folder"), dict(record["settings"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{file} is damaged ({error}); remove it and give the command that began the run") from None
     if command.partition(" ")[0] != prog:
         raise DatasetError(f"{folder} is a run of {command.partition(' ')[0]}, not of {prog}")
-    return BegunRun(command, None if begun_in is None else Path(begun_in))
+    return BegunRun(command, None if begun_in is None else Path(begun_in), settings)
 
 
 @contextmanager

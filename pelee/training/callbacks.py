@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -51,6 +51,15 @@ class StepCheckpoint(ModelCheckpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if not trainer.is_last_batch:
             super().on_train_batch_end(trainer, *args, **kwargs)
+
+
+class TrainingBar(TQDMProgressBar):
+    """Progress bar with the loss: updated at each of the first 20 steps, then at every tenth."""
+
+    @property
+    def refresh_rate(self) -> int:
+        first = self._trainer is not None and self._trainer.global_step < 20
+        return 1 if first else 10
 
 
 class Plateau(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch import nn
 
 from data.errors import SettingsError
@@ -22,12 +22,14 @@ from pelee.training.callbacks import (
     Plateau,
     StepCheckpoint,
     TimeLimit,
+    TrainingBar,
 )
 from pelee.training.divergence import DivergenceGuard
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import to_plain
 from pelee.training.resume import BEST, LAST, load_checkpoint
 
+LOG_EVERY = 20  # steps
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
@@ -36,6 +38,7 @@ def build_trainer(
     output: Path,
     *,
     monitor: str,
+    steps: int | None = None,
     devices: int = 1,
     accelerator: str = "auto",
     callbacks: Sequence[Callback] = (),
@@ -50,6 +53,7 @@ def build_trainer(
         settings: optimization settings.
         output: folder of the run.
         monitor: logged score, higher is better, for the best checkpoint and early stopping.
+        steps: of the whole run; a short one logs more than once in 20 steps.
         devices: number of processes; more than one train with DDP.
         accelerator: Lightning's name: "auto", "cpu" or "gpu".
         callbacks: further callbacks, which run after the checkpoints.
@@ -84,7 +88,7 @@ def build_trainer(
         # Not strict: an epoch that the time limit cuts has no score.
         used.append(EarlyStopping(monitor, mode="max", patience=settings.patience, strict=False))
     if progress:
-        used.append(TQDMProgressBar(refresh_rate=10))
+        used.append(TrainingBar())
     # Lightning's own messages repeat the settings, advertise, or advise against what is intended here.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning warns that the loaders cannot be resumed; it does not know that their samplers are.
@@ -114,7 +118,7 @@ def build_trainer(
         enable_progress_bar=progress,
         enable_model_summary=False,  # pelee-models prints one
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=min(LOG_EVERY, max(1, (steps or LOG_EVERY) // 2)),
         benchmark=True,  # let cuDNN choose its algorithms by measuring; without effect on a CPU
         use_distributed_sampler=False,
     )

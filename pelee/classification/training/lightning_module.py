@@ -253,7 +253,13 @@ def train(
         print(f"workers {settings.workers}: {reason}")
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
     trainer = build_trainer(
-        settings, output, monitor=MONITOR, devices=devices, accelerator=accelerator, progress=progress
+        settings,
+        output,
+        monitor=MONITOR,
+        steps=module.total_steps,
+        devices=devices,
+        accelerator=accelerator,
+        progress=progress,
     )
     if trainer.is_global_zero:
         print(summary(network, module.partition, settings.pretrained_lr))

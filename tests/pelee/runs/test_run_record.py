@@ -35,7 +35,7 @@ def test_no_record_and_a_damaged_one(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(DatasetError, match="is damaged"):
             read_begun(tmp_path, "pelee-train")
-    file.write_text(json.dumps({"command": "pelee-train --epochs 3"}))
+    file.write_text(json.dumps({"command": "pelee-train --epochs 3", "settings": {"epochs": 3}}))
     begun = read_begun(tmp_path, "pelee-train")
     assert begun is not None and begun.locate(Path("a")) == Path("a")
     with pytest.raises(DatasetError, match="is a run of pelee-train, not of pelee-train-classifier"):
