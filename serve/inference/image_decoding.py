@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
@@ -14,6 +14,9 @@ ACCEPTED = "JPEG, PNG, WebP, BMP"
 #: Progressive JPEGs have about ten scans. Each is a pass over the whole image, even where it is empty: a small file
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
+#: Text in a PNG, bytes after decompression: Pillow reads it with the header, before an image has its share of memory.
+MAX_TEXT = 4_000_000
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT  # Pillow's own limit is 67 MB; it has no other way to set it
 JPEG_QUALITY = 92
 MAX_JPEG_SIDE = 65_500  # pixels; of libjpeg
 #: Memory of decoding in bytes a pixel, with the RGB array (3): of Pillow's image (4), with the coefficients of a JPEG
@@ -67,6 +70,10 @@ def decode_image(content: bytes, max_pixels: int) -> np.ndarray:
 def _decoding_error(error: ImageError, content: bytes, max_pixels: int) -> ServiceError:
     if "pixels" in str(error.__cause__):  # Pillow's own limit and the one of data.images.image_io
         return ServiceError("too_many_pixels", f"more than {max_pixels / 1e6:g} megapixels")
+    if "text chunks" in str(error.__cause__):
+        return ServiceError(
+            "unreadable_picture", f"a PNG with more than {MAX_TEXT / 1e6:g} MB of text; remove the text"
+        )
     return ServiceError("unreadable_picture", f"the {image_format(content)} is damaged or cut short; send it again")
 
 

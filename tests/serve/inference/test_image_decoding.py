@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data.images.jpeg import count_scans
 from serve.errors import ServiceError
@@ -33,6 +33,14 @@ def refused(content: bytes, max_pixels: int = PIXELS) -> str:
         decode_image(content, max_pixels)
     assert "\n" not in caught.value.message
     return caught.value.code
+
+
+def png_with_text(texts: int) -> bytes:
+    """A small PNG with so many compressed texts of 1 MB."""
+    text = PngImagePlugin.PngInfo()
+    for index in range(texts):
+        text.add_text(f"text{index}", "a" * 1_000_000, zip=True)
+    return encoded(form="PNG", pnginfo=text)
 
 
 def png_header(width: int, height: int, rest: int = 100_000) -> bytes:
@@ -131,6 +139,18 @@ def test_a_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:
     assert code == "too_many_pixels" and int(grown) < 2  # MiB
 
 
+def test_the_text_of_a_png_is_bounded() -> None:
+    assert decode_image(png_with_text(3), PIXELS).shape == (60, 80, 3)
+    content = png_with_text(60)
+    assert len(content) < 100_000
+    tracemalloc.start()
+    try:
+        assert refused(content) == "unreadable_picture"
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("form", "options", "per_pixel"),
     [
@@ -149,7 +169,7 @@ def test_the_memory_of_decoding_is_known_by_the_header(form: str, options: dict,
 MEASURE = """
 import re, sys
 from pathlib import Path
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from serve.inference.image_decoding import check_image, decode_image, encode_jpeg, ANNOTATED_SHARE
 from serve.inference.memory import return_free_memory, set_malloc_thresholds
 set_malloc_thresholds()
