@@ -6,7 +6,7 @@ from typing import Any
 
 from data.datasets.coco_annotations import CocoObject, parse_categories, parse_object, relative_boxes, text_id
 from data.datasets.record_builder import build_record, read_size_or_none
-from data.datasets.records import Dataset, Record
+from data.datasets.records import Dataset, MissingSplitError, Record
 from data.errors import DatasetError
 from data.files.file_finder import FileFinder
 from data.files.text_files import decode_text
@@ -92,7 +92,7 @@ def _json_file(root: Path, split: str) -> Path:
         file = root / place.format(split=split)
         if file.is_file():
             return file
-    raise DatasetError(
+    raise MissingSplitError(
         f"{root}: no split {split!r} (annotations/instances_{split}.json); "
         f"there are {', '.join(coco_splits(root)) or 'none'}"
     )

@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data.errors import DatasetError
 from data.images.image_slice import ImageFile
+
+
+class MissingSplitError(DatasetError):
+    """A split that a dataset does not have; the message lists those that it has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,10 @@ from data.errors import DatasetError, SettingsError
 if TYPE_CHECKING:
     from data.datasets.records import Dataset
 
+#: Names of a training and of a validation split in datasets of one's own, preferred ones first.
+TRAIN_NAMES = ("train", "training", "trainval", "train2017")
+VAL_NAMES = ("val", "valid", "validation", "val2017", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetFormat:
@@ -41,9 +45,31 @@ class DatasetFormat:
     annotated: bool = True
 
     def open(self, root: Path, split: str) -> "Dataset":
-        """Import the reader and read a split, whatever its class names are."""
-        dataset: Dataset = load_object(self.reader)(root, split)
+        """Import the reader and read a split, whatever its class names are.
+
+        Where the dataset lacks a default split, its own one of that role is read, with a warning: `train` in place of
+        `train2017`.
+        """
+        from data.datasets.records import MissingSplitError
+
+        read = load_object(self.reader)
+        try:
+            dataset: Dataset = read(root, split)
+        except MissingSplitError:
+            own = self._own_split(root, split)
+            if own is None:
+                raise
+            dataset = read(root, own)
+            dataset.warnings.insert(0, f"no split {split!r}, {own!r} is used: {root}")
         return dataset
+
+    def _own_split(self, root: Path, split: str) -> str | None:
+        """Return the dataset's split of the role of a default split; None where there is none."""
+        if split not in (self.train_split, self.val_split):
+            return None
+        role = TRAIN_NAMES if split == self.train_split else VAL_NAMES
+        names = {name.rpartition("-")[2]: name for name in reversed(self.list_splits(root))}
+        return next((names[name] for name in role if name in names), None)
 
     def list_splits(self, root: Path) -> list[str]:
         """Return the names of the splits below a root; the training split's default name where there are none."""

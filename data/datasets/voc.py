@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from data.datasets.record_builder import build_record, read_size_or_none
-from data.datasets.records import Dataset, Record
+from data.datasets.records import Dataset, MissingSplitError, Record
 from data.errors import DatasetError, nearest_name
 from data.files.file_finder import file_names
 from data.files.text_files import read_text
@@ -129,7 +129,7 @@ def _splits(folders: dict[str, Path], split: str) -> list[tuple[Path, str]]:
         ]
         if not present:
             where = ", ".join(str(folder) for folder in folders.values())
-            raise DatasetError(f"{where}: no split {part!r}; there are {_available(folders)}")
+            raise MissingSplitError(f"{where}: no split {part!r}; there are {_available(folders)}")
         found += present
     return list(dict.fromkeys(found))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.datasets.record_builder import build_record, read_size_or_none
-from data.datasets.records import Dataset, Record
+from data.datasets.records import Dataset, MissingSplitError, Record
 from data.datasets.yolo_labels import LabelFiles, LabelParser
 from data.errors import DatasetError, ImageError
 from data.files.file_finder import FileFinder
@@ -127,7 +127,7 @@ def _split(settings: dict[str, Any], split: str, file: Path) -> list[str]:
         if _text(settings, key):
             return [str(parts)]
     there = [key for row in _ALIASES for key in row if _has(settings, key)]
-    raise DatasetError(f"{file}: no split {split!r}; there are {', '.join(there) or 'none'}")
+    raise MissingSplitError(f"{file}: no split {split!r}; there are {', '.join(there) or 'none'}")
 
 
 def _part(folder: Path, part: str, file: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The registry of dataset formats: its rows, and a format that is added from outside."""
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from data.datasets.registry import FORMATS, DatasetFormat, dataset_formats, find
 from data.errors import DatasetError, SettingsError
 from detection.commands.eval import main as pelee_eval
 from detection.training.settings import resolve_settings
+from tests.support.dataset_records import make_image
 from tests.support.paths import SAMPLES
 
 # One file: a reader of lines "image class x0 y0 x1 y1".
@@ -104,3 +106,30 @@ def test_a_root_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
 def test_the_registry_is_light() -> None:
     code = "import sys, data.datasets.registry; print([m for m in ('numpy', 'cv2', 'PIL', 'yaml') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "places"), [("coco", "annotations/instances_{}.json"), ("voc", "ImageSets/Main/{}.txt")]
+)
+def test_a_default_split_falls_back_to_the_dataset_s_own(tmp_path: Path, name: str, places: str) -> None:
+    folder = tmp_path / {"coco": "images", "voc": "JPEGImages"}[name]
+    (tmp_path / "Annotations").mkdir()
+    folder.mkdir()
+    entry = find_format(name)
+    for image, split in (("a", "train"), ("b", "val")):
+        make_image(folder / f"{image}.jpg")
+        (tmp_path / "Annotations" / f"{image}.xml").write_text("<annotation/>")
+        content = {
+            "images": [{"id": 1, "file_name": f"{image}.jpg"}],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "x"}],
+        }
+        file = tmp_path / places.format(split)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content) if name == "coco" else f"{image}\n")
+    for split, own in ((entry.train_split, "train"), (entry.val_split, "val")):
+        dataset = open_dataset(name, tmp_path, split)
+        assert dataset.split == own and dataset.warnings[0].startswith(f"no split {split!r}, {own!r} is used")
+        assert open_dataset(name, tmp_path, own).warnings == dataset.warnings[1:]
+    with pytest.raises(DatasetError, match="no split 'other'"):
+        open_dataset(name, tmp_path, "other")
