@@ -114,6 +114,7 @@ FORMATS = {
             root="the --output of pelee-data pack",
             train_split="",
             val_split="",
+            splits="data.packed.packed_reader:packed_splits",
         ),
         DatasetFormat(
             name="packed-in-memory",
@@ -122,6 +123,7 @@ FORMATS = {
             root="as packed",
             train_split="",
             val_split="",
+            splits="data.packed.packed_reader:packed_splits",
         ),
         DatasetFormat(
             name="folder",

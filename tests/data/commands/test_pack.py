@@ -32,8 +32,9 @@ def test_pack_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         pelee_data.main(["check", "--dataset", form, "--root", str(tmp_path / "out"), *report])
         written = json.loads(capsys.readouterr().out)
         assert written["splits"][0]["objects"] == 2
-    assert pelee_data.main(["check", "--dataset", "packed", "--root", str(tmp_path / "out")]) == 2
-    assert "there are 2007-test, 2007-trainval" in capsys.readouterr().err
+    assert pelee_data.main(["check", "--dataset", "packed", "--root", str(tmp_path / "out"), "--json", "-"]) == 1
+    checked = [split["split"] for split in json.loads(capsys.readouterr().out)["splits"]]
+    assert checked == ["2007-trainval", "2007-test"], "all, those for training first"
 
 
 def test_boxes_in_the_stored_frame_are_turned_and_unreadable_images_are_left_out(
