@@ -32,7 +32,8 @@ examples:
   pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc
   pelee-train --dataset yolo --root my-data --weights pelee-voc --epochs 30 --output runs/mine    fine-tunes
   pelee-train --dataset yolo --root my-data --weights pelee-voc --freeze --output runs/heads      trains new heads only
-  pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc --resume
+  pelee-train --output runs/voc --resume      goes on after an interruption
+  pelee-train --finish runs/voc               or writes the best weights so far as a model
   pelee-train --model ssdlite-mobilenetv2 --backbone mobilenet_v2.pth --dataset voc --root VOCdevkit --output runs/peer
 
 exit codes: 0 done, 1 done, but images were left out or the model finds nothing, 2 an error, in one line,
@@ -154,6 +155,8 @@ def _train(
     from detection.training.train import train
     from pelee.training.trainer import to_tensors
 
+    # Before the training, so that a fault of the card is found now.
+    card = make_card(options.name or options.output.resolve().name, network.config, train_set.class_names, record)
     trained = train(
         network,
         settings,
@@ -169,7 +172,6 @@ def _train(
     )
     if trained.global_rank:
         return None
-    card = make_card(options.name or options.output.resolve().name, network.config, train_set.class_names, record)
     score, images = round(100 * trained.best_score, 2), len(val_set.records)
     card.scores.append(
         {

@@ -153,6 +153,17 @@ def _train(
         device = torch.device("cuda" if torch.cuda.is_available() and options.accelerator != "cpu" else "cpu")
         kept = options.output / "teacher.safetensors"
         taught = teacher_logits(options.teacher, settings.teacher_model, train_set, settings.teacher_size, device, kept)
+    # Before the training, so that a fault of the card is found now.
+    card = Card(
+        name=options.name or options.output.resolve().name,
+        task="classification",
+        architecture=options.model,
+        architecture_settings=settings_of(network, settings.model_settings),
+        class_names=list(train_set.dataset.class_names),
+        input_size=settings.input_size,
+        preprocessing=preprocessing_of(network),
+        training=record,
+    )
     module, scores = train(
         network,
         settings,
@@ -170,15 +181,8 @@ def _train(
         return None
     held_out = val_set.dataset
     split, images = f"{held_out.name} {held_out.split}", len(held_out) - len(val_set.errors)
-    card = Card(
-        name=options.name or options.output.resolve().name,
-        task="classification",
-        architecture=options.model,
-        architecture_settings=settings_of(network, settings.model_settings),
-        class_names=list(train_set.dataset.class_names),
-        input_size=settings.input_size,
-        preprocessing=preprocessing_of(network),
-        training=record,
+    card = replace(
+        card,
         scores=[
             {
                 "metric": name,

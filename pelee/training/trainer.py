@@ -1,6 +1,7 @@
 """Lightning trainer of classifiers and detectors: checkpoints, loggers, early stopping, best weights."""
 
 import logging
+import shutil
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -141,13 +142,14 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         The monitored score of these weights, as the module logs it.
 
     Raises:
-        SettingsError: a damaged checkpoint.
+        SettingsError: a damaged checkpoint, or no room for the checkpoints.
         KeyboardInterrupt: ctrl-C.
     """
     last = output / LAST
     tune_allocator()  # for training from Python; the commands call it before torch is imported
     if finish:
         return _choose_checkpoint(trainer, module, output)
+    check_space(output, module)
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # Lightning raises it for ctrl-C
@@ -166,6 +168,22 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         trainer.loggers = []  # the score is logged already, at the step of its first validation
         trainer.validate(module, verbose=False)
     return score
+
+
+def check_space(output: Path, module: nn.Module) -> None:
+    """Raise SettingsError if the disk has no room for the checkpoints of a run.
+
+    Each holds the weights, their moving average and up to two moments of the optimizer. There are two, and a third
+    while one is replaced.
+    """
+    needed = 3 * 4 * sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    free = shutil.disk_usage(output if output.is_dir() else output.resolve().parent).free
+    written = sum((output / name).stat().st_size for name in (BEST, LAST) if (output / name).is_file())
+    if free + written < needed:
+        raise SettingsError(
+            f"{output}: {free / 1e6:.0f} MB free, and the checkpoints need {needed / 1e6:.0f} MB; free some space or "
+            "choose another --output"
+        )
 
 
 def _best_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
