@@ -1,7 +1,6 @@
 """Verification of an exported detector against its source."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from detection.evaluation.label_mapping import label_map, relabel
 from detection.inference.detection_session import load_runtime
 from detection.inference.prediction import Prediction
 from pelee.export.calibration import read_inputs
+from pelee.export.verification import ExportCheck, Limit, rounded, verify_export
 from pelee.runtime.session import RuntimeOptions
 from weights.store import ModelFile
 
@@ -42,35 +42,26 @@ class DetectorLimits(NamedTuple):
 LIMITS = {"f32": DetectorLimits(0.99, 0.99, 0.1), "int8": DetectorLimits(0.0, 0.95, 0.5)}
 
 
-@dataclass(frozen=True)
-class DetectorCheck:
-    """Data of a verification: images, and a split of a dataset to measure mAP on, if any."""
-
-    images: Sequence[ImageFile]
-    dataset: Dataset | None = None
+class DetectorCheck(ExportCheck[Dataset]):
+    """Images, and a split of a dataset to measure mAP on, if any."""
 
 
 def verify(source: ModelFile, made: ModelFile, check: DetectorCheck, limits: DetectorLimits) -> dict[str, Any]:
     """Compare an export with its source and return the report. Raises WeightsError outside the limits."""
     reference = Detector(load_runtime(source, RuntimeOptions("torch", "cpu", "f32")), source.card)
     candidate = Detector(load_runtime(made, RuntimeOptions(device="cpu")), made.card)
+    dataset = check.dataset
     report: dict[str, Any] = {"runtime": candidate.runtime.name, "reference": reference.runtime.name}
-    report |= compare(reference, candidate, check.images)
-    problems = [
-        f"{what} {report[key]:.3f}, expected at least {least}"
-        for key, what, least in (
-            ("agreement", f"share of detections that agree at IoU {AGREE_IOU}", limits.agreement),
-            ("found", f"share of detections that were found at IoU {PAIR_IOU}", limits.found),
-        )
-        if report[key] < least
-    ]
-    if not problems and check.dataset is not None:
-        report |= measure(reference, candidate, check.dataset)
-        if report["map_loss"] > limits.map_loss:
-            problems.append(f"mAP {report['map_loss']:.2f} lower, expected at most {limits.map_loss}")
-    if problems:
-        raise WeightsError(f"the export is not the same detector as its source: {'; '.join(problems)}; nothing written")
-    return report
+    return verify_export(
+        "detector",
+        report | compare(reference, candidate, check.images),
+        [
+            Limit("agreement", f"share of detections that agree at IoU {AGREE_IOU} {{}}", "least", limits.agreement),
+            Limit("found", f"share of detections that were found at IoU {PAIR_IOU} {{}}", "least", limits.found),
+        ],
+        None if dataset is None else lambda: measure(reference, candidate, dataset),
+        Limit("map_loss", "mAP {} lower", "most", limits.map_loss, digits=2),
+    )
 
 
 def compare(reference: Detector, candidate: Detector, paths: Sequence[ImageFile]) -> dict[str, Any]:
@@ -105,12 +96,12 @@ def compare(reference: Detector, candidate: Detector, paths: Sequence[ImageFile]
         "pictures": len(pairs),
         "confidence": round(confidence, 4),
         "detections": len(found),
-        "agreement": _rounded((found >= AGREE_IOU).mean()),
-        "found": _rounded((found >= PAIR_IOU).mean()),
-        "largest_box_difference": _rounded(max(boxes, default=0)),
-        "mean_box_difference": _rounded(np.mean(boxes or [0])),
-        "largest_score_difference": _rounded(max(shifts, default=0)),
-        "mean_score_difference": _rounded(np.mean(shifts or [0])),
+        "agreement": rounded((found >= AGREE_IOU).mean()),
+        "found": rounded((found >= PAIR_IOU).mean()),
+        "largest_box_difference": rounded(max(boxes, default=0)),
+        "mean_box_difference": rounded(np.mean(boxes or [0])),
+        "largest_score_difference": rounded(max(shifts, default=0)),
+        "mean_score_difference": rounded(np.mean(shifts or [0])),
     }
 
 
@@ -150,9 +141,9 @@ def measure(reference: Detector, candidate: Detector, dataset: Dataset) -> dict[
         maps.append(100 * evaluate(detect, dataset).voc.map_11point)
     return {
         "split": f"{dataset.name} {dataset.split}: {len(dataset.records)} images",
-        "map_reference": _rounded(maps[0]),
-        "map": _rounded(maps[1]),
-        "map_loss": _rounded(maps[0] - maps[1]),
+        "map_reference": rounded(maps[0]),
+        "map": rounded(maps[1]),
+        "map_loss": rounded(maps[0] - maps[1]),
     }
 
 
@@ -170,7 +161,3 @@ def report(verification: dict[str, Any]) -> str:
     if "map" in v:
         lines.append(f"  mAP {v['map_reference']:.2f} -> {v['map']:.2f} on {v['split']}")
     return "\n".join(lines)
-
-
-def _rounded(value: Any) -> float:
-    return round(float(value), 5)

@@ -191,7 +191,7 @@ def test_command_measures_top1_and_top5(
     assert main([*arguments, "--dataset", "imagefolder", "--root", str(root), "--split", "val"]) == 0
     output = capsys.readouterr().out
     assert "small as torchscript f32" in output and "same first class  100.00 %" in output
-    assert f"top-1 {top1:.2f} -> {top1:.2f}, top-5 " in output and "on sevens val: 7 pictures" in output
+    assert f"top-1 {top1:.2f} -> {top1:.2f}, top-5 " in output and "on sevens val: 7 images" in output
     found = json.loads((tmp_path / "out" / EXPORT_NAME).read_text())["verification"]
     assert (found["top1"], found["top1_reference"], found["top1_loss"]) == (top1, top1, 0)
     assert found["top5_loss"] == 0 and found["pictures"] == 7
@@ -269,7 +269,7 @@ def test_comparison_and_scores_are_those_computed_by_hand(tmp_path: Path) -> Non
         "mean_probability_difference": 0.125,
     }
     assert measure(ours, theirs, open_image_folder("imagefolder", folder, "val")) == {
-        "split": "greys val: 3 pictures",
+        "split": "greys val: 3 images",
         "top1_reference": 100.0,
         "top1": pytest.approx(100 / 3, abs=1e-5),
         "top1_loss": pytest.approx(200 / 3, abs=1e-5),
