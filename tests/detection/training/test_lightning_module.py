@@ -203,6 +203,23 @@ def test_a_run_that_reaches_its_time_limit_resumes_as_if_it_had_not(
     assert_same(whole.network.state_dict(), resumed.network.state_dict())
 
 
+def test_checkpoints_by_the_clock(
+    train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that is killed after two steps, far from `checkpoint_every`."""
+    original = DetectorModule.training_step
+
+    def step(self: DetectorModule, *args: Any) -> torch.Tensor:
+        if self.trainer.global_step == 2:
+            raise Killed
+        return original(self, *args)
+
+    monkeypatch.setattr(DetectorModule, "training_step", step)
+    with pytest.raises(Killed):
+        run(settings(checkpoint_minutes=1e-6, checkpoint_every=100), train_set, val_set, tmp_path)
+    assert load(tmp_path / "last.ckpt")["global_step"] == 2
+
+
 @pytest.mark.slow
 def test_a_run_killed_while_it_validates_validates_again(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
