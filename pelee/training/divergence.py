@@ -37,6 +37,7 @@ class DivergenceGuard(Callback):
 
     def __init__(self, lr: float, precision: str) -> None:
         self.lr = lr
+        self.other_precision = "" if precision == "fp32" else ", or --precision fp32"
         self.tolerated = SKIPPED if precision == "fp16" else 0
         self.first: float | None = None
         self.average: Tensor | None = None
@@ -81,7 +82,7 @@ class DivergenceGuard(Callback):
         output = Path(trainer.default_root_dir)
         kept = [name for name in (BEST, LAST) if (output / name).is_file()]
         kept_text = f"; {kept[0]} is kept, and --finish {output} writes its weights as a model" if kept else ""
-        return f"take a lower --lr than {self.lr:g}, a --gradient-clip such as 10, or --precision fp32{kept_text}"
+        return f"take a lower --lr than {self.lr:g} or a --gradient-clip such as 10{self.other_precision}{kept_text}"
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
