@@ -106,7 +106,8 @@ def test_a_class_name_is_unique() -> None:
 
 
 def test_a_command_is_in_the_module_of_its_name() -> None:
-    """`pelee-a-b` is `<package>/commands/a_b.py`."""
+    """`pelee-a-b` is `<package>/commands/a_b.py`; a name that Python reserves has an underscore (`import_.py`)."""
+    import keyword
     import tomllib
 
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -114,6 +115,7 @@ def test_a_command_is_in_the_module_of_its_name() -> None:
     for name, target in scripts.items():
         module = target.partition(":")[0]
         expected = name.removeprefix("pelee-").replace("-", "_")
+        expected += "_" * keyword.iskeyword(expected)
         assert module.split(".")[1:] == [COMMANDS, expected], (name, target)
 
 
