@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["Dataset", "Dataset"]:
     """Open and verify both splits; the classes of the validation split are those of the training split."""
     from data.datasets.class_names import align_classes
+    from data.datasets.dataset_warnings import summarize_warnings
     from data.datasets.registry import open_dataset
     from data.inspection.verification import verify_dataset
     from weights.store import resolve
@@ -96,10 +97,12 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
     check_fit(train_set, val_set, settings, options.devices)
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
-        for warning in first_few(dataset.warnings, "pelee-data check lists them all"):
+        for warning in first_few(summarize_warnings(dataset.warnings), "pelee-data check lists them all"):
             print(f"  note: {warning}")
         if dataset.unreadable:
-            print(f"  note: {len(dataset.unreadable)} images cannot be read and are left out")
+            print(f"  note: {len(dataset.unreadable)} images cannot be read and are left out:")
+        for reason in first_few(dataset.unreadable, "pelee-data check lists them all"):
+            print(f"    {reason}")
     return train_set, val_set
 
 
