@@ -133,7 +133,7 @@ def test_two_stages_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture
     head = run("three", "head", "--weights", str(tmp_path / "first" / "model"), "--freeze", "true")
     said = capsys.readouterr().out
     assert "trains: 27 parameters in 2 tensors new; frozen:" in said  # 8 × 3 + 3
-    assert "replaced (another shape): 2 tensors of classifier.1" in said
+    assert "matched by name: 2 in both (blue, red)\n1 of the dataset only (green)\n" in said
     for name, tensor in first.items():
         assert np.array_equal(tensor, head[name]) != name.startswith("classifier"), name
     tuned = run("three", "tuned", "--weights", str(tmp_path / "head" / "model"), "--pretrained-lr", "0.5")
