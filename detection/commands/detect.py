@@ -13,6 +13,7 @@ from detection.commands.options import parse_tiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from data.label_formats.label_writer import LabelWriter
     from detection.detector import Detector
     from detection.display.view import View
     from detection.pipeline.annotated_copies import WrittenCopies
@@ -50,6 +51,7 @@ def _detect(args: argparse.Namespace) -> int:
     counting = _parse_counting(args)
     tiling = parse_tiles(args)
     check_json_target(args.json)
+    _check_labels(args, items)
     protected = check_targets(items, args.output, None if is_stdout(args.json) else args.json)
     if items and args.output is not None:
         prepare_output(args.output)
@@ -91,12 +93,17 @@ def _detect(args: argparse.Namespace) -> int:
             max_detections=args.max_detections,
             classes=detector.class_ids(classes),
         )
+        labels: LabelWriter | None = None
+        if args.save_labels is not None:
+            from data.label_formats.label_registry import open_label_writer
+
+            labels = stack.enter_context(open_label_writer(args.save_labels, args.labels, detector.class_names))
         written = WrittenCopies()
         state = RunState(options, failed=len(problems))
         config = RunConfig(detector, args.every, counting, not args.no_numbers, args.retry, tiling)
         try:
             with termination_raises(), json_lines(args.json) as write_line, bars:
-                sinks = _make_sinks(args, items, detector, state, bars, view, write_line, written, protected)
+                sinks = _make_sinks(args, items, detector, state, bars, view, write_line, labels, written, protected)
                 Pipeline(config, state, sinks, bars).run(items)
         except KeyboardInterrupt as error:
             interrupted = error
@@ -106,7 +113,26 @@ def _detect(args: argparse.Namespace) -> int:
             names = ", ".join(str(path) for path in written.first)
             more = f" and {written.count - len(written.first)} more" if written.count > len(written.first) else ""
             print(f"annotated copies: {names}{more}", file=sys.stderr if to_stdout else sys.stdout)
+    if labels is not None and labels.images:
+        number = f"{labels.images:,} image{'s' * (labels.images > 1)}"
+        print(f"labels ({args.save_labels}): {number} in {args.labels}", file=sys.stderr if to_stdout else sys.stdout)
     return _exit_code(state, interrupted)
+
+
+def _check_labels(args: argparse.Namespace, items: "Sequence[InputSource]") -> None:
+    """Raise `SettingsError` where `--save-labels` has an input other than images of files; prepare its folder."""
+    from data.errors import SettingsError
+    from data.label_formats.label_writer import prepare_label_folder
+
+    if args.save_labels is None:
+        return
+    other = next((item for item in items if item.video), None)
+    if other is not None:
+        raise SettingsError(
+            f"--save-labels takes files of images only, not {other.name}; write a video's frames as images first"
+        )
+    if items:
+        prepare_label_folder(args.labels)
 
 
 def _parse_counting(args: argparse.Namespace) -> "Counting | None":
@@ -128,18 +154,21 @@ def _make_sinks(
     progress: "Progress",
     view: "View | None",
     write_line: "Callable[[str], None] | None",
+    labels: "LabelWriter | None",
     written: "WrittenCopies",
     protected: "Collection[str]",
 ) -> "list[Sink]":
     """Return the sinks in their order: each result's copy comes before its line, and the view before the encoding."""
     from detection.pipeline.annotated_copies import ImageCopies, VideoCopies
-    from detection.pipeline.sinks import JsonLines
+    from detection.pipeline.sinks import JsonLines, LabelFiles
 
     sinks: list[Sink] = []
     if args.output is not None:
         sinks.append(ImageCopies(args.output, detector.timer, written, protected))
     if write_line is not None:
         sinks.append(JsonLines(write_line, detector.class_names))
+    if labels is not None:
+        sinks.append(LabelFiles(labels))
     if view is not None:
         from detection.pipeline.view_sink import ViewSink
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int
+from data.label_formats.label_registry import LABEL_FORMATS
 from detection.commands.options import add_tiles_options
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
 from pelee.commands.options import add_inference_options, add_json_lines_option
@@ -103,6 +104,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --output: also an image of each video in this interval",
     )
     add_json_lines_option(out)
+    out.add_argument(
+        "--save-labels",
+        choices=tuple(LABEL_FORMATS),
+        metavar="FORMAT",
+        help=f"write a dataset of the images with what was found, to correct and to train on: "
+        f"{', '.join(LABEL_FORMATS)}; images only, no videos",
+    )
+    out.add_argument(
+        "--labels", type=Path, metavar="DIR", help="with --save-labels: the new folder of the dataset and its images"
+    )
     out.add_argument("--show", action="store_true", help="show results in a window")
     out.add_argument(
         "--web",
@@ -157,6 +168,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--show and --web exclude each other")
     if args.snapshot_every is not None and args.output is None:
         parser.error("--snapshot-every needs --output DIR, the folder of its images")
+    if (args.save_labels is None) != (args.labels is None):
+        given, other = ("--labels", "--save-labels") if args.save_labels is None else ("--save-labels", "--labels")
+        parser.error(f"{given} needs {other}: --save-labels {'|'.join(LABEL_FORMATS)} --labels DIR, a new folder")
     return args
 
 

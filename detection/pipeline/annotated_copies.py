@@ -1,27 +1,24 @@
 """Sinks that write annotated copies: images, videos with snapshots."""
 
-import errno
 import os
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from data.errors import ImageError
 from data.images.image_io import write_image
 from detection.inference.stage_timer import StageTimer
 from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
-from detection.pipeline.sinks import Sink, SinkError, SourceInfo
+from detection.pipeline.sinks import Sink, SinkError, SourceInfo, one_output
 from detection.video.source_names import STDIN
 from detection.video.video_writer import VideoWriter, video_writer
 
 JPEG_SIDE = 65_500  # pixels: longest side of a JPEG that libjpeg writes
-RUN_ENDING = frozenset({errno.ENOSPC, errno.EDQUOT})  # a full disk fails every further output, too
 LISTED = 4  # paths of copies that are kept for the report
 LOSS_INTERVAL = Fraction(1)  # seconds of a lost signal from one frame of it in the annotated video to the next
 
@@ -77,7 +74,7 @@ class ImageCopies(Sink):
         path = self._output / result.item.target
         if result.item.source == STDIN and result.index > 0:
             path = unprotected(self._output / f"stdin-{result.index:06}.jpg", self._protected)
-        with _one_output(path), self._timer.stage("encode"):
+        with one_output(path), self._timer.stage("encode"):
             _refuse_link(path)
             if max(result.image.shape[:2]) > JPEG_SIDE:
                 height, width = result.image.shape[:2]
@@ -128,7 +125,7 @@ class VideoCopies(Sink):
         assert info.size is not None and info.rate is not None
         path = self._output / source.target
         context = video_writer(path, info.size, info.rate, info.time_base, crash_safe=source.live, sound=info.sound)
-        with _one_output(path):
+        with one_output(path):
             _refuse_link(path)
             self._writers[source] = context.__enter__()
         self._contexts[source] = context
@@ -153,7 +150,7 @@ class VideoCopies(Sink):
         if context is not None:
             del self._writers[source]
             path = self._output / source.target
-            with _one_output(path):
+            with one_output(path):
                 context.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
             if error is None or isinstance(error, KeyboardInterrupt):
                 self._written.add(path)
@@ -161,7 +158,7 @@ class VideoCopies(Sink):
     def _write(self, source: InputSource, image: np.ndarray, time: Fraction | None) -> None:
         """Append a frame; after a failure the source gets no further ones."""
         try:
-            with _one_output(self._output / source.target):
+            with one_output(self._output / source.target):
                 self._writers[source].write(image, time)
         except SinkError as error:
             del self._writers[source]
@@ -177,7 +174,7 @@ class VideoCopies(Sink):
             copy = self._output / result.item.target
             path = unprotected(copy.with_name(f"{copy.stem}-{result.index:06}.jpg"), self._protected)
             self._last_snapshot[result.item] = sys.maxsize  # after a failure the source gets no further ones
-            with _one_output(path):
+            with one_output(path):
                 _refuse_link(path)
                 write_image(path, result.image)
             self._last_snapshot[result.item] = number
@@ -196,16 +193,3 @@ def _refuse_link(path: Path) -> None:
     """Raise `SinkError` for a symbolic link: its file may be anywhere, and is not one of this folder's copies."""
     if path.is_symlink():
         raise SinkError(f"{path}: not written: it is a link to {os.path.realpath(path)}")
-
-
-@contextmanager
-def _one_output(path: Path) -> Iterator[None]:
-    """Turn errors of writing one file into `SinkError`; a full disk stays an `OSError`, which ends the run."""
-    try:
-        yield
-    except ImageError as error:
-        raise SinkError(str(error)) from error
-    except OSError as error:
-        if error.errno in RUN_ENDING:
-            raise
-        raise SinkError(f"{path}: not written: {error.strerror or error}") from error

@@ -1,16 +1,25 @@
-"""Sink interface, and the sink of JSON Lines."""
+"""Sink interface, and the sinks of JSON Lines and of annotations for other tools."""
 
+import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
+from data.datasets.records import Record
+from data.errors import ImageError
+from data.label_formats.label_writer import LabelWriter
 from detection.inference.result_formats import to_json_line
 from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
 from detection.video.sound_track import Sound
+
+RUN_ENDING = frozenset({errno.ENOSPC, errno.EDQUOT})  # a full disk fails every further output, too
+LABEL_SPLIT = "train"  # the split of all images in the annotations for other tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +110,40 @@ class JsonLines(Sink):
             )
         )
         result.delivered = time.monotonic()
+
+
+class LabelFiles(Sink):
+    """Sink of annotations for other tools: boxes and labels of images, of which the writer makes copies."""
+
+    def __init__(self, writer: LabelWriter) -> None:
+        """Take the writer of a format; the caller closes it."""
+        self._writer = writer
+
+    def emit(self, result: FrameResult) -> None:
+        """Write an image's annotations."""
+        if result.item.video or not result.analyzed:
+            return
+        assert result.prediction is not None
+        boxes, scores, labels = result.prediction
+        path = Path(result.item.source)
+        extent = boxes[:, 2:] - boxes[:, :2]
+        unflagged = np.zeros(len(labels), dtype=bool)
+        areas = extent[:, 0] * extent[:, 1]
+        size = (result.width, result.height)
+        record = Record(path, path.name, boxes, labels, unflagged, unflagged, areas, size)
+        with one_output(self._writer.folder / path.name):
+            self._writer.add(LABEL_SPLIT, record, scores)
+        result.delivered = time.monotonic()
+
+
+@contextmanager
+def one_output(path: Path) -> Iterator[None]:
+    """Turn errors of writing one file into `SinkError`; a full disk stays an `OSError`, which ends the run."""
+    try:
+        yield
+    except ImageError as error:
+        raise SinkError(str(error)) from error
+    except OSError as error:
+        if error.errno in RUN_ENDING:
+            raise
+        raise SinkError(f"{path}: not written: {error.strerror or error}") from error

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.datasets.registry import open_dataset
 from data.errors import WeightsError
-from data.images.image_io import read_image
+from data.images.image_io import read_image, read_size
 from detection.commands import detect as cli
 from tests.support.detect_fixtures import fake_model, lines, make_photos, tree
 from tests.support.paths import ROOT
@@ -375,3 +376,36 @@ sys.stderr.write(repr(sorted({heavy} & set(sys.modules))))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]"
     assert "exit codes:" in done.stdout and "130" in done.stdout
+
+
+@pytest.mark.parametrize("form", ["yolo", "coco", "voc"])
+def test_labels_are_a_dataset_of_what_was_found(form: str, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["photos", "--save-labels", form, "--labels", "set", "--json", "found.jsonl"]) == 0
+    assert f"labels ({form}): 3 images in set" in capsys.readouterr().out
+    dataset = open_dataset(form, "set", "train")
+    assert not dataset.warnings
+    by_size = {(line["width"], line["height"]): line for line in lines(Path("found.jsonl").read_text())}
+    assert len(by_size) == 3
+    for record in dataset.records:
+        line = by_size[read_size(record.image)]
+        assert [dataset.class_names[label] for label in record.labels] == [each["label"] for each in line["detections"]]
+        boxes = [each["box"] for each in line["detections"]]
+        np.testing.assert_allclose(record.boxes, np.reshape(boxes, (-1, 4)), atol=0.1)
+    originals = sorted(path.read_bytes() for path in photos.rglob("*") if path.is_file())
+    assert sorted(Path(record.image).read_bytes() for record in dataset.records) == originals
+
+
+def test_labels_are_of_images_only_and_replace_nothing(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip(Path("clip.mp4"), frames=2)
+    assert cli.main(["photos", "clip.mp4", "--save-labels", "yolo", "--labels", "set"]) == 2
+    assert "--save-labels takes files of images only, not clip.mp4" in capsys.readouterr().err
+    assert not Path("set").exists()
+    assert cli.main(["photos", "--save-labels", "yolo", "--labels", "photos"]) == 2
+    assert "photos is not empty" in capsys.readouterr().err
+
+
+def test_an_image_that_fails_is_not_in_the_labels(photos: Path) -> None:
+    Path("photos/b.jpg").write_bytes(b"no image")
+    assert cli.main(["photos", "--save-labels", "coco", "--labels", "set"]) == 1
+    names = [Path(record.image).name for record in open_dataset("coco", "set", "train").records]
+    assert names == ["a.jpg", "a-2.png", "none.png"]

@@ -26,3 +26,10 @@ def test_defaults_are_those_of_the_library() -> None:
 )
 def test_addresses(text: str, address: tuple[str, int] | None) -> None:
     assert _host_port(text) == address
+
+
+@pytest.mark.parametrize("options", [["--save-labels", "yolo"], ["--labels", "out"], ["--save-labels", "kitti"]])
+def test_labels_need_a_format_and_a_folder(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(["a.jpg", *options])
+    assert stopped.value.code == 2 and "--save-labels" in capsys.readouterr().err
