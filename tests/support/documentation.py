@@ -84,7 +84,7 @@ def as_command(line: str) -> Command | None:
         words = words[1:]
     if words[:2] == ["python", "-m"] and words[2].partition(".")[0] in PACKAGES:
         return Command(words[2], words[3:])
-    return Command(words[0], words[1:]) if words and words[0].startswith("pelee-") else None
+    return Command(words[0], words[1:]) if words and re.match(r"pelee(-|$)", words[0]) else None
 
 
 def lines(block: str) -> list[str]:
@@ -113,7 +113,10 @@ def options(command: str) -> frozenset[str]:
     """The options in a command's help, with those of its subcommands and of the trainer that it hands them on to."""
     if command in ("python", "make"):
         return frozenset()
-    subcommands = {"pelee-data": ("check", "download", "pack", "prepare", "split", "statistics")}.get(command, ())
+    subcommands = {
+        "pelee-data": ("check", "download", "pack", "prepare", "split", "statistics"),
+        "pelee": ("doctor",),
+    }.get(command, ())
     code = f"import sys; from tests.support.documentation import entry; entry({command!r})(sys.argv[1:])"
     found: set[str] = set()
     for words in [["--help"], *([subcommand, "--help"] for subcommand in subcommands)]:

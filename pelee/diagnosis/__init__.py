@@ -1,0 +1,1 @@
+"""Facts about the installation and the machine for bug reports: `pelee doctor`."""
