@@ -5,7 +5,8 @@ from typing import Any
 
 from pelee.runs.run import TrainingRun
 
-SAME_RESULT = {"workers", "checkpoint_every", "checkpoint_minutes", "compile"}  # settings that do not change a run's result
+#: Settings that do not change the result of a run.
+SAME_RESULT = {"workers", "checkpoint_every", "checkpoint_minutes", "compile"}
 
 
 def distinguishing_names(runs: Sequence[TrainingRun]) -> list[str]:
