@@ -160,7 +160,7 @@ def _make_sinks(
 ) -> "list[Sink]":
     """Return the sinks in their order: each result's copy comes before its line, and the view before the encoding."""
     from detection.pipeline.annotated_copies import ImageCopies, VideoCopies
-    from detection.pipeline.sinks import JsonLines, LabelFiles
+    from detection.pipeline.sinks import JsonLines, LabelSink
 
     sinks: list[Sink] = []
     if args.output is not None:
@@ -168,7 +168,7 @@ def _make_sinks(
     if write_line is not None:
         sinks.append(JsonLines(write_line, detector.class_names))
     if labels is not None:
-        sinks.append(LabelFiles(labels))
+        sinks.append(LabelSink(labels))
     if view is not None:
         from detection.pipeline.view_sink import ViewSink
 

@@ -21,22 +21,37 @@ if TYPE_CHECKING:
     import numpy as np
 
     from data.datasets.records import Dataset
-    from detection.evaluation.evaluate import Evaluation
+    from detection.evaluation.evaluate import Detect, Evaluation
+    from detection.evaluation.label_mapping import CommonClasses
     from detection.inference.prediction import Prediction
 
 
-#: Default of --weights, by dataset format.
-MODELS = {"voc": "pelee-voc"}
+#: Default of --weights, by dataset format: the first one that is there.
+MODELS = {"voc": ("pelee-voc",), "coco": ("pelee-coco", "pelee-voc")}
+#: Default of --root, by dataset format: where the documentation has `pelee-data download` put it.
+ROOTS = {"coco": Path("datasets/coco")}
+#: COCO's own short names of splits.
+COCO_SPLITS = {"test-dev": "test-dev2017"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-eval`; returns its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    arguments.weights = arguments.weights or MODELS.get(arguments.dataset)
+    if arguments.dataset is None:
+        parser.error("--dataset is needed")
+    if arguments.root is None and arguments.dataset not in ROOTS:
+        parser.error(f"--root is needed with --dataset {arguments.dataset}")
+    arguments.weights = arguments.weights or _default_model(arguments.dataset)
     if arguments.weights is None:
         parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model has its classes")
     return run(lambda: _evaluate(arguments))
+
+
+def _default_model(dataset: str) -> str | None:
+    from weights.model_folders import folder_of
+
+    return next((name for name in MODELS.get(dataset, ()) if folder_of(name) is not None), None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,13 +59,24 @@ def _parser() -> argparse.ArgumentParser:
         prog="pelee-eval",
         description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",
     )
-    add_dataset_options(parser)
+    add_dataset_options(parser, required=False)
     parser.add_argument(
         "--split",
         help="split of the dataset; for voc also several, such as 2007-trainval,2012-trainval "
-        f"(default: {default_splits(lambda entry: entry.val_split)})",
+        f"(default: {default_splits(lambda entry: entry.val_split)}); coco's test-dev with --output writes the result "
+        "file for its evaluation server",
     )
-    add_inference_options(parser, None, note="pelee-voc for --dataset voc")
+    parser.add_argument(
+        "--map",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="A=B",
+        help="class A of the model is class B of the dataset; those of one name, and VOC's and COCO's names of one "
+        "class, need none. Measured are the classes that both know",
+    )
+    note = "pelee-voc for --dataset voc; an installed pelee-coco, else pelee-voc, for coco"
+    add_inference_options(parser, None, note=note)
     add_tiles_options(parser)
     parser.add_argument(
         "--batch-size", type=positive_int, default=16, metavar="N", help="images per call (default: %(default)s)"
@@ -67,6 +93,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _pair(text: str) -> tuple[str, str]:
+    first, _, second = (part.strip() for part in text.partition("="))
+    if not first or not second:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected CLASS=CLASS, such as lorry=truck")
+    return first, second
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Path, Dataset]:
+    """Return the root and the dataset."""
+    from data.inspection.verification import verify_dataset
+
+    root = arguments.root or ROOTS[arguments.dataset]
+    if arguments.root is None and not root.exists():
+        raise SettingsError(
+            f"{root} is not there: pelee-data download {arguments.dataset} --root {root} --parts val2017 annotations, "
+            f"then pelee-eval --dataset {arguments.dataset}; or give --root"
+        )
+    split = arguments.split or find_format(arguments.dataset).val_split
+    if arguments.dataset == "coco":
+        split = COCO_SPLITS.get(split, split)
+    return root, verify_dataset(open_dataset(arguments.dataset, root, split), strict=True)
+
+
+def _is_test_set(arguments: argparse.Namespace, dataset: Dataset) -> bool:
+    """Whether a split is one of COCO's without annotations, of which a result file is written."""
+    if arguments.dataset != "coco" or any(len(record.labels) for record in dataset.records):
+        return False
+    if not dataset.split.startswith("test"):
+        return False
+    if arguments.output is None:
+        raise SettingsError(
+            f"{dataset.split} has no annotations; --output DIR gets the file for COCO's evaluation server"
+        )
+    return True
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     # fail before the evaluation, not after it
     for library in ("pycocotools", "matplotlib") if arguments.output else ("pycocotools",):
@@ -77,10 +139,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.output.mkdir(parents=True, exist_ok=True)
 
     from data.datasets.dataset_warnings import summarize_warnings
-    from data.inspection.verification import verify_dataset
     from detection.detector import Detector
     from detection.evaluation.evaluate import evaluate
-    from detection.evaluation.label_mapping import label_map, relabel
+    from detection.evaluation.label_mapping import common_classes, relabel
     from detection.evaluation.report import report
     from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
 
@@ -92,19 +153,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         mode="throughput",
         size=arguments.input_size,
     )
-    split = arguments.split or find_format(arguments.dataset).val_split
-    dataset = verify_dataset(open_dataset(arguments.dataset, arguments.root, split), strict=True)
+    root, dataset = _open(arguments)
+    test_set = _is_test_set(arguments, dataset)
     tiling = parse_tiles(arguments)
-    mapping = label_map(detector.class_names, dataset.class_names)
+    common = common_classes(detector.class_names, dataset.class_names, arguments.map)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:
         return [
-            relabel(found, mapping)
+            relabel(found, common.mapping)
             for found in detector.predict_batch(
                 images, SCORE_THRESHOLD, NMS_THRESHOLD, DETECTIONS_PER_IMAGE, tiling=tiling
             )
         ]
 
+    to_stdout = is_stdout(arguments.json)
+    if not common.plain:
+        print(common.describe(), file=sys.stderr if to_stdout else sys.stdout)
+    if test_set:
+        return _write_results(arguments, detect, root, dataset, common, detector.card.name)
+    dataset = common.restrict(dataset)
     evaluation = evaluate(
         detect,
         dataset,
@@ -113,7 +180,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     for line in first_few(summarize_warnings(evaluation.warnings), "--json lists them all"):
         print(f"warning: {line}", file=sys.stderr)
-    to_stdout = is_stdout(arguments.json)
     name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
     print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
     settings: dict[str, Any] = {
@@ -123,6 +189,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "batch": arguments.batch_size,
     }
     settings |= {"runtime": detector.runtime.name, "size": detector.input_size, "tiles": arguments.tiles}
+    if not common.plain:
+        settings["classes"] = common.to_json()
     model = {"name": detector.card.name, "sha256": detector.card.sha256}
     write_json(arguments.json, evaluation.to_json(model, settings))
     if arguments.output is not None:
@@ -136,6 +204,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             raise SettingsError(f"{model_file.path.parent}: the card is unchanged, as the F1 is 0 at every threshold")
         write_confidence(model_file, best)
         print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
+    return 0
+
+
+def _write_results(
+    arguments: argparse.Namespace,
+    detect: Detect,
+    root: Path,
+    dataset: Dataset,
+    common: CommonClasses,
+    model: str,
+) -> int:
+    from data.datasets.coco import category_ids
+    from detection.evaluation.coco_results import write_coco_results
+
+    ids = category_ids(root, dataset.split)
+    ids = tuple(ids[label] for label in common.dataset_labels.tolist())
+    file = arguments.output / f"detections_{dataset.split}_{model}_results.json"
+    number = write_coco_results(detect, dataset, ids, file, batch=arguments.batch_size)
+    print(f"{number:,} detections in {len(dataset.records):,} images: {file}", file=sys.stderr)
     return 0
 
 

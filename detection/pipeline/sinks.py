@@ -112,7 +112,7 @@ class JsonLines(Sink):
         result.delivered = time.monotonic()
 
 
-class LabelFiles(Sink):
+class LabelSink(Sink):
     """Sink of annotations for other tools: boxes and labels of images, of which the writer makes copies."""
 
     def __init__(self, writer: LabelWriter) -> None:

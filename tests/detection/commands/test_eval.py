@@ -134,12 +134,99 @@ def test_json_alone_goes_to_stdout(root: Path, capsys: pytest.CaptureFixture[str
     assert "mAP" in output.err
 
 
-def test_a_class_that_the_model_lacks_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "data.yaml").write_text("val: images/val\nnames: [yak, cat]\n")
+def test_a_model_of_other_classes_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "data.yaml").write_text("val: images/val\nnames: [yak, zebu]\n")
     assert main(["--dataset", "yolo", "--root", str(root), "--weights", "toy"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: the model knows 3 classes, but not 1 of the data set's: yak")
+    assert error.startswith("error: the model knows 3 classes, and none of the dataset's 2: yak, zebu; ")
     assert error.count("\n") == 1
+
+
+def test_the_classes_that_both_know_are_measured(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "data.yaml").write_text("val: images/val\nnames: [dog, yak]\n")
+    words = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--json", "-"]
+    assert main(words) == 0
+    output = capsys.readouterr()
+    assert output.err.startswith("measured on 1 classes that both know, of the model's 3 and the dataset's 2\n")
+    content = json.loads(output.out)
+    assert [row["name"] for row in content["classes"]] == ["dog"]
+    assert content["settings"]["classes"] == {
+        "model": 3,
+        "dataset": 2,
+        "common": [{"model": "dog", "dataset": "dog"}],
+    }
+    assert main([*words, "--map", "cow=yak"]) == 0
+    output = capsys.readouterr()
+    assert output.err.startswith(
+        "measured on 2 classes that both know, of the model's 3 and the dataset's 2 (cow = yak)"
+    )
+    # The cow is found in both images, once with a yak in it: the false positive does not come first.
+    assert [row["objects"] for row in json.loads(output.out)["classes"]] == [1, 1]
+    assert main([*words, "--map", "cow=yack"]) == 2
+    assert "'yack' is unknown; did you mean 'yak'?" in capsys.readouterr().err
+
+
+@pytest.fixture
+def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """COCO's layout below datasets/coco: an image with an airplane and a giraffe, and a test image."""
+    root = tmp_path / "datasets" / "coco"
+    (root / "annotations").mkdir(parents=True)
+    categories = [{"id": 5, "name": "airplane"}, {"id": 25, "name": "giraffe"}]
+    for split, folder, kind in (("val2017", "val2017", "instances"), ("test-dev2017", "test2017", "image_info")):
+        write_image(root / folder / f"00000{len(split)}.png", np.zeros((48, 64, 3), np.uint8))
+        content = {
+            "images": [{"id": len(split), "file_name": f"00000{len(split)}.png", "width": 64, "height": 48}],
+            "categories": categories,
+        }
+        if split == "val2017":
+            content["annotations"] = [
+                {"id": 1, "image_id": 7, "category_id": 5, "bbox": [16, 12, 32, 24], "area": 768, "iscrowd": 0},
+                {"id": 2, "image_id": 7, "category_id": 25, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0},
+            ]
+        (root / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(KnowingDetector, "class_names", ("cow", "cat", "aeroplane"))
+    return root
+
+
+def test_coco_as_typed(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(Detector, "load", lambda name, **options: (loaded.append(name), KnowingDetector())[1])
+    assert main(["--dataset", "coco", "--json", "-"]) == 0
+    output = capsys.readouterr()
+    expected = "measured on 1 classes that both know, of the model's 3 and the dataset's 2 (aeroplane = airplane)"
+    assert output.err.splitlines()[0] == expected
+    content = json.loads(output.out)
+    assert content["coco"]["AP"] == pytest.approx(1) and len(content["coco"]) == 12
+    assert [(row["name"], row["objects"]) for row in content["classes"]] == [("airplane", 1)]
+    save_small(tmp_path / "models" / "pelee-coco")
+    assert main(["--dataset", "coco", "--root", str(coco)]) == 0
+    assert loaded == ["pelee-voc", "pelee-coco"]
+
+
+def test_coco_that_is_not_there_names_the_commands(
+    coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(coco)
+    monkeypatch.setattr(Detector, "load", lambda name, **options: KnowingDetector())
+    assert main(["--dataset", "coco"]) == 2
+    error = capsys.readouterr().err
+    assert "pelee-data download coco --root datasets/coco" in error and "then pelee-eval --dataset coco" in error
+    assert error.count("\n") == 1
+
+
+def test_test_dev_is_a_file_for_the_server(
+    coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Detector, "load", lambda name, **options: KnowingDetector())
+    assert main(["--dataset", "coco", "--split", "test-dev"]) == 2
+    assert "--output DIR gets the file" in capsys.readouterr().err
+    assert main(["--dataset", "coco", "--split", "test-dev", "--output", "out"]) == 0
+    content = json.loads(Path("out/detections_test-dev2017_toy_results.json").read_text())
+    assert content == [{"image_id": 12, "category_id": 5, "bbox": [16, 12, 32, 24], "score": 0.9}]
 
 
 def test_a_folder_for_json_is_told_before_the_work(
@@ -201,14 +288,15 @@ def test_a_model_that_finds_nothing_has_no_best_confidence(
     assert WeightsCard.load(tmp_path / "m") == before
 
 
-@pytest.mark.parametrize("name", ["yolo", "coco"])
-def test_datasets_without_a_shipped_model_need_weights(
-    name: str, root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [(["--dataset", "yolo", "--root", "data"], "--weights"), (["--dataset", "voc"], "--root"), ([], "--dataset")],
+)
+def test_what_has_no_default_is_needed(words: list[str], missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["--dataset", name, "--root", str(root)])
+        main(words)
     assert exit_.value.code == 2
-    assert "--weights is needed" in capsys.readouterr().err
+    assert f"{missing} is needed" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy() -> None:
