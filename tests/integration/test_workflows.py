@@ -1,0 +1,56 @@
+"""GitHub workflows, issue templates and update settings: what they run exists, and publishing needs no token."""
+
+import os
+import re
+
+import yaml
+
+from tests.support.paths import ROOT
+
+GITHUB = ROOT / ".github"
+
+
+def content(file: str) -> dict:
+    return yaml.safe_load((GITHUB / file).read_text(encoding="utf-8"))
+
+
+def test_ci_runs_on_both_architectures():
+    (job,) = content("workflows/test.yml")["jobs"].values()
+    assert job["steps"][-1]["run"] == ".ci/run" and os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert [runner.endswith("-arm") for runner in job["strategy"]["matrix"]["runner"]] == [False, True]
+
+
+def test_a_tag_is_tested_and_then_published_without_a_token():
+    workflow = content("workflows/publish.yml")
+    assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads "on" as true
+    jobs = workflow["jobs"]
+    assert jobs["test"]["uses"] == "./.github/workflows/test.yml" and jobs["build"]["needs"] == "test"
+    assert jobs["publish"]["needs"] == "build" and jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert "secrets." not in (GITHUB / "workflows" / "publish.yml").read_text(encoding="utf-8")
+
+
+def test_only_publishing_has_more_than_the_right_to_read():
+    for file in (GITHUB / "workflows").glob("*.yml"):
+        workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}, file
+        rights = {name for name, job in workflow["jobs"].items() if "permissions" in job}
+        assert rights <= {"publish"}, file
+
+
+def test_bug_reports_ask_for_the_doctor():
+    body = content("ISSUE_TEMPLATE/bug.yml")["body"]
+    (field,) = [field for field in body if "`pelee doctor`" in field["attributes"]["label"]]
+    assert field["validations"]["required"] is True
+    assert "`pelee doctor`" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+
+
+def test_dependencies_are_updated_where_they_are_named():
+    updates = content("dependabot.yml")["updates"]
+    assert {one["package-ecosystem"] for one in updates} == {"pip", "github-actions", "docker"}
+    assert {one["directory"] for one in updates} == {"/"}
+
+
+def test_actions_name_their_versions():
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted((GITHUB / "workflows").glob("*.yml")))
+    actions = [used for used in re.findall(r"uses: (\S+)", text) if not used.startswith("./")]
+    assert len(actions) > 4 and all(re.fullmatch(r"[\w/-]+@[\w./]+", used) for used in actions)
