@@ -51,7 +51,8 @@ def test_frames_and_settings(live: RunningServer) -> None:
         assert timings.keys() == {"decode", "queue", "network", "postprocess", "total"}
         assert timings["total"] >= max(timings[stage] for stage in ("decode", "queue", "network"))
 
-        wanted = {"type": "settings", "model": "second", "conf": 0.3, "iou": 0.5, "classes": ["dark thing"], "tiles": "2"}
+        wanted = {"type": "settings", "model": "second", "conf": 0.3, "iou": 0.5, "classes": ["dark thing"]}
+        wanted |= {"tiles": "2"}
         assert ask(socket, wanted) == wanted
         before = live.service.models.get("second", "detection").session.image_count  # type: ignore[attr-defined]
         assert [found["label"] for found in ask(socket, encoded(image(40, 30)))["detections"]] == ["dark thing"]
