@@ -63,7 +63,7 @@ def caffe_detector(weights: CaffeWeights, prior_sizes: str | None = None, input_
     network = Pelee(config)
     assert isinstance(network.backbone, PeleeNet)
     tensors = {f"backbone.{key}": values for key, values in caffe_features(weights, network.backbone).items()}
-    for module, name in _layer_names():
+    for module, name in layer_names():
         part = network.get_submodule(module)
         if isinstance(part, ConvUnit):
             found = weights.unit(name, part)
@@ -76,7 +76,7 @@ def caffe_detector(weights: CaffeWeights, prior_sizes: str | None = None, input_
     return network.eval()
 
 
-def _layer_names() -> list[tuple[str, str]]:
+def layer_names() -> list[tuple[str, str]]:
     """Modules of `Pelee` after the backbone, each with its layer in Caffe."""
     found = [("extras.0.reduce", "stage4_tb/relu/ext1/fe1_1"), ("extras.0.shrink", "ext1/fe1_2")]
     for number in (2, 3):

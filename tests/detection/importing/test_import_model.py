@@ -49,6 +49,7 @@ def test_detector_has_a_card(detector: ImportedModel) -> None:
     assert "Pelee (Caffe, unmerged (BatchNorm)), 20 classes (VOC's names), input 304 px" in detector.summary
 
 
+@pytest.mark.slow
 def test_folder_holds_the_same_network(detector: ImportedModel, no_exports: None, tmp_path: Path) -> None:
     write_model(detector, tmp_path / "models" / "mine", [])
     model = resolve(tmp_path / "models" / "mine")

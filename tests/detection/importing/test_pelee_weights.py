@@ -77,6 +77,7 @@ def test_classes_input_and_priors_are_the_files(caffe: CaffeNetwork, tmp_path: P
         load(caffe, tmp_path, prior_sizes="coco")
 
 
+@pytest.mark.slow
 def test_file_of_another_input_size_has_the_same_fractions(tmp_path: Path) -> None:
     caffe = CaffeNetwork(1, size=320).features().detector(2, VOC_PERCENT)
     config = load(caffe, tmp_path).config
