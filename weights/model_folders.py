@@ -8,7 +8,7 @@ from weights.card import CARD_NAME
 
 SHIPPED_FOLDER = Path(__file__).parent
 #: Environment variable with the folder of the installed models.
-FOLDER_VARIABLE = "PELEE_MODELS"
+FOLDER_VARIABLE = "PELEE_MODEL_FOLDER"
 
 
 def shipped() -> list[str]:
@@ -23,7 +23,7 @@ def installed() -> list[str]:
 
 
 def installed_folder() -> Path:
-    """Return the folder of the installed models, which may not exist: $PELEE_MODELS, or in the user's data folder."""
+    """Return the folder of the installed models, which may not exist: $PELEE_MODEL_FOLDER, or in the user's data folder."""
     given = os.environ.get(FOLDER_VARIABLE)
     if given:
         return Path(given).expanduser()

@@ -70,6 +70,11 @@ def test_redacted_settings_hold_no_key() -> None:
     assert settings.redacted().keys() == {field.name for field in fields(ServeSettings)}
 
 
+def test_the_folder_of_installed_models_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", "/srv/models")
+    assert load_settings() == ServeSettings()
+
+
 def test_an_unknown_flag_is_an_error() -> None:
     with pytest.raises(SettingsError, match=r"^--ports: "):
         load_settings(ports=1)

@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> ModelFile:
 def models(hub: HubServer, tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `pelee-models`."""
     own = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_x", "PYTHONPATH": str(ROOT)}
-    own |= {"PELEE_MODELS": str(tmp_path / "installed"), "HF_HUB_DISABLE_XET": "1"} | environment
+    own |= {"PELEE_MODEL_FOLDER": str(tmp_path / "installed"), "HF_HUB_DISABLE_XET": "1"} | environment
     program = "import sys; from detection.commands.models import main; sys.exit(main())"
     command = [sys.executable, "-c", program, *words]
     return subprocess.run(command, env=os.environ | own, cwd=tmp_path, capture_output=True, text=True, timeout=100)

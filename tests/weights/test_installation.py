@@ -14,7 +14,7 @@ from weights.store import ModelFile, find_exports, load_tensors, resolve, save_m
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path / "models"))
     return tmp_path / "models"
 
 

@@ -10,9 +10,9 @@ from weights.store import save_model
 def test_the_folder_is_that_of_the_variable_or_in_the_users_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path))
     assert installed_folder() == tmp_path
-    monkeypatch.delenv("PELEE_MODELS")
+    monkeypatch.delenv("PELEE_MODEL_FOLDER")
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert installed_folder() == Path("/data/pelee/models")
     monkeypatch.delenv("XDG_DATA_HOME")
@@ -20,9 +20,9 @@ def test_the_folder_is_that_of_the_variable_or_in_the_users_data(
 
 
 def test_installed_models_are_the_complete_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "absent"))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path / "absent"))
     assert installed() == []
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path))
     save_model(tmp_path / "b", tensors(), card())
     save_model(tmp_path / "a", tensors(), card())
     save_model(tmp_path / ".a.temporary", tensors(), card())
@@ -32,7 +32,7 @@ def test_installed_models_are_the_complete_folders(tmp_path: Path, monkeypatch: 
 
 
 def test_a_shipped_model_hides_an_installed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path))
     save_model(tmp_path / "pelee-voc", tensors(), card())
     assert "pelee-voc" in shipped() and installed() == []
     assert folder_of("pelee-voc") == SHIPPED_FOLDER / "pelee-voc"

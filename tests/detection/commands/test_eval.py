@@ -185,7 +185,7 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ]
         (root / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path / "models"))
     monkeypatch.setattr(KnowingDetector, "class_names", ("cow", "cat", "aeroplane"))
     return root
 

@@ -10,7 +10,7 @@ from weights.store import ModelFile, save_model
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path / "models"))
     return tmp_path / "models"
 
 

@@ -39,7 +39,7 @@ def test_keys_are_not_published(monkeypatch):
 
 
 def test_models_and_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("PELEE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PELEE_MODEL_FOLDER", str(tmp_path / "models"))
     text, details = software.models()
     assert "pelee-voc" in details["shipped"] and details["installed"] == [] and str(tmp_path) in text
     folder = tmp_path / "cache" / "openvino"
