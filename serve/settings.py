@@ -14,7 +14,6 @@ from data.errors import SettingsError, did_you_mean
 from pelee.runtime.backends import BACKENDS
 from pelee.runtime.session import Mode, Precision
 from pelee.training.choices import KeyOf
-from weights.model_folders import FOLDER_VARIABLE
 
 ENVIRONMENT_PREFIX = "PELEE_"
 LISTS = ("models", "api_keys", "cors_origins", "allowed_hosts", "trusted_proxies")
@@ -204,12 +203,14 @@ def _environment() -> dict[str, Any]:
     Raises:
         SettingsError: a variable with the prefix that is no setting; API keys that are set and empty.
     """
+    from weights.model_folders import FOLDER_VARIABLE
+
     values: dict[str, Any] = {}
     known = {f"{ENVIRONMENT_PREFIX}{one.name.upper()}": one.name for one in fields(ServeSettings)}
     for variable, text in os.environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or _of_kubernetes(variable, text):
             continue
-        if variable == FOLDER_VARIABLE:  # of `weights.model_folders`
+        if variable == FOLDER_VARIABLE:
             continue
         if (name := known.get(variable)) is None:
             hint = did_you_mean(variable, known) or "pelee-serve --help lists all settings"

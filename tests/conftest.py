@@ -108,8 +108,9 @@ def make_yolo(root: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled models are kept for the session, for the processes that tests start, too, not in the user's folder."""
+    """Compiled and installed models are those of the session, in processes of tests, too, and not the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["PELEE_MODEL_FOLDER"] = str(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")

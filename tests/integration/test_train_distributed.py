@@ -77,7 +77,7 @@ def test_pelee_train_on_two_processes(yolo_root: Path, tmp_path: Path) -> None:
     """The whole way, over unequal shares of three validation pictures."""
     command = [sys.executable, "-m", "detection.commands.train", "--dataset", "yolo", "--root", str(yolo_root)]
     command += ["--devices", "2", "--accelerator", "cpu", "--output", str(tmp_path), "--batch-size", "6"]
-    command += ["--epochs", "2", "--input-size", "64", "--precision", "fp32", "--workers", "0"]
+    command += ["--epochs", "2", "--input-size", "64", "--precision", "fp32", "--workers", "0", "--validate-every", "1"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )

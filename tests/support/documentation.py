@@ -114,8 +114,9 @@ def options(command: str) -> frozenset[str]:
     if command in ("python", "make"):
         return frozenset()
     subcommands = {
-        "pelee-data": ("check", "download", "pack", "prepare", "split", "statistics"),
+        "pelee-data": ("check", "convert", "download", "pack", "prepare", "split", "statistics"),
         "pelee": ("doctor",),
+        "pelee-models": ("add", "remove", "show", "push"),
     }.get(command, ())
     code = f"import sys; from tests.support.documentation import entry; entry({command!r})(sys.argv[1:])"
     found: set[str] = set()
