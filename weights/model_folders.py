@@ -23,7 +23,7 @@ def installed() -> list[str]:
 
 
 def installed_folder() -> Path:
-    """Return the folder of the installed models: $PELEE_MODEL_FOLDER, or in the user's data folder. It may not exist."""
+    """Return the folder of the installed models: $PELEE_MODEL_FOLDER, or in the user's data folder; may be absent."""
     given = os.environ.get(FOLDER_VARIABLE)
     if given:
         return Path(given).expanduser()
