@@ -242,7 +242,8 @@ def test_rtsp_that_loses_packets_gives_whole_frames_only(film, name: str) -> Non
     with RtspServer(path, codec, "--lose", "60", "61") as server:
         frames, damaged = received(server.address())
     numbers = assert_whole(frames, reference)
-    assert 0 < len(numbers) < FRAMES and numbers[-1] == FRAMES - 1
+    # The second group is received again; the goodbye may overtake the last frames.
+    assert 0 < len(numbers) < FRAMES and numbers[-1] > 2 * FRAMES // 3
     if name != "mjpeg":  # FFmpeg leaves out incomplete JPEGs by itself, without a word
         assert damaged > 0
 
