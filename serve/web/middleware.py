@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from serve.errors import ClientDisconnected, ServiceError
@@ -76,25 +77,23 @@ def _strip_slash(scope: Scope) -> None:
         scope["path"] = path.rstrip("/") or "/"
 
 
-class Handshake:
+@dataclass(eq=False)
+class Connection:
+    """One HTTP request or WebSocket handshake: its middleware, ASGI scope and channels, headers and request id."""
+
+    owner: RequestMiddleware
+    scope: Scope
+    _receive: Receive
+    _send: Send
+    headers: dict[bytes, bytes]
+    identity: str
+
+
+@dataclass(eq=False)
+class Handshake(Connection):
     """Opening handshake of a WebSocket; refusals of the application have the format of all errors."""
 
-    def __init__(
-        self,
-        owner: RequestMiddleware,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        headers: dict[bytes, bytes],
-        identity: str,
-    ) -> None:
-        self.owner = owner
-        self.scope = scope
-        self._receive = receive
-        self._send = send
-        self.headers = headers
-        self.identity = identity
-        self.answered = False
+    answered: bool = field(default=False, init=False)
 
     async def run(self) -> None:
         try:
@@ -123,7 +122,8 @@ class Handshake:
         await self.send({"type": "websocket.http.response.body", "body": content})
 
 
-class RequestCycle:
+@dataclass(eq=False)
+class RequestCycle(Connection):
     """One HTTP request and its response.
 
     Attributes:
@@ -132,25 +132,14 @@ class RequestCycle:
         closes: whether the connection ends with this response.
     """
 
-    def __init__(
-        self,
-        owner: RequestMiddleware,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        headers: dict[bytes, bytes],
-        identity: str,
-    ) -> None:
-        self.owner = owner
-        self.scope = scope
-        self._receive = receive
-        self._send = send
-        self.headers = headers
-        self.identity = identity
-        self.status = 0
-        self.unread = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-        connection = headers.get(b"connection", b"").lower()
-        http_1_0 = scope["http_version"] == "1.0"
+    status: int = field(default=0, init=False)
+    unread: bool = field(init=False)
+    closes: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unread = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
+        connection = self.headers.get(b"connection", b"").lower()
+        http_1_0 = self.scope["http_version"] == "1.0"
         self.closes = b"close" in connection or (http_1_0 and b"keep-alive" not in connection)
 
     async def run(self) -> None:
