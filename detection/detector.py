@@ -221,7 +221,7 @@ class Detector:
         """
         if tiles is None:
             return DetectionFuture(self, self._start(images), _sizes(images), search)
-        return TiledBatch(images, tiles, search, self._start, self.postprocess)
+        return TiledBatch(images, tiles, search, self._start, self.timer)
 
     def _start(self, images: Sequence[np.ndarray]) -> "Future[ScoresAndBoxes]":
         """Preprocess and submit a batch to the session."""

@@ -42,8 +42,9 @@ def install(source: str | Path, name: str | None = None, *, replace: bool = Fals
 
 def uninstall(name: str) -> Path:
     """Remove an installed model and return the folder that it had; `WeightsError` for another name."""
-    if name not in installed():
-        hint = did_you_mean(name, installed()) or f"installed are: {', '.join(installed()) or 'none'}"
+    names = installed()
+    if name not in names:
+        hint = did_you_mean(name, names) or f"installed are: {', '.join(names) or 'none'}"
         raise WeightsError(f"{name!r} is no installed model; {hint}")
     folder = installed_folder() / name
     shutil.rmtree(folder)

@@ -47,9 +47,29 @@ def tile_prediction(found: Prediction, tile: Sequence[int], width: int, height: 
     return Prediction(placed, found.scores[kept] * np.float32(TILE_SCORE), found.labels[kept])
 
 
-def tile_options(options: DetectionOptions) -> DetectionOptions:
-    """Options for the raw outputs of a tile, whose scores are reduced afterwards."""
-    return replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+def view_prediction(
+    scores: np.ndarray,
+    boxes: np.ndarray,
+    tile: Sequence[int] | None,
+    width: int,
+    height: int,
+    options: DetectionOptions,
+) -> Prediction:
+    """Detections of one view of an image in the image's pixels, ready for `merge_views`.
+
+    Args:
+        scores, boxes: raw outputs of the view, (P, C) and (P, 4), see `DetectionOptions.postprocess`.
+        tile: xyxy of the tile in pixels of the image; None for the whole image.
+        width, height: size of the image, pixels.
+        options: thresholds and classes of the result.
+    """
+    if tile is None:
+        return options.postprocess(scores, boxes, width=width, height=height)
+    x1, y1, x2, y2 = tile
+    # The scores of tiles are reduced afterwards.
+    own = replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+    found = own.postprocess(scores, boxes, width=x2 - x1, height=y2 - y1)
+    return tile_prediction(found, tile, width, height)
 
 
 def merge_views(parts: Sequence[Prediction], options: DetectionOptions) -> Prediction:

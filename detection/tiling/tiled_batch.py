@@ -10,17 +10,14 @@ import numpy as np
 
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
-from detection.tiling.merging import merge_views, tile_options, tile_prediction
+from detection.inference.stage_timer import StageTimer
+from detection.tiling.merging import merge_views, view_prediction
 
 BATCH = 16
 #: Batches whose raw outputs are held; a large image has hundreds of tiles of 0.5 MB of outputs each.
 IN_FLIGHT = 2
 
 Outputs = tuple[np.ndarray, np.ndarray]
-
-
-#: `Detector.postprocess`: raw outputs and each image's (width, height) -> predictions.
-Postprocess = Callable[[Outputs, Sequence[tuple[int, int]], DetectionOptions], list[Prediction]]
 
 
 class TiledBatch:
@@ -39,7 +36,7 @@ class TiledBatch:
         tiles: Sequence[np.ndarray],
         options: DetectionOptions,
         submit: Callable[[Sequence[np.ndarray]], "Future[Outputs]"],
-        postprocess: Postprocess,
+        timer: StageTimer,
     ) -> None:
         """Submit everything.
 
@@ -48,11 +45,10 @@ class TiledBatch:
             tiles: for each image its tiles, (T, 4) int64 xyxy in pixels.
             options: thresholds and classes of the result.
             submit: starts a batch of images of any sizes.
-            postprocess: thresholds and NMS of a batch's outputs.
+            timer: takes the time of post-processing per view.
         """
         self._options = options
-        self._tile_options = tile_options(options)
-        self._postprocess = postprocess
+        self._timer = timer
         self._sizes = [(image.shape[1], image.shape[0]) for image in images]
         self._parts: list[list[Prediction]] = [[] for _ in images]
         self._pending: deque[tuple[list[_View], Future[Outputs]]] = deque()
@@ -83,16 +79,11 @@ class TiledBatch:
     def _reduce(self) -> None:
         """Wait for the oldest batch, and keep of its outputs the detections that count."""
         views, future = self._pending.popleft()
-        scores, boxes = future.result()
-        for index, (image, tile) in enumerate(views):
-            one = slice(index, index + 1)
-            if tile is None:
-                found = self._postprocess((scores[one], boxes[one]), [self._sizes[image]], self._options)
-                self._parts[image].append(found[0])
-                continue
-            x1, y1, x2, y2 = tile
-            found = self._postprocess((scores[one], boxes[one]), [(x2 - x1, y2 - y1)], self._tile_options)
-            self._parts[image].append(tile_prediction(found[0], tile, *self._sizes[image]))
+        outputs = future.result()
+        with self._timer.stage("postprocess", len(views)):
+            for scores, boxes, (image, tile) in zip(*outputs, views, strict=True):
+                found = view_prediction(scores, boxes, tile, *self._sizes[image], self._options)
+                self._parts[image].append(found)
 
 
 #: Index of an image, and a tile's xyxy, None for the whole image.

@@ -8,7 +8,7 @@ import numpy as np
 from data.errors import SettingsError
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
-from detection.tiling.merging import merge_views, tile_options, tile_prediction
+from detection.tiling.merging import merge_views, view_prediction
 from detection.tiling.tiling import Tiling
 from serve.errors import ServiceError
 from serve.inference.batcher import Inference
@@ -102,9 +102,6 @@ def postprocess_views(
     """
     scores, boxes = outputs
     if tiles is None or len(tiles) == 0:
-        return options.postprocess(scores, boxes, width=width, height=height)
-    parts = [options.postprocess(scores[0], boxes[0], width=width, height=height)]
-    for index, (x1, y1, x2, y2) in enumerate(tiles.tolist(), start=1):
-        found = tile_options(options).postprocess(scores[index], boxes[index], width=x2 - x1, height=y2 - y1)
-        parts.append(tile_prediction(found, (x1, y1, x2, y2), width, height))
-    return merge_views(parts, options)
+        return view_prediction(scores, boxes, None, width, height, options)
+    views = zip(scores, boxes, [None, *tiles.tolist()], strict=True)
+    return merge_views([view_prediction(*view, width, height, options) for view in views], options)
