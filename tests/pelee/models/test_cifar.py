@@ -9,7 +9,8 @@ from torch import nn
 from data.errors import SettingsError
 from pelee.models.cifar import AlexNet32, Cnn795K
 from pelee.models.complexity import count
-from pelee.models.registry import MODELS, build
+from pelee.models.registry import build
+from tests.support.registry_networks import published_on_meta, weighted
 
 SIZED = [
     pytest.param(Cnn795K, "cnn-795k", id="cnn-795k"),
@@ -18,29 +19,17 @@ SIZED = [
 ]
 
 
-def on_meta(name: str) -> nn.Module:
-    """The published network without numbers: shapes and counts are there, and nothing is computed."""
-    with torch.device("meta"):
-        return MODELS[name].build().eval()
-
-
-def weighted(network: nn.Module) -> list[int]:
-    """Weights and biases of each convolution and dense layer, in their order."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    return [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers]
-
-
 def test_cnn_795k_counts() -> None:
-    network = on_meta("cnn-795k")
+    network = published_on_meta("cnn-795k")
     assert weighted(network) == [12_816, 4_640, 18_496, 65_600, 328_192, 262_656, 102_600]
     assert count(network, 32).parameters == 795_000
 
 
 def test_counts_of_the_corrected_cnn_and_of_alexnet() -> None:
     """Corrected, the first convolution has 25·3·16 + 16, the first dense layer 3·3·64 inputs; the rest is as it was."""
-    corrected = weighted(on_meta("cnn-795k-corrected"))
+    corrected = weighted(published_on_meta("cnn-795k-corrected"))
     assert corrected == [1_216, 4_640, 18_496, 65_600, 576 * 512 + 512, 262_656, 102_600]
-    assert count(on_meta("alexnet-32"), 32).parameters == 797_290 == pytest.approx(800_000, rel=0.01)
+    assert count(published_on_meta("alexnet-32"), 32).parameters == 797_290 == pytest.approx(800_000, rel=0.01)
 
 
 def test_the_report_reads_columns_as_channels() -> None:

@@ -2,33 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from pelee.models.complexity import count
 from pelee.models.registry import build
-from pelee.models.torchvision_timm import LibraryNetwork
-
-MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
-
-
-def pictures(count: int, size: int, seed: int = 0) -> Tensor:
-    return torch.randint(
-        0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
-
-
-def on_meta(name: str, num_classes: int = 1000, **settings: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, num_classes, settings)
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(one.numel() for one in network.parameters())
-
-
-def inside(network: nn.Module) -> nn.Module:
-    assert isinstance(network, LibraryNetwork)
-    return network.network
+from tests.support.registry_networks import MEAN, STD, inside, on_meta, parameters, random_images
 
 
 @pytest.mark.parametrize(
@@ -49,7 +26,7 @@ def test_a_grey_network_sees_no_colour() -> None:
     torch.manual_seed(0)
     network = build("ghostnet", 5, {"in_channels": 1, "normalization": {"mean": MEAN, "std": STD}}).eval()
     assert inside(network).conv_stem.in_channels == 1
-    images = pictures(2, 64).float()
+    images = random_images(2, 64).float()
     grey = (images * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
     torch.testing.assert_close(network(images), network(grey.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
     colour = build("ghostnet", 5, {}).eval()

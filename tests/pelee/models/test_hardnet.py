@@ -8,11 +8,7 @@ from data.errors import SettingsError
 from pelee.models.complexity import count
 from pelee.models.hardnet import HarmonicBlock, links
 from pelee.models.registry import MODELS, build
-
-
-def on_meta(name: str, **settings: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, 1000, settings)
+from tests.support.registry_networks import on_meta
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
-from pelee.models.registry import build
 from pelee.models.squeezenext import Block, SqueezeNext
-
-
-def on_meta(name: str, **settings: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, 1000, settings)
+from tests.support.registry_networks import on_meta
 
 
 @pytest.mark.parametrize("column_first", [True, False])

@@ -10,38 +10,25 @@ from torch.nn import functional as F
 from data.errors import SettingsError
 from pelee.models.complexity import count
 from pelee.models.layers import fuse_conv_bn
-from pelee.models.registry import MODELS
 from pelee.models.tiny_densenet import TinyDenseNet1, TinyDenseNet2
-
-
-def on_meta(name: str) -> nn.Module:
-    """The published network without numbers: shapes and counts are there, and nothing is computed."""
-    with torch.device("meta"):
-        return MODELS[name].build().eval()
-
-
-def weighted(network: nn.Module) -> list[int]:
-    """Weights and biases of each convolution and dense layer, in their order."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    return [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers]
-
+from tests.support.registry_networks import published_on_meta, weighted
 
 # Counts
 
 
 def test_tiny_densenet_1_counts() -> None:
     """By hand, without biases: 9·(3·32 + 32·64 + 64·128 + 128·256 + 256·512) and so on; 13312 = 4·3072 + 1024."""
-    layers = weighted(on_meta("tiny-densenet-1"))
+    layers = weighted(published_on_meta("tiny-densenet-1"))
     assert layers[0] == 9 * 3 * 32
     assert layers[5] == 9 * 512 * 64  # of the first block's map
     assert layers[10] == 9 * (4 * 512 + 1024) * 32  # of both blocks' maps, the first one's in space-to-depth
     assert layers[-1] == 13_312 * 200
     assert sum(layers) == 17_906_528
-    assert count(on_meta("tiny-densenet-1"), 64).parameters == pytest.approx(17.9e6, rel=0.01)
+    assert count(published_on_meta("tiny-densenet-1"), 64).parameters == pytest.approx(17.9e6, rel=0.01)
 
 
 def test_tiny_densenet_2_counts() -> None:
-    layers = weighted(on_meta("tiny-densenet-2"))
+    layers = weighted(published_on_meta("tiny-densenet-2"))
     assert layers[:2] == [9 * 3 * 32 + 32, 9 * 32 * 128 + 128]
     assert layers[5] == 9 * 160 * 256 + 256 and layers[9] == 9 * 416 * 512 + 512
     assert layers[-1] == 928 * 200 + 200
@@ -54,12 +41,12 @@ def test_tiny_densenet_2_counts() -> None:
 @pytest.mark.parametrize("size", [16, 32, 64])
 @pytest.mark.parametrize("name", ["tiny-densenet-1", "tiny-densenet-2"])
 def test_tiny_densenets_take_the_sizes_of_their_training(name: str, size: int) -> None:
-    assert on_meta(name)(torch.zeros(2, 3, size, size, device="meta")).shape == (2, 200)
+    assert published_on_meta(name)(torch.zeros(2, 3, size, size, device="meta")).shape == (2, 200)
 
 
 def test_tiny_densenet_1_says_which_sizes_it_takes() -> None:
     with pytest.raises(SettingsError, match="tiny-densenet-1 takes sides that are multiples of 8 pixels, got 20×24"):
-        on_meta("tiny-densenet-1")(torch.zeros(1, 3, 24, 20, device="meta"))
+        published_on_meta("tiny-densenet-1")(torch.zeros(1, 3, 24, 20, device="meta"))
 
 
 def narrowed(network: nn.Module) -> list[Tensor]:

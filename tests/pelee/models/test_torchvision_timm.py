@@ -6,14 +6,14 @@ import pytest
 import timm
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from data.errors import SettingsError
 from pelee.classification.loading import load_network
 from pelee.models.complexity import count
 from pelee.models.registry import MODELS, build
-from pelee.models.torchvision_timm import LibraryNetwork
 from pelee.training.trainer import to_tensors
+from tests.support.registry_networks import MEAN, STD, inside, on_meta, parameters, random_images
 from weights.card import Card
 from weights.store import save_model
 
@@ -33,27 +33,6 @@ PUBLISHED = {
     "densenet-201": (20_013_928, 4_291),
     "inception-v3": (27_161_264, 5_713),
 }
-MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
-
-
-def pictures(count: int, size: int, seed: int = 0) -> Tensor:
-    return torch.randint(
-        0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
-
-
-def on_meta(name: str, num_classes: int = 1000, **settings: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, num_classes, settings)
-
-
-def parameters(network: nn.Module) -> int:
-    return sum(one.numel() for one in network.parameters())
-
-
-def inside(network: nn.Module) -> nn.Module:
-    assert isinstance(network, LibraryNetwork)
-    return network.network
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -84,7 +63,7 @@ def test_logits_are_the_library_s_on_the_normalised_picture(name: str, reference
     network = build(name, 7, {"normalization": {"mean": MEAN, "std": STD}}).eval()
     torch.manual_seed(3)
     library = reference().eval()  # type: ignore[operator]
-    images = pictures(2, 48)
+    images = random_images(2, 48)
     expected = library(torchvision.transforms.functional.normalize(images.float(), MEAN, STD))
     assert expected.std() > 0
     torch.testing.assert_close(network(images), expected)
@@ -96,7 +75,7 @@ def test_logits_are_the_library_s_on_the_normalised_picture(name: str, reference
 def test_gradient_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     network = build(name, 5, {"dropout": 0.0} if name != "shufflenet-v2" else {}).train()
-    loss = network(pictures(4, 64)).square().sum()
+    loss = network(random_images(4, 64)).square().sum()
     loss.backward()
     assert loss > 0 and not [name for name, one in network.named_parameters() if one.grad is None]
 
@@ -149,9 +128,9 @@ def test_with_all_dropped_only_the_bias_answers(name: str) -> None:
     network = build(name, 6, {"dropout": 1.0}).train()
     bias = [one for key, one in network.named_parameters() if key.endswith("bias")][-1]
     torch.nn.init.uniform_(bias, 0, 1)  # above 0, as SqueezeNet has a ReLU behind it
-    logits = network(pictures(3, 40))
+    logits = network(random_images(3, 40))
     torch.testing.assert_close(logits, bias.expand(3, 6))
-    assert network.eval()(pictures(3, 40)).std(0).sum() > 0
+    assert network.eval()(random_images(3, 40)).std(0).sum() > 0
 
 
 def test_dropout_of_the_large_ones() -> None:
@@ -193,7 +172,7 @@ def test_a_setting_out_of_range_is_one_line(name: str, settings: dict[str, objec
 def test_a_grey_network_is_normalised_by_the_statistics_of_grey() -> None:
     torch.manual_seed(0)
     network = build("ghostnet", 5, {"in_channels": 1, "normalization": {"mean": (90,) * 3, "std": (40,) * 3}}).eval()
-    images = pictures(2, 64)
+    images = random_images(2, 64)
     (red, green, blue) = images.double().unbind(1)
     expected = inside(network)(((0.299 * red + 0.587 * green + 0.114 * blue - 90) / 40).float()[:, None])
     # The two inputs differ by the rounding of a few operations; a deep network multiplies that by its depth, and which
@@ -216,4 +195,4 @@ def test_a_model_file_brings_it_back(name: str, settings: dict[str, object], tmp
     network = build(name, 3, settings).eval()
     card = Card("mine", "classification", name, ["a", "b", "c"], 64, architecture_settings=settings)
     again = load_network(save_model(tmp_path, to_tensors(network), card, half=False))
-    assert torch.equal(again(pictures(2, 64)), network(pictures(2, 64)))
+    assert torch.equal(again(random_images(2, 64)), network(random_images(2, 64)))
