@@ -134,29 +134,6 @@ def test_nothing_read_is_2(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["a.jpg", "--conf", "1.5"],
-        ["a.jpg", "--conf", "x"],
-        ["a.jpg", "--iou", "-1"],
-        ["a.jpg", "--iou", "nan"],
-        ["a.jpg", "--max-detections", "0"],
-        ["a.jpg", "--max-detections", "2.5"],
-        ["a.jpg", "--unknown"],
-        ["a.jpg", "--output", "copy.jpg"],
-        ["clip.mp4", "--output", "out/copy.MP4"],
-        ["a.jpg", "--web", "gone.mp4"],
-    ],
-)
-def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
-    assert stop.value.code == 2
-    assert "pelee-detect: error:" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--classes", "red thin"], "did you mean 'red thing'"),
@@ -360,22 +337,6 @@ sys.exit(cli.main(["photos/a.jpg", "--json", "found.jsonl"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == ""
-
-
-def test_help_is_instant() -> None:
-    heavy = "{'numpy', 'cv2', 'torch', 'supervision', 'av', 'rich', 'PIL'}"
-    code = f"""
-import sys
-from detection.commands import detect as cli
-try:
-    cli.main(["--help"])
-except SystemExit as stop:
-    assert stop.code == 0
-sys.stderr.write(repr(sorted({heavy} & set(sys.modules))))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]"
-    assert "exit codes:" in done.stdout and "130" in done.stdout
 
 
 @pytest.mark.parametrize("form", ["yolo", "coco", "voc"])
