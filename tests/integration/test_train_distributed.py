@@ -81,8 +81,9 @@ def test_pelee_train_on_two_processes(yolo_root: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )
-    assert done.returncode in (0, 1), done.stderr  # 1: so short a training may leave a model that finds nothing
     scores = [float(row["val/mAP"]) for row in read_csv(tmp_path) if row["val/mAP"]]
+    found_nothing = "finds no object" in done.stderr  # so short a training may leave such a model
+    assert done.returncode == int(found_nothing) and (max(scores) > 0 or found_nothing), done.stderr
     assert len(scores) == 2
 
     network = Pelee(PeleeConfig(num_classes=2, input_size=64))

@@ -213,14 +213,16 @@ def assert_whole(frames: list[np.ndarray], reference: list[np.ndarray]) -> list[
 )
 def test_rtsp_gives_the_frames_of_the_film(film, name: str, options: list[str]) -> None:
     path, codec, reference = film(name)
-    for _ in range(ATTEMPTS):  # on a busy machine the server of the test may be late, or lose data itself
+    for _ in range(ATTEMPTS):  # on a busy machine the server of the test may answer too late
         try:
             with RtspServer(path, codec, *options) as server:
                 frames, damaged = received(server.address())
         except ImageError:
             continue
         numbers = assert_whole(frames, reference)  # in every attempt: a frame is whole, or it is left out
-        if damaged == 0 and numbers == list(range(FRAMES)):
+        whole = damaged == 0 and numbers == list(range(FRAMES))
+        assert whole or name == "mpeg4"  # whose last frames are lost now and then; not solved
+        if whole:
             return
     raise AssertionError(f"not all frames in {ATTEMPTS} attempts")
 
@@ -242,8 +244,8 @@ def test_rtsp_that_loses_packets_gives_whole_frames_only(film, name: str) -> Non
     with RtspServer(path, codec, "--lose", "60", "61") as server:
         frames, damaged = received(server.address())
     numbers = assert_whole(frames, reference)
-    # The second group is received again; the goodbye may overtake the last frames.
-    assert 0 < len(numbers) < FRAMES and numbers[-1] > 2 * FRAMES // 3
+    assert 0 < len(numbers) < FRAMES
+    assert numbers[-1] == FRAMES - 1 or (name == "mpeg4" and numbers[-1] > 2 * FRAMES // 3)  # see above
     if name != "mjpeg":  # FFmpeg leaves out incomplete JPEGs by itself, without a word
         assert damaged > 0
 
