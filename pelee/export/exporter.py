@@ -1,4 +1,4 @@
-"""Other formats of a network: a torch graph to ONNX, OpenVINO or TorchScript, in f32 or int8, checked before it counts.
+"""Exporter: a torch graph to ONNX, OpenVINO or TorchScript, f32 or int8, verified before it replaces anything.
 
 An export is a folder: the model's files, `card.json` (its source's) and `export.json` (`weights.export_manifest`).
 """
@@ -38,19 +38,19 @@ def export(
     verify: Verify,
     calibration: Calibration | None = None,
 ) -> ModelFile:
-    """Write an export's folder: made aside, verified, and put in the place of an older one only then.
+    """Write an export's folder: written aside, verified, then renamed into the place of an older export.
 
     Args:
         source: the weights that `graph` was built from.
-        graph: what to export.
-        folder: where to; it must not exist, be empty, or hold an export that is to be replaced.
+        graph: the graph to export.
+        folder: output folder; it must not exist, be empty, or hold an export, which is replaced.
         form: one of `pelee.runtime.backends.FORMATS`.
-        verify: the check; its report goes into `export.json`.
-        calibration: for int8; without, the model stays f32.
+        verify: the verification; its report goes into `export.json`.
+        calibration: calibration images for int8; None for f32.
 
     Raises:
         SettingsError: an unknown format, int8 where a format has none, or a folder that holds something else.
-        WeightsError: the check failed; whatever stood in `folder` is untouched.
+        WeightsError: the verification failed; `folder` is unchanged.
     """
     folder = Path(folder).expanduser()
     check_request(folder, form, calibration is not None)
@@ -94,7 +94,7 @@ def check_source(source: ModelFile, task: str, images: Sequence[ImageFile]) -> N
 
 
 def check_request(folder: Path, form: str, int8: bool) -> None:
-    """Raise `SettingsError` for what cannot be written, before the minutes of work."""
+    """Raise `SettingsError` for a request that cannot be met, before minutes of work."""
     if form not in FORMATS:
         raise SettingsError(f"unknown format {form!r}, expected one of {', '.join(FORMATS)}")
     if int8 and not FORMATS[form].int8:
@@ -107,7 +107,7 @@ def check_request(folder: Path, form: str, int8: bool) -> None:
 
 
 def _put(aside: Path, folder: Path) -> None:
-    """Rename a whole folder into its place; an older one is there until the new one is."""
+    """Rename a complete folder into its place; an older one stays there until then."""
     aside.chmod(0o755)  # mkdtemp makes private folders
     if not folder.exists():
         aside.rename(folder)
@@ -124,7 +124,7 @@ def _put(aside: Path, folder: Path) -> None:
 
 
 def _metadata(card: Card, graph: Graph) -> dict[str, str]:
-    """What the model's own file says of it: plain strings."""
+    """Return the metadata that the model's own file contains, as plain strings."""
     return {
         "class_names": json.dumps(card.class_names, ensure_ascii=False),
         "nms": json.dumps(graph.nms),
@@ -147,7 +147,7 @@ def _calibration_settings(calibration: Calibration | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' advice to themselves; their errors are raised."""
+    """Silence the exporters' log messages and warnings; their errors are raised."""
     names = ("torch.onnx", "torch.utils.cpp_extension", "onnxscript", "onnx_ir", "nncf")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

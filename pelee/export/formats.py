@@ -94,7 +94,7 @@ def write_torchscript(
 
 
 class _Chain(nn.Module):
-    """A graph of two outputs and its scripted tail."""
+    """Module that runs a traced graph of two outputs, then its scripted tail."""
 
     def __init__(self, graph: nn.Module, tail: nn.Module) -> None:
         super().__init__()

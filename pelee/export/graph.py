@@ -17,15 +17,15 @@ INPUT = "images"
 
 @dataclass(frozen=True)
 class Graph:
-    """What is exported.
+    """Graph to export: a module and the operations appended to it.
 
     Attributes:
         module: (N, S, S, 3) uint8 -> a tensor or several, each with N first; its batch norms are fused in place.
-        outputs: their names.
-        onnx_tail: adds to the ONNX graph what stands behind them, where tracing cannot say it.
-        scripted_tail: the same for TorchScript: takes two outputs, gives three.
-        nms: whether the tail suppresses.
-        settings: what the tail was made with.
+        outputs: names of the outputs.
+        onnx_tail: appends operations that tracing cannot express to the ONNX graph.
+        scripted_tail: the same for TorchScript: takes two outputs, returns three.
+        nms: whether the tail contains NMS.
+        settings: settings of the tail.
     """
 
     module: nn.Module

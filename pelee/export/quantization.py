@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
-    """NNCF's post-training quantization of all but the nodes `kept`.
+    """Quantize a graph to int8 after training (NNCF), except the nodes `kept`.
 
-    What computes scores and coordinates stays f32, and so do the layers that give the answers: with int8 heads, 2% of
-    the work, pelee-voc lost 0.7 points of mAP on a thousand images, and without 0.0.
+    Scores, coordinates and the last layers stay f32: with int8 heads, 2 % of the multiply-adds, pelee-voc lost 0.7
+    points of mAP on a thousand images; with f32 heads 0.0.
     """
     from pelee.runtime.openvino_session import import_openvino
 
@@ -40,7 +40,7 @@ def quantize(model: Any, kept: list[str], calibration: Calibration) -> Any:
 
 
 def openvino_kept(network: Any) -> list[str]:
-    """Names of the nodes that stay f32: the last convolutions and matrix products, and all that comes after them."""
+    """Return the nodes that stay f32, by name: the last convolutions and matrix products, and all nodes after them."""
     kept: list[str] = []
     inner: set[str] = set()  # nodes that lead to a weight, and those with one
     for node in reversed(network.get_ordered_ops()):
@@ -55,7 +55,7 @@ def openvino_kept(network: Any) -> list[str]:
 
 
 def onnx_kept(model: "onnx.ModelProto") -> list[str]:
-    """As `openvino_kept`; ONNX lists nodes in their order."""
+    """Same as `openvino_kept` for ONNX, which lists nodes in their order."""
     kept: list[str] = []
     inner: set[str] = set()  # tensors that lead to a weight
     for node in reversed(model.graph.node):

@@ -20,7 +20,7 @@ SIDE = 32
 
 
 def _check_side(images: Tensor, name: str) -> None:
-    """Raise SettingsError for images that the dense layers were not made for."""
+    """Raise `SettingsError` for images whose size the dense layers do not take."""
     height, width = images.shape[-2:]
     if (height, width) != (SIDE, SIDE):
         raise SettingsError(
@@ -29,7 +29,7 @@ def _check_side(images: Tensor, name: str) -> None:
 
 
 def _initialize(network: nn.Module) -> None:
-    """He initialization: without batch norm the first weights decide whether anything is learnt."""
+    """Initialize by He et al. 2015: without batch norm the initial weights decide whether the network trains."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -38,7 +38,7 @@ def _initialize(network: nn.Module) -> None:
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """A convolution that keeps the map's size, and its ReLU; of an even kernel the odd zero comes last, as in Keras."""
+    """Convolution that keeps the map's size, with ReLU; an even kernel pads more at the end, as in Keras."""
     before, after = (kernel_size - 1) // 2, kernel_size // 2
     return nn.Sequential(
         nn.ZeroPad2d((before, after, before, after)),
@@ -48,13 +48,13 @@ def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequentia
 
 
 class Cnn795K(nn.Module):
-    """The report's CNN, with its reading of the images or with the right one.
+    """The report's CNN, with its reading of the images or with the corrected one.
 
     Args:
         num_classes: classes; the report's 795,000 parameters are with 200.
-        corrected: take the colours for channels. The maps are 32×32 then, and pooled twice, after the second and the
+        corrected: read the colors as channels. The maps are 32×32 then, and pooled twice, after the second and the
             fourth convolution, to 3×3: 576 numbers for the dense layers, the nearest to 640 that this pooling gives,
-            and 750,632 parameters. Otherwise a row of the image holds the channels, and one colour is a map's row.
+            and 750,632 parameters. Otherwise a row of the image holds the channels, and one color is a map's row.
 
     Shapes: (N, 3, 32, 32) RGB in 0 to 255 -> (N, num_classes) logits. Another size is a SettingsError.
     """

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Count(NamedTuple):
-    """A network's size: trained numbers, multiply-adds of convolutions and linear layers for one image, shapes.
+    """Size of a network: parameters, multiply-adds of convolutions and linear layers for one image, shapes.
 
     report_parameters: see `report_parameters`.
     """
@@ -21,9 +21,9 @@ class Count(NamedTuple):
 
 
 def count(network: nn.Module, input_size: int) -> Count:
-    """Count a network by running it once on an empty image of `input_size` pixels a side, where its weights are.
+    """Count a network by running it once, on its device, on an empty image of `input_size` pixels a side.
 
-    On the meta device nothing is computed: a large network is counted as soon as it is built there.
+    On the meta device nothing is computed, so that even a large network is counted at once.
     """
     shape = (1, 3, input_size, input_size)
     device = next(network.parameters()).device

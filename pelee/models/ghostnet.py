@@ -19,12 +19,12 @@ def ghostnet(
 ) -> LibraryNetwork:
     """GhostNet 1.0×: (N, 3, H, W) RGB in 0 to 255 -> (N, num_classes) logits.
 
-    With 196 classes and colour it has 2,670,852 + 1,158 a channel of the last layer: 960 weights, the batch norm's two,
-    and 196 weights. The study's table rounds that to tens: 4,153,090 at 1280, 3,041,410 at 320.
+    With 196 classes and RGB input it has 2,670,852 + 1,158 a channel of the last layer: 960 weights, the batch norm's
+    two, and 196 weights. The study's table rounds that to tens: 4,153,090 at 1280, 3,041,410 at 320.
 
     Args:
-        in_channels: 3, or 1 to see the image in grey.
-        dropout: before the classifier.
+        in_channels: 3, or 1 to convert the image to grey.
+        dropout: drop probability before the classifier.
         last_width: channels of the layer before the classifier.
     """
     import timm

@@ -1,4 +1,4 @@
-"""HarDNet, the DenseNet whose layers are linked as harmonics, to read less memory.
+"""HarDNet: a DenseNet with harmonic links between layers, for less memory traffic.
 
 Source: Chao et al., "HarDNet: A Low Memory Traffic Network", ICCV 2019 (arXiv 1909.00948), section 3 and the table of
 its architectures. Parameters as published and as built: HarDNet-68 17.6 M (17,565,348), HarDNet-68DS 4.2 M
@@ -15,7 +15,7 @@ from pelee.models.layers import Normalize, check_share, initialize
 
 
 class Stage(NamedTuple):
-    """A harmonic block and the 1×1 convolution behind it."""
+    """Settings of a harmonic block and of the 1×1 convolution after it."""
 
     layers: int
     growth: int
@@ -24,7 +24,7 @@ class Stage(NamedTuple):
 
 
 class HarDNetDesign(NamedTuple):
-    """A row of the table. Depthwise separable ("DS") ones downsample by a depthwise convolution, others by pooling."""
+    """Design, a row of the paper's table. Variants "DS" downsample by depthwise convolution, others by pooling."""
 
     stem: tuple[int, int]
     multiplier: float
@@ -63,12 +63,12 @@ def _depthwise(channels: int, stride: int = 1) -> nn.Sequential:
 
 
 def links(layer: int) -> list[int]:
-    """The layers that layer 1, 2, 3 … reads, 0 being the block's input: those 2^n before, for every 2^n dividing it."""
+    """Return the input layers of `layer` = 1, 2, …: 2^n before it, for every 2^n that divides it; 0: the block's input."""
     return [layer - 2**n for n in range(layer.bit_length()) if layer % 2**n == 0]
 
 
 class HarmonicBlock(nn.Module):
-    """(N, C, H, W) -> (N, out_channels, H, W): its odd layers and its last one, concatenated.
+    """Harmonic block, (N, C, H, W) -> (N, out_channels, H, W): the odd layers and the last one, concatenated.
 
     A layer of n + 1 links has growth × multiplier^n channels, rounded to an even number.
     """
@@ -122,11 +122,11 @@ class HarDNet(nn.Module):
 
 
 def hardnet(num_classes: int = 1000, variant: str = "39ds", dropout: float | None = None) -> HarDNet:
-    """A HarDNet.
+    """Build a HarDNet classifier.
 
     Args:
         variant: "39ds", "68ds" or "68".
-        dropout: before the classifier; None for the variant's own (0.05, 0.05, 0.1).
+        dropout: drop probability before the classifier; None for the variant's own (0.05, 0.05, 0.1).
     """
     if variant not in DESIGNS:
         raise SettingsError(f"variant is {variant!r}; expected one of {', '.join(DESIGNS)}")

@@ -18,7 +18,7 @@ Stem = Literal["two-branch", "plain", "none"]
 
 @dataclass(frozen=True, slots=True)
 class PeleeNetConfig:
-    """What makes one network of the family; the defaults are PeleeNet.
+    """Design of a network of the PeleeNet family; the defaults are PeleeNet.
 
     Attributes:
         blocks: dense layers in each stage.
@@ -48,7 +48,7 @@ class PeleeNetConfig:
     dropout: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what names no design: taken for another, it would build another network."""
+        """Raise `SettingsError` for settings that name no design."""
         for name, known in (("stem", get_args(Stem)), ("activation", get_args(Activation))):
             if getattr(self, name) not in known:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
@@ -67,7 +67,7 @@ class PeleeNetConfig:
 
 
 class FeatureInfo(NamedTuple):
-    """One map of the feature extractor: its name, its channels, and how many input pixels a cell spans."""
+    """Feature map of the backbone: its name, its channels, and its stride in input pixels."""
 
     name: str
     channels: int
@@ -75,7 +75,7 @@ class FeatureInfo(NamedTuple):
 
 
 class TwoBranchStem(nn.Module):
-    """The stem block: (N, 3, H, W) -> (N, C, H/4, W/4) by a strided convolution and two branches (figure 2)."""
+    """Stem block: (N, 3, H, W) -> (N, C, H/4, W/4) by a strided convolution and two branches (figure 2)."""
 
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class TwoBranchStem(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """One dense layer: (N, C, H, W) -> (N, C + growth, H, W), its input kept in front (figure 1)."""
+    """Dense layer: (N, C, H, W) -> (N, C + growth, H, W), the input first (figure 1)."""
 
     def __init__(self, in_channels: int, growth: int, bottleneck: int, two_way: bool, activation: Activation) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class PeleeNet(nn.Module):
         return tuple(info.stride for info in self.feature_info)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Each stage's map before its pooling, as `feature_info` lists them: (N, C, H/stride, W/stride), rounded up."""
+        """Return each stage's map before its pooling, in the order of `feature_info`: (N, C, H/stride, W/stride), rounded up."""
         x = self.stem(self.normalize(images))
         maps = []
         for index, (stage, transition) in enumerate(zip(self.stages, self.transitions, strict=True)):
@@ -232,12 +232,12 @@ SPECTRUM = _spectrum()
 
 
 def peleenet(num_classes: int = 1000, **settings: Any) -> PeleeNet:
-    """A PeleeNet classifier; the settings are those of `PeleeNetConfig`."""
+    """Build a PeleeNet classifier; the settings are those of `PeleeNetConfig`."""
     return spectrum("peleenet-m6", num_classes, **settings)
 
 
 def spectrum(name: str, /, num_classes: int = 1000, **settings: Any) -> PeleeNet:
-    """A classifier of `SPECTRUM` by its name; the settings, those of `PeleeNetConfig`, go over the named design's.
+    """Build a classifier of `SPECTRUM` by name; `settings`, those of `PeleeNetConfig`, override the named design's.
 
     Raises:
         TypeError: a setting that the family lacks.

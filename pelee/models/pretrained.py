@@ -1,4 +1,4 @@
-"""Weights into networks: all of a model file's, or as many as fit."""
+"""Pretrained weights: load all tensors of a model file, or those that fit a network."""
 
 import hashlib
 import re
@@ -39,10 +39,10 @@ def load_strict(network: nn.Module, model: ModelFile) -> None:
 
 @dataclass(frozen=True)
 class PartialLoad:
-    """What a module took from other weights.
+    """Result of `load_partial`: the tensors that a module took from other weights.
 
-    taken: names of its tensors that were filled; replaced: those whose shape differs there, so that they start anew;
-    missing: those that the weights do not have; unused: names in the weights that found no place.
+    taken: names of the tensors that were loaded. replaced: those of another shape in the weights, left as they were.
+    missing: those that the weights lack. unused: names in the weights that the module lacks.
     """
 
     taken: list[str]
@@ -65,10 +65,10 @@ class PartialLoad:
 
 
 def load_partial(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> PartialLoad:
-    """Fill every tensor of a module that `tensors` has under its name and in its shape.
+    """Load every tensor of a module that `tensors` contains by the same name and shape.
 
     Raises:
-        WeightsError: not one fits.
+        WeightsError: no tensor fits.
     """
     state = module.state_dict()
     taken = [name for name in state if name in tensors and tensors[name].shape == tuple(state[name].shape)]
@@ -84,7 +84,7 @@ def load_partial(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> Partia
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
-    """The tensors of a foreign state dict (`.pth`), by name; opened with `weights_only=True`, on the CPU.
+    """Read the tensors of a foreign state dict (`.pth`) by name, with `weights_only=True`, on the CPU.
 
     Names inside the layers of torchvision's first DenseNets, as in the weights that it publishes still (`norm.1`), are
     those of today (`norm1`).
@@ -105,7 +105,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
 
 def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
-    """A foreign state dict's arrays under the names that they have in `network`, for `load_partial` to fill it with.
+    """Read a foreign state dict's arrays by the names that they have in `network`, for `load_partial`.
 
     Those of torchvision and timm lack the prefix `network.` of `pelee.models.torchvision_timm`. What they were
     trained with goes into the settings: torchvision's classifiers take `IMAGENET_MEAN` and `IMAGENET_STD` as
@@ -122,7 +122,7 @@ def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def is_state_dict(source: str) -> bool:
-    """Whether it names a library's state dict, and no model of this project's."""
+    """Return whether a name is that of a library's state dict, not of a model of this project."""
     return source.endswith(".pth")
 
 
@@ -172,7 +172,7 @@ class ClassRows:
 
 
 def load_pretrained(module: nn.Module, source: str, classes: ClassRows | None = None) -> tuple[str, list[str]]:
-    """Load the tensors of other weights that fit into a network, and print which these are.
+    """Load the tensors of other weights that fit a network, and print their names.
 
     Args:
         module: the network.
@@ -216,7 +216,7 @@ def last_layer(network: nn.Module, num_classes: int) -> tuple[str, ...]:
 
 
 def as_tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that a config holds."""
+    """Convert the lists of JSON to the tuples of a config."""
     if isinstance(value, dict):
         return {key: as_tuples(inner) for key, inner in value.items()}
     return tuple(as_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
 """SqueezeNext: blocks of two squeezing convolutions and a 3×3 split into a column and a row.
 
 Source: Gholami et al., "SqueezeNext: Hardware-Aware Neural Network Design", 2018 (arXiv 1803.10615),
-sections 2 and 3,
-and the authors' published definitions, whose counts these are: 1.0-SqNxt-23 717,280 parameters (paper: 0.72 M), 23v5
+sections 2 and 3, and the authors' published
+definitions, with these counts: 1.0-SqNxt-23 717,280 parameters (paper: 0.72 M), 23v5
 930,016 (0.94 M), 2.0-SqNxt-23 2,361,728 (2.4 M), 23v5 3,222,912 (3.2 M).
 """
 
@@ -18,8 +18,11 @@ CHANNELS = (32, 64, 128, 256)  # of the stages, at width 1
 
 
 class SqueezeNextDesign(NamedTuple):
-    """blocks: of each stage. stem: side of the first convolution. projected: the body of a stage's first block reads
-    what its shortcut made of the map."""
+    """Design of a SqueezeNext.
+
+    blocks: number in each stage. stem: kernel size of the first convolution. projected: the body of a stage's first
+    block reads the output of its shortcut.
+    """
 
     blocks: tuple[int, int, int, int]
     stem: int
@@ -39,7 +42,7 @@ def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], stride: 
 
 
 class Block(nn.Module):
-    """(N, C, H, W) -> (N, D, H/stride, W/stride), rounded up: a residual squeezed to D/2, then D/4 channels (figure 1).
+    """Residual block, (N, C, H, W) -> (N, D, H/stride, W/stride), rounded up; squeezed to D/2, then D/4 (figure 1).
 
     Args:
         entry: the first of its stage, with a convolution in its shortcut; others keep the map's shape.
@@ -100,12 +103,12 @@ class SqueezeNext(nn.Module):
 
 
 def squeezenext(num_classes: int = 1000, variant: str = "23", width: float = 1.0, dropout: float = 0.0) -> SqueezeNext:
-    """A SqueezeNext.
+    """Build a SqueezeNext classifier.
 
     Args:
         variant: "23", or "23v5", which moves blocks from the first stages to the third.
         width: multiplies the stages' channels; the paper has 1, 1.5 and 2.
-        dropout: before the classifier.
+        dropout: drop probability before the classifier.
     """
     if variant not in DESIGNS:
         raise SettingsError(f"variant is {variant!r}; expected one of {', '.join(DESIGNS)}")

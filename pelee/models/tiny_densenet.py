@@ -1,4 +1,4 @@
-"""Two networks for Tiny ImageNet whose blocks of convolutions, not their layers, are joined by concatenation.
+"""Two DenseNets for Tiny ImageNet that concatenate blocks of convolutions, not single layers.
 
 Source: Abai, Rajmalwar, "DenseNet Models for Tiny ImageNet Classification" (arXiv 1904.10429), and a student report
 that rebuilt both. From the report: the channels, where maps are joined and normalised, the 1×1 convolution to the
@@ -19,7 +19,7 @@ from pelee.models.layers import ConvUnit, Normalize
 
 
 def _block(in_channels: int, widths: tuple[int, ...], bias: bool = False) -> nn.Sequential:
-    """3×3 convolutions of these widths, one after another: (N, C, H, W) -> (N, widths[-1], H, W)."""
+    """Sequence of 3×3 convolutions of the given widths: (N, C, H, W) -> (N, widths[-1], H, W)."""
     inputs = (in_channels, *widths[:-1])
     return nn.Sequential(
         *(ConvUnit(before, after, 3, padding=1, bias=bias) for before, after in zip(inputs, widths, strict=True))
@@ -27,7 +27,7 @@ def _block(in_channels: int, widths: tuple[int, ...], bias: bool = False) -> nn.
 
 
 def _initialize(network: nn.Module) -> None:
-    """Keras' VarianceScaling: a normal distribution of variance 1 / fan-in, what lies beyond two deviations redrawn."""
+    """Initialize as Keras' VarianceScaling: normal with variance 1 / fan-in, truncated at two standard deviations."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             # The cut narrows the distribution to 0.8796 of its deviation.
@@ -38,7 +38,7 @@ def _initialize(network: nn.Module) -> None:
 
 
 class TinyDenseNet1(nn.Module):
-    """Five convolutions a block, each block's map pooled and joined to its input, which space-to-depth has halved.
+    """First network: five convolutions a block; its map is pooled and joined to its input, halved by space-to-depth.
 
     Args:
         num_classes: classes.
@@ -73,7 +73,7 @@ class TinyDenseNet1(nn.Module):
 
 
 class TinyDenseNet2(nn.Module):
-    """Four convolutions of one width a block, whose input is joined to its map before both are pooled.
+    """Second network: four convolutions of one width a block; its input is joined to its map, then both are pooled.
 
     Args:
         num_classes: classes.

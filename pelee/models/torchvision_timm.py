@@ -1,4 +1,4 @@
-"""The classifiers that torchvision and timm keep, with the input's normalization in front; never a download.
+"""Classifiers of torchvision and timm with input normalization inside; nothing is downloaded.
 
 Each builder takes the number of classes and the settings that the library has for the network, dropout before all.
 torchvision comes first, timm where torchvision lacks the network (MobileNet V1, NASNet-A); both are imported when a
@@ -15,18 +15,18 @@ from pelee.models.layers import Normalize, check_share
 
 
 class LibraryNetwork(nn.Module):
-    """A library's classifier that takes images as every network of Pelee does.
+    """Adapter of a library's classifier to the input and output of Pelee's networks.
 
     Args:
         network: takes (N, 3, S, S), or (N, 1, S, S) where `grey`, and gives (N, K) logits; in training mode it may
             give auxiliary logits beside them.
         smallest: least side in pixels that the network can take.
         smallest_training: the same in training mode, where that is more.
-        grey: turn the image grey (ITU-R BT.601), before its normalization: images of one grey stay alike whatever
-            the statistics are. Where those of the three channels differ, the mean of the three is taken.
+        grey: convert the image to grey (ITU-R BT.601) before its normalization, which then takes the mean of the
+            three channels' statistics.
 
     Shapes: (N, 3, H, W) RGB in 0 to 255 -> (N, K) logits; with an auxiliary classifier, in training mode, a pair of
-    them: (logits, auxiliary logits). SettingsError for a image that is too small.
+    them: (logits, auxiliary logits). SettingsError for an image that is too small.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ def squeezenet(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
 def efficientnet_b0(num_classes: int = 1000, dropout: float = 0.2, stochastic_depth: float = 0.2) -> nn.Module:
     """EfficientNet-B0 (Tan and Le 2019): 5,288,548 parameters.
 
-    stochastic_depth: probability that a image leaves out the last block; earlier ones have a smaller one.
+    stochastic_depth: probability that an image leaves out the last block; earlier ones have a smaller one.
     """
     return _torchvision(
         "efficientnet_b0",
