@@ -63,7 +63,7 @@ def _depthwise(channels: int, stride: int = 1) -> nn.Sequential:
 
 
 def links(layer: int) -> list[int]:
-    """Return the input layers of `layer` = 1, 2, …: 2^n before it, for every 2^n that divides it; 0: the block's input."""
+    """Return the layers that `layer` (from 1) reads: 2^n before it, for every 2^n that divides it; 0 is the input."""
     return [layer - 2**n for n in range(layer.bit_length()) if layer % 2**n == 0]
 
 

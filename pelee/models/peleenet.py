@@ -194,7 +194,7 @@ class PeleeNet(nn.Module):
         return tuple(info.stride for info in self.feature_info)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Return each stage's map before its pooling, in the order of `feature_info`: (N, C, H/stride, W/stride), rounded up."""
+        """Return each stage's map before its pooling, as in `feature_info`: (N, C, H/stride, W/stride), rounded up."""
         x = self.stem(self.normalize(images))
         maps = []
         for index, (stage, transition) in enumerate(zip(self.stages, self.transitions, strict=True)):
