@@ -1,0 +1,1 @@
+"""Watch: events of cameras by rules: objects that enter, leave, cross, stay, appear and vanish."""
