@@ -38,6 +38,10 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "websockets": "serve",
+    "aiomqtt": "watch",
+    "alembic": "watch",
+    "httpx": "watch",
+    "sqlalchemy": "watch",
 }
 
 

@@ -11,7 +11,7 @@ from data.errors import PeleeError, SettingsError, did_you_mean
 from detection.tiling.tiling import Tiling
 from detection.video.source_names import is_address, is_live
 from detection.watch.event import EventKind
-from detection.watch.geometry import FrameSize, Hours, LineSettings, ZoneSettings
+from detection.watch.shapes import FrameSize, Hours, LineSettings, ZoneSettings
 from detection.watch.yaml_document import SettingFault, YamlDocument
 
 T = TypeVar("T")

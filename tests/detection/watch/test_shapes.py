@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import SettingsError
-from detection.watch.geometry import FrameSize, Hours, LineSettings, ZoneSettings
+from detection.watch.shapes import FrameSize, Hours, LineSettings, ZoneSettings
 
 
 def regular(corners: int, turn: float = 0.0, step: int = 1) -> list[list[str]]:
