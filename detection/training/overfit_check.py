@@ -1,6 +1,6 @@
 """Overfit check: matching, loss and decoding fit together if a network overfits a few images from random weights.
 
-    python -m detection.commands.overfit --root VOCdevkit
+    python -m detection.training.overfit_check --root VOCdevkit
 
 Training uses no augmentation and the mAP is that of the training images, so it is no measure of accuracy.
 """
@@ -12,15 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from data.command_line import new_parser, positive_int, run
+from data.commands.options import add_dataset_options
 from data.datasets.records import Record
+from data.datasets.registry import open_dataset
+from data.errors import DatasetError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
+from data.inspection.verification import verify_dataset
 from detection.evaluation.voc_ap import evaluate_voc
 from detection.inference.nms import postprocess
 from detection.models.inference_model import DetectionGraph
 from detection.models.pelee import Pelee, PeleeConfig
 from detection.training.loss import multibox_loss
 from detection.training.targets import Target
+from pelee.commands.options import add_hidden_alias
 from pelee.training.allocator import tune_allocator
 
 BATCH = 16
@@ -74,3 +80,33 @@ def overfit(records: Sequence[Record], class_names: Sequence[str], steps: int, s
         for index, (width, height) in enumerate(shapes)
     ]
     return evaluate_voc(predictions, records, class_names).map_11point
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the check and return its exit code: 1 if the mAP is at most 90."""
+    parser = new_parser(prog="python -m detection.training.overfit_check", description=(__doc__ or "").splitlines()[0])
+    add_dataset_options(parser, default="voc")
+    parser.add_argument("--split", default="2007-trainval", metavar="NAME", help="split of the dataset (%(default)s)")
+    parser.add_argument("--num-images", type=positive_int, default=32, metavar="N", help="images (%(default)s)")
+    add_hidden_alias(parser, "--pictures", dest="num_images", type=positive_int)
+    parser.add_argument("--steps", type=positive_int, default=300, metavar="N", help="optimizer steps (%(default)s)")
+    parser.add_argument(
+        "--input-size", type=positive_int, default=304, metavar="PX", help="side of the network's input (%(default)s)"
+    )
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        dataset = verify_dataset(open_dataset(options.dataset, options.root, options.split))
+        records = [record for record in dataset.records if (~record.difficult & ~record.crowd).any()]
+        records = records[: options.num_images]
+        if not records:
+            raise DatasetError(f"split {options.split} has no image with an object to learn")
+        score = 100 * overfit(records, dataset.class_names, options.steps, options.input_size)
+        print(f"mAP on the {len(records)} training images: {score:.1f} (expected: over 90)")
+        return 0 if score > 90 else 1
+
+    return run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

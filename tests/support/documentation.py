@@ -34,7 +34,7 @@ QUICK = {
     "pelee-train": SHORT,
     "pelee-train-classifier": SHORT,
     "pelee-bench": ["--repeats=2", "--steps=1", "--batch-size=2"],
-    "detection.commands.overfit": ["--steps=1", "--input-size=64"],
+    "detection.training.overfit_check": ["--steps=1", "--input-size=64"],
 }
 # Names like a command's: a module that is gone and stands with its commit, a pattern, and detectors.
 NOT_CHECKED = ("pelee.classification.train", "pelee-a-b", "pelee-voc", "pelee-coco")

@@ -40,6 +40,5 @@ def test_help_of_a_light_installation_names_every_recipe(module: str, folder: st
     assert f"a shipped {'study' if name == 'experiments' else 'recipe'} ({', '.join(shipped)})" in light_help(module)
 
 
-@pytest.mark.parametrize("module", ["pelee.commands.search", "detection.commands.overfit"])
-def test_help_works_in_a_light_installation(module: str) -> None:
-    assert "usage: " in light_help(module)
+def test_help_works_in_a_light_installation() -> None:
+    assert "usage: " in light_help("pelee.commands.search")
