@@ -18,7 +18,7 @@ from detection.inference.options import DetectionOptions, class_ids
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections
 from detection.inference.stage_timer import StageTimer
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, Confidence
 from detection.tiling.tiled_batch import TiledBatch
 from detection.tiling.tiling import Tiling
 from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
@@ -113,7 +113,7 @@ class Detector:
     def __call__(  # type: ignore[overload-overlap]
         self,
         source: ImageInput,
-        confidence: float | None = None,
+        confidence: Confidence | None = None,
         iou: float = NMS_THRESHOLD,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
@@ -124,7 +124,7 @@ class Detector:
     def __call__(
         self,
         source: Iterable[ImageInput],
-        confidence: float | None = None,
+        confidence: Confidence | None = None,
         iou: float = NMS_THRESHOLD,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
@@ -134,7 +134,7 @@ class Detector:
     def __call__(
         self,
         source: ImageInput | Iterable[ImageInput],
-        confidence: float | None = None,
+        confidence: Confidence | None = None,
         iou: float = NMS_THRESHOLD,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
@@ -146,7 +146,7 @@ class Detector:
             source: an image, or an iterable of images. An image is a path, the bytes of a file, a binary file, a PIL
                 image, an RGB, gray or RGBA array (H, W, C), or a tensor (3, H, W); see
                 `pelee.image_input.to_rgb_array`. Arrays and tensors of four dimensions are several images.
-            confidence: score threshold, 0 to 1; None for the card's.
+            confidence: score threshold, 0 to 1, or a tuple of one for each class; None for the card's.
             iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
             classes: names or ids to return, as a list or as in "cat,dog"; None for all.
             max_detections: maximum number of detections per image; those of the highest scores.
@@ -164,7 +164,7 @@ class Detector:
         """
         single = is_single(source)
         remaining = iter([source] if single else list_images(source))
-        confidence = self.card.default_confidence if confidence is None else confidence
+        confidence = self.card.default_thresholds if confidence is None else confidence
         tiling = Tiling.parse(tiles) if isinstance(tiles, str) else tiles
         results: list[Detections] = []
         while images := [self.read(image) for image in islice(remaining, BATCH)]:
@@ -182,7 +182,7 @@ class Detector:
     def predict_batch(
         self,
         images: Sequence[np.ndarray],
-        confidence: float = SCORE_THRESHOLD,
+        confidence: Confidence = SCORE_THRESHOLD,
         iou: float = NMS_THRESHOLD,
         max_detections: int = DETECTIONS_PER_IMAGE,
         classes: str | int | Iterable[str | int] | None = None,

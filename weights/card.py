@@ -16,8 +16,12 @@ from data.images.preprocess import MEAN, SCALE
 
 CARD_NAME = "card.json"
 FORMAT_VERSION = 1
+ADDED_FIELDS = ("class_confidence",)  # missing from the cards of earlier versions
 TASKS = ("detection", "classification")
 TRAINING_KEYS = ("command", "commit", "settings", "data", "started_from")
+CONFIDENCE_KEYS = ("precision", "split", "classes")
+CLASS_KEYS = ("confidence", "chosen_by", "precision", "recall")
+CHOSEN_BY = ("precision", "best F1")
 SCORE_KEYS = ("metric", "value", "split", "command", "pictures")
 
 
@@ -49,6 +53,11 @@ class Card:
             (x - mean) * scale, x being uint8; optional `grey`, which converts to gray before it. A runtime therefore
             does not normalize.
         default_confidence: default score threshold of a detection, 0 to 1.
+        class_confidence: default score thresholds by class, instead of `default_confidence`; empty for none. Otherwise
+            `precision` (the one that they were chosen for, 0 to 1), `split` (the data that they were chosen on), and
+            `classes`: class name -> `confidence`, `chosen_by` ("precision", or "best F1" for a class that does not
+            reach it), and the class's `precision` and `recall` on that split at its confidence. A class without an
+            entry has `default_confidence`.
         training: `command`, `commit`, `settings` (all, resolved), `data` (the training data), `started_from`.
         scores: dicts with `metric`, `value`, `split`, `command` and `pictures` (number of images measured on).
         licence: license of the weights.
@@ -67,6 +76,7 @@ class Card:
     architecture_settings: dict[str, Any] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=_preprocessing)
     default_confidence: float = 0.3
+    class_confidence: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=_training)
     scores: list[dict[str, Any]] = field(default_factory=list)
     licence: str = ""
@@ -88,12 +98,9 @@ class Card:
         _check_class_names(self.class_names)
         _expect(_is_int(self.input_size) and self.input_size > 0, "input_size", self.input_size, "a positive integer")
         _check_preprocessing(self.preprocessing)
-        _expect(
-            _is_number(self.default_confidence) and 0 <= self.default_confidence <= 1,
-            "default_confidence",
-            self.default_confidence,
-            "a number from 0 to 1",
-        )
+        confidence = self.default_confidence
+        _expect(_is_share(confidence), "default_confidence", confidence, "a number from 0 to 1")
+        _check_class_confidence(self.class_confidence, self.class_names)
         _need_keys(self.training, TRAINING_KEYS, "training")
         settings = self.training["settings"]
         _expect(isinstance(settings, dict), "training.settings", settings, "an object")
@@ -117,7 +124,8 @@ class Card:
         """Read the card at `path`, a card file or its folder.
 
         Raises `WeightsError` on a card that is missing, is no JSON, or has fields that are missing, unknown or of the
-        wrong type. Every field is required: `to_json` writes all of them, so a missing one means a damaged file.
+        wrong type. Every field but those of `ADDED_FIELDS` is required: `to_json` writes all of them, so a missing one
+        means a damaged file.
         """
         path = Path(path)
         if path.is_dir():
@@ -135,7 +143,7 @@ class Card:
             if key not in known:
                 hint = did_you_mean(key, known) or f"expected {', '.join(known)}"
                 raise WeightsError(f"{path}: unknown field {key!r}, {hint}")
-        missing = [key for key in known if key not in values]
+        missing = [key for key in known if key not in values and key not in ADDED_FIELDS]
         if missing:
             raise WeightsError(f"{path}: field {missing[0]!r} is missing")
         try:
@@ -145,6 +153,16 @@ class Card:
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from None
         return card
+
+    @property
+    def default_thresholds(self) -> float | tuple[float, ...]:
+        """Default score threshold of a detection; one for each label where the card has thresholds of classes."""
+        if not self.class_confidence:
+            return self.default_confidence
+        classes = self.class_confidence["classes"]
+        return tuple(
+            classes.get(name, {"confidence": self.default_confidence})["confidence"] for name in self.class_names
+        )
 
     def to_json(self) -> str:
         """Return the card as indented JSON with a final newline; paths and NumPy scalars become plain values."""
@@ -176,6 +194,28 @@ def _check_class_names(names: object) -> None:
         _expect(isinstance(name, str) and name != "", f"class_names[{index}]", name, "a name")
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     _expect(not twice, "class_names", sorted(twice), "every name once")
+
+
+def _check_class_confidence(values: object, names: list[str]) -> None:
+    _expect(isinstance(values, dict), "class_confidence", values, "an object")
+    assert isinstance(values, dict)
+    if not values:
+        return
+    _need_keys(values, CONFIDENCE_KEYS, "class_confidence")
+    _expect(_is_share(values["precision"]), "class_confidence.precision", values["precision"], "a number from 0 to 1")
+    _expect(isinstance(values["split"], str), "class_confidence.split", values["split"], "a string")
+    classes = values["classes"]
+    _expect(isinstance(classes, dict), "class_confidence.classes", classes, "an object")
+    for name, entry in classes.items():
+        path = f"class_confidence.classes.{name}"
+        if name not in names:
+            hint = did_you_mean(name, names) or "expected a name of class_names"
+            raise WeightsError(f"field {path!r} is of no class of the model, {hint}")
+        _expect(isinstance(entry, dict), path, entry, "an object")
+        _need_keys(entry, CLASS_KEYS, path)
+        for key in ("confidence", "precision", "recall"):
+            _expect(_is_share(entry[key]), f"{path}.{key}", entry[key], "a number from 0 to 1")
+        _expect(entry["chosen_by"] in CHOSEN_BY, f"{path}.chosen_by", entry["chosen_by"], " or ".join(CHOSEN_BY))
 
 
 def _check_preprocessing(values: Mapping[str, Any]) -> None:
@@ -215,6 +255,10 @@ def _is_int(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1  # type: ignore[operator]
 
 
 def _is_iso_date(text: str) -> bool:

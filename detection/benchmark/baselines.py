@@ -23,7 +23,7 @@ def baseline_cases(names: list[str], weights: str) -> list[BenchmarkCase]:
     found = []
     if "eager" in names:
         detector = Detector(EagerRuntime(weights), resolve(weights).card)
-        confidence = detector.card.default_confidence
+        confidence = detector.card.default_thresholds
         found.append(
             BenchmarkCase(detector.runtime.name, 1, lambda images: detector.predict_batch(images, confidence), detector)
         )

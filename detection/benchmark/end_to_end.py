@@ -163,7 +163,7 @@ def decode(item: InputSource) -> tuple[int, float]:
 def run_pipeline(detector: Detector, item: InputSource, output: Path | None) -> float:
     """Seconds of a video through the pipeline, with JSON Lines to a file and annotated copies to `output`, if any."""
     with tempfile.TemporaryFile("w") as file:
-        options = DetectionOptions(confidence=detector.card.default_confidence)
+        options = DetectionOptions(confidence=detector.card.default_thresholds)
         progress = SilentProgress()
         sinks: list[Sink] = [JsonLines(lambda line: print(line, file=file), detector.class_names)]
         if output is not None:

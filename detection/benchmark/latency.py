@@ -107,7 +107,7 @@ def own_cases(
 
 
 def _finder(detector: Detector) -> Callable[[list[np.ndarray]], object]:
-    confidence = detector.card.default_confidence
+    confidence = detector.card.default_thresholds
     return lambda images: detector.predict_batch(images, confidence)
 
 
@@ -200,7 +200,7 @@ def time_nms(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> 
 
     The slowest is the image of the largest median over `repeats`.
     """
-    defaults = DetectionOptions(confidence=detector.card.default_confidence)
+    defaults = DetectionOptions(confidence=detector.card.default_thresholds)
     found: dict[str, list[float]] = {"default": [], "at_0.01": []}
     for image in images:
         outputs = detector.runtime(preprocess(np.ascontiguousarray(image), detector.input_size)[None])

@@ -88,7 +88,7 @@ def _detect(args: argparse.Namespace) -> int:
             view = page
         classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
         options = DetectionOptions(
-            confidence=detector.card.default_confidence if args.conf is None else args.conf,
+            confidence=detector.card.default_thresholds if args.conf is None else args.conf,
             iou=args.iou,
             max_detections=args.max_detections,
             classes=detector.class_ids(classes),

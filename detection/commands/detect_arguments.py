@@ -64,7 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
         "test:1280x720@30, a test pattern; or anything that INPUT may be; several times for several at once",
     )
     parser.add_argument(
-        "--conf", type=fraction, metavar="SCORE", help="minimum score of a detection, 0 to 1 (the model's own default)"
+        "--conf",
+        type=fraction,
+        metavar="SCORE",
+        help="minimum score of a detection, 0 to 1, for all classes (the model's own, by class)",
     )
     parser.add_argument(
         "--iou",

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.command_line import first_few, new_parser, positive_int, run
+from data.command_line import first_few, fraction, new_parser, positive_int, run
 from data.commands.options import add_dataset_options, default_splits
 from data.datasets.registry import find_format, open_dataset
 from data.errors import SettingsError
 from data.json_output import check_json_target, is_stdout, write_json
 from detection.commands.options import add_tiles_options, parse_tiles
+from detection.inference.thresholds import TARGET_PRECISION
 from pelee.commands.options import add_hidden_alias, add_inference_options, add_report_options
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.weights = arguments.weights or _default_model(arguments.dataset)
     if arguments.weights is None:
         parser.error(f"--weights is needed with --dataset {arguments.dataset}: no shipped model has its classes")
+    if arguments.target_precision is not None and not arguments.set_confidence:
+        parser.error("--target-precision needs --set-confidence")
     return run(lambda: _evaluate(arguments))
 
 
@@ -88,7 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set-confidence",
         action="store_true",
-        help="write the score threshold of the best F1 into the model's card; not from a split to report on",
+        help="write default score thresholds into the model's card: that of the best F1, and one for each class by "
+        "--target-precision; not from a split to report on",
+    )
+    parser.add_argument(
+        "--target-precision",
+        type=fraction,
+        metavar="P",
+        help="with --set-confidence: a class has the threshold of the highest recall at a precision of at least P "
+        f"(default: {TARGET_PRECISION}), or that of its best F1 where it does not reach P",
     )
     return parser
 
@@ -196,15 +207,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         _draw(evaluation, dataset, arguments.output)
     if arguments.set_confidence:
-        from detection.evaluation.f1_threshold import write_confidence
-        from weights.store import resolve
-
-        model_file, best = resolve(arguments.weights), evaluation.best_f1.confidence
-        if not evaluation.best_f1.f1 > 0:
-            raise SettingsError(f"{model_file.path.parent}: the card is unchanged, as the F1 is 0 at every threshold")
-        write_confidence(model_file, best)
-        print(f"{model_file.path.parent}: default confidence {best:.2f}", file=sys.stderr if to_stdout else sys.stdout)
+        print(_set_confidence(arguments, evaluation, common), file=sys.stderr if to_stdout else sys.stdout)
     return 0
+
+
+def _set_confidence(arguments: argparse.Namespace, evaluation: Evaluation, common: CommonClasses) -> str:
+    """Write the default thresholds into the card and return the lines that say so."""
+    from detection.evaluation.f1_threshold import class_confidence, describe_thresholds, write_confidence
+    from weights.store import resolve
+
+    model_file, best = resolve(arguments.weights), evaluation.best_f1
+    if not best.f1 > 0:
+        raise SettingsError(f"{model_file.path.parent}: the card is unchanged, as the F1 is 0 at every threshold")
+    precision = TARGET_PRECISION if arguments.target_precision is None else arguments.target_precision
+    names = [own for own, _ in common.pairs]
+    by_class = class_confidence(evaluation.voc, names, f"{evaluation.dataset} {evaluation.split}", precision)
+    write_confidence(model_file, best.confidence, by_class)
+    return f"{model_file.path.parent}: default confidence {best.confidence:.2f}; {describe_thresholds(by_class)}"
 
 
 def _write_results(

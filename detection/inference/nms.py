@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 
 from detection.inference.prediction import Prediction
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
+from detection.inference.thresholds import (
+    DETECTIONS_PER_IMAGE,
+    NMS_THRESHOLD,
+    SCORE_THRESHOLD,
+    TOPK_CANDIDATES,
+    Confidence,
+)
 
 
 def postprocess(
@@ -15,7 +21,7 @@ def postprocess(
     *,
     width: int,
     height: int,
-    confidence: float = SCORE_THRESHOLD,
+    confidence: Confidence = SCORE_THRESHOLD,
     iou: float = NMS_THRESHOLD,
     candidates: int = TOPK_CANDIDATES,
     keep: int = DETECTIONS_PER_IMAGE,
@@ -27,7 +33,7 @@ def postprocess(
         scores: (P, C) float32 probabilities of the objects' classes, 0 to 1.
         boxes: (P, 4) float32 xyxy, relative to the network's input.
         width, height: size of the original image in pixels; boxes are clipped to it.
-        confidence: score threshold, 0 to 1; lower scores are dropped.
+        confidence: score threshold, 0 to 1, or one for each of the C classes; lower scores are dropped.
         iou: NMS threshold; of two boxes of one class with a larger IoU, that with the lower score is dropped.
         candidates: maximum number of boxes of a class that enter NMS.
         keep: maximum number of detections per image.
@@ -36,8 +42,12 @@ def postprocess(
     if classes is not None:
         columns = np.array(sorted(set(classes)), np.int64)
         scores = scores[:, columns]
+        if isinstance(confidence, tuple):
+            confidence = tuple(confidence[column] for column in columns.tolist())
     flat = scores.ravel()
-    above = np.flatnonzero(flat > confidence)  # index of the prior × number of classes + class
+    limit = np.asarray(confidence, scores.dtype)  # the scores' type: one number and equal numbers give equal results
+    higher = (scores > limit).ravel() if limit.ndim else flat > limit
+    above = np.flatnonzero(higher)  # index of the prior × number of classes + class
     values = flat[above]
     first = 6 * keep
     while True:
@@ -64,7 +74,7 @@ def _to_pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def nms(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, confidence: float, iou: float, candidates: int
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, confidence: Confidence, iou: float, candidates: int
 ) -> Prediction:
     """Per-class NMS of at most `candidates` boxes of each class; sorted by score, highest first."""
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # clipping empties those outside
@@ -78,11 +88,12 @@ def nms(
     ranked = scores[order].astype(np.float32)
     kept = []
     start = 0
-    for end in ends:
+    for label, end in enumerate(ends):
         stop = min(end, start + candidates)
         if stop > start:
+            limit = confidence[label] if isinstance(confidence, tuple) else confidence
             # cv2's stubs ask for lists; the scores' array spares one.
-            part = cv2.dnn.NMSBoxes(rows[start:stop], ranked[start:stop], confidence, iou)  # type: ignore[arg-type]
+            part = cv2.dnn.NMSBoxes(rows[start:stop], ranked[start:stop], limit, iou)  # type: ignore[arg-type]
             kept.append(np.asarray(part, np.int64) + start)
         start = end
     if not kept:

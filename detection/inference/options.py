@@ -1,15 +1,22 @@
 """Detection options: thresholds and classes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 
 from data.errors import SettingsError, did_you_mean
 from detection.inference.nms import postprocess
 from detection.inference.prediction import Prediction
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
+from detection.inference.thresholds import (
+    DETECTIONS_PER_IMAGE,
+    NMS_THRESHOLD,
+    SCORE_THRESHOLD,
+    TOPK_CANDIDATES,
+    Confidence,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +24,23 @@ class DetectionOptions:
     """Thresholds and classes of a detection; the defaults are those of evaluation.
 
     Attributes:
-        confidence: score threshold, 0 to 1.
+        confidence: score threshold, 0 to 1: a number for all classes, or a sequence of one for each class in the
+            order of the labels, which is kept as a tuple.
         iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
         max_detections: maximum number of detections per image; those of the highest scores.
         classes: class ids to return; None for all. `Detector.class_ids` converts names.
     """
 
-    confidence: float = SCORE_THRESHOLD
+    confidence: Confidence = SCORE_THRESHOLD
     iou: float = NMS_THRESHOLD
     max_detections: int = DETECTIONS_PER_IMAGE
     classes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        check_range("confidence", self.confidence)
+        if isinstance(self.confidence, list | tuple | np.ndarray) and np.ndim(self.confidence) == 1:
+            object.__setattr__(self, "confidence", _checked_thresholds(self.confidence))
+        else:
+            check_range("confidence", self.confidence)
         check_range("iou", self.iou)
         if not isinstance(self.max_detections, Integral) or self.max_detections < 1:
             raise SettingsError(f"max_detections is {self.max_detections!r}, expected an integer of at least 1")
@@ -41,7 +52,15 @@ class DetectionOptions:
             scores: (P, C) float32, 0 to 1.
             boxes: (P, 4) float32 xyxy, relative to the network's input.
             width, height: size of the original image, pixels.
+
+        Raises:
+            SettingsError: another number of confidences than of classes.
         """
+        if isinstance(self.confidence, tuple) and len(self.confidence) != scores.shape[1]:
+            raise SettingsError(
+                f"confidence has {len(self.confidence)} numbers, expected one, or one for each of {scores.shape[1]} "
+                "classes"
+            )
         return postprocess(
             scores,
             boxes,
@@ -53,6 +72,12 @@ class DetectionOptions:
             keep=self.max_detections,
             classes=self.classes,
         )
+
+    def change_confidence(self, change: Callable[[float], float]) -> Self:
+        """Return these options with a function applied to the threshold, or to that of each class."""
+        if isinstance(self.confidence, tuple):
+            return replace(self, confidence=tuple(map(change, self.confidence)))
+        return replace(self, confidence=change(self.confidence))
 
 
 def class_ids(classes: str | int | Iterable[str | int] | None, names: Sequence[str]) -> list[int] | None:
@@ -87,9 +112,16 @@ def class_ids(classes: str | int | Iterable[str | int] | None, names: Sequence[s
     return sorted(ids)
 
 
-def check_range(name: str, value: float) -> None:
+def _checked_thresholds(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    """Return the thresholds of the classes as a tuple of floats. Raises `SettingsError` out of 0 to 1."""
+    for index, value in enumerate(values):
+        check_range(f"confidence[{index}]", value)
+    return tuple(map(float, values))
+
+
+def check_range(name: str, value: object) -> None:
     """Raise `SettingsError` unless 0 <= value <= 1."""
-    if not isinstance(value, Real) or not 0 <= value <= 1:  # NaN fails, too
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:  # NaN fails, too
         raise SettingsError(f"{name} is {value!r}, expected a number from 0 to 1")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class PipelineRun:
             return self.state.options
         from detection.tracking.tracker import continuation_threshold
 
-        return replace(self.state.options, confidence=continuation_threshold(self.state.options.confidence))
+        return self.state.options.change_confidence(continuation_threshold)
 
     def tracker(self, name: str, rate: Fraction, size: tuple[int, int]) -> "Tracker | None":
         """A new tracker for a video of `rate` frames per second and (width, height); None without tracking.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from data.images.image_io import write_image
 from detection.display.overlay import side_by_side
 from detection.display.view import View
+from detection.inference.thresholds import Confidence
 from detection.pipeline.frame_result import FrameResult
 from detection.pipeline.inputs import InputSource
 from detection.pipeline.run_config import RunState
@@ -119,10 +119,12 @@ class ViewSink(Sink):
                 except OSError as error:
                     self._progress.note(f"not saved: {path}: {error.strerror or error}")
             elif key in ("+", "-"):
-                options = self._state.options
-                moved = options.confidence + (STEP if key == "+" else -STEP)
-                self._state.options = replace(options, confidence=min(max(round(moved, 4), 0.01), 0.99))
-                self._progress.note(f"threshold {self._state.options.confidence:.2f}")
+                step = STEP if key == "+" else -STEP
+                options = self._state.options.change_confidence(
+                    lambda value, step=step: min(max(round(value + step, 4), 0.01), 0.99)  # type: ignore[misc]
+                )
+                self._state.options = options
+                self._progress.note(_describe_thresholds(options.confidence))
         return keys
 
     def _still(self, image: np.ndarray) -> bool:
@@ -155,3 +157,9 @@ class ViewSink(Sink):
                 return True
             time.sleep(PAUSE)
         return False
+
+
+def _describe_thresholds(confidence: Confidence) -> str:
+    if isinstance(confidence, tuple):
+        return f"thresholds {min(confidence):.2f} to {max(confidence):.2f}, by class"
+    return f"threshold {confidence:.2f}"

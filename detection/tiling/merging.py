@@ -4,7 +4,6 @@ Chosen by mAP on VOC07 minival among NMS, weighted box fusion and containment; s
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from data.boxes import box_iou
 from detection.inference.nms import nms
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
-from detection.inference.thresholds import TOPK_CANDIDATES
+from detection.inference.thresholds import TOPK_CANDIDATES, Confidence
 
 #: Largest box of a tile that counts, the root of its area as a share of the root of the tile's area. Larger objects are
 #: found better in the whole image or in a coarser grid.
@@ -67,7 +66,7 @@ def view_prediction(
         return options.postprocess(scores, boxes, width=width, height=height)
     x1, y1, x2, y2 = tile
     # The scores of tiles are reduced afterwards.
-    own = replace(options, confidence=min(1.0, options.confidence / TILE_SCORE))
+    own = options.change_confidence(lambda confidence: min(1.0, confidence / TILE_SCORE))
     found = own.postprocess(scores, boxes, width=x2 - x1, height=y2 - y1)
     return tile_prediction(found, tile, width, height)
 
@@ -80,7 +79,7 @@ def merge_views(parts: Sequence[Prediction], options: DetectionOptions) -> Predi
     return merge(parts, options.confidence, options.iou, candidates, options.max_detections)
 
 
-def merge(parts: Sequence[Prediction], confidence: float, iou: float, candidates: int, keep: int) -> Prediction:
+def merge(parts: Sequence[Prediction], confidence: Confidence, iou: float, candidates: int, keep: int) -> Prediction:
     """NMS per class over all parts; each kept box is averaged with those that nearly coincide with it.
 
     Args:

@@ -4,7 +4,7 @@ An adapter of `ByteTrackTracker` of Roboflow's `trackers` (ByteTrack: Zhang et a
 counts. Use, for each source:
 
     tracker = Tracker(detector.class_names, rate, counting, confidence=options.confidence)
-    options = replace(options, confidence=continuation_threshold(options.confidence))  # weak boxes continue a track
+    options = options.change_confidence(continuation_threshold)  # weak boxes continue a track
     tracked = tracker.update(prediction, frame_time, (width, height))  # in the order of the source's frames
     line = to_json_line(..., tracked.prediction, names, track_ids=tracked.ids, counts=tracked.counts)
     draw_tracks(image, tracked, tracker)  # in any thread
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detection.inference.prediction import Prediction
+from detection.inference.thresholds import Confidence
 from detection.tracking.counting import Counting, Event, Tally
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Tracker:
         rate: Fraction | float,
         counting: Counting | None = None,
         *,
-        confidence: float = 0.0,
+        confidence: Confidence = 0.0,
     ) -> None:
         """Make a tracker without tracks.
 
@@ -77,8 +78,8 @@ class Tracker:
             rate: approximate frames per second that `update` gets: with every third frame of a video, a third of its
                 rate. Frames dropped by a live source do no harm, as `update` takes the times.
             counting: lines and zones; None for none.
-            confidence: a track starts with boxes of at least this score; weaker ones only continue it. May be changed
-                while it runs.
+            confidence: a track starts with boxes of at least this score, or of that of their class; weaker ones only
+                continue it. May be changed while it runs.
         """
         from trackers import ByteTrackTracker
 
@@ -115,7 +116,7 @@ class Tracker:
             self._tally = Tally(self.counting, size, self.class_names)
         scale = np.tile(np.divide(self._tally.size, size), 2)
         ids = self._assign_ids(prediction.boxes * scale, prediction, float(time))
-        shown = (ids > 0) | (prediction.scores >= self.confidence)
+        shown = (ids > 0) | self._is_strong(prediction)
         prediction, ids = Prediction(*(part[shown] for part in prediction)), ids[shown]
         events = self._count(prediction.boxes * scale, prediction.labels, ids)
         trails = [
@@ -133,6 +134,12 @@ class Tracker:
         )
         return lines, zones
 
+    def _is_strong(self, prediction: Prediction) -> np.ndarray:
+        """Whether each of k detections has the score that starts a track, (k,) bool."""
+        limits = np.asarray(self.confidence, prediction.scores.dtype)
+        strong: np.ndarray = prediction.scores >= (limits[prediction.labels] if limits.ndim else limits)
+        return strong
+
     def _assign_ids(self, boxes: np.ndarray, prediction: Prediction, time: float) -> np.ndarray:
         """Return the track ids of (k, 4) boxes, (k,) int64."""
         from supervision import Detections
@@ -148,9 +155,11 @@ class Tracker:
         # The tracker ignores classes: each is shifted to a region of its own, so that boxes of two classes are apart.
         shifted = boxes.astype(np.float64)
         shifted[:, ::2] += prediction.labels[:, None] * 4.0 * max(self._tally.size)
-        self._tracker.high_conf_det_threshold = self._tracker.track_activation_threshold = self.confidence
+        # It only compares scores with its thresholds; 1 and 0 stand for scores above and below that of their class.
+        self._tracker.high_conf_det_threshold = self._tracker.track_activation_threshold = 0.5
+        strong = self._is_strong(prediction).astype(np.float32)
         updated = self._tracker.update(
-            Detections(xyxy=shifted, confidence=prediction.scores, data={"row": np.arange(len(shifted))}),
+            Detections(xyxy=shifted, confidence=strong, data={"row": np.arange(len(shifted))}),
             timestamp=self._clock,
         )
         ids = np.full(len(boxes), -1, np.int64)

@@ -170,6 +170,7 @@ class ModelPool:
                     "class_names": card.class_names,
                     "input_size": model.session.input_size if model else card.input_size,
                     "default_confidence": card.default_confidence if card.task == "detection" else None,
+                    "class_confidence": _class_confidence(card),
                     "runtime": model.session.name if model else None,
                     "ready": model is not None,
                 }
@@ -182,3 +183,9 @@ class ModelPool:
                 "unknown_model", f"unknown model {short(name)}; this server has {', '.join(self._sources)}"
             )
         return self._sources[name]
+
+
+def _class_confidence(card: Card) -> dict[str, float] | None:
+    """Default score threshold by class name; None where there is one for all classes."""
+    thresholds = card.default_thresholds
+    return dict(zip(card.class_names, thresholds, strict=True)) if isinstance(thresholds, tuple) else None

@@ -89,7 +89,7 @@ def detection_options(model: ServedModel, query: schemas.DetectQuery | schemas.F
         ids = class_ids(query.class_list, model.class_names)
     except SettingsError as error:
         raise ServiceError("invalid_parameter", f"classes: {error}") from None
-    confidence = model.card.default_confidence if query.conf is None else query.conf
+    confidence = model.card.default_thresholds if query.conf is None else query.conf
     return DetectionOptions(confidence, query.iou, query.max_detections, ids)
 
 

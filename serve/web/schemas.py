@@ -91,6 +91,11 @@ class ModelInfo(BaseModel):
     class_names: list[str]
     input_size: int = Field(description="Side of the network's square input, pixels.", examples=[304])
     default_confidence: float | None = Field(description="Of detection, for requests without `conf`.", examples=[0.3])
+    class_confidence: dict[str, float] | None = Field(
+        description="Of detection, for requests without `conf`: minimum score by class, instead of "
+        "`default_confidence`; null where that is for all classes.",
+        examples=[{"cat": 0.35, "dog": 0.42}],
+    )
     runtime: str | None = Field(description="Runtime, precision and device; null while the model is being loaded.")
     ready: bool
 
@@ -114,7 +119,9 @@ class DetectQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description=MODEL, max_length=200)
-    conf: Share | None = Field(None, description="Minimum score; the model's own default if not given.", examples=[0.4])
+    conf: Share | None = Field(
+        None, description="Minimum score, of all classes; the model's own, by class, if not given.", examples=[0.4]
+    )
     iou: Share = Field(
         NMS_THRESHOLD,
         description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays.",

@@ -129,7 +129,7 @@ class FrameStream:
         return {
             "type": "settings",
             "model": model.name,
-            "conf": options.confidence,
+            "conf": None if isinstance(options.confidence, tuple) else options.confidence,  # by class
             "iou": options.iou,
             "classes": settings.classes,
             "tiles": settings.tiles,

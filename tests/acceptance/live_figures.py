@@ -267,7 +267,7 @@ def file(seconds: float) -> tuple[dict[str, Any], bool]:
     expected = []
     with VideoFile(str(CLIP)) as source:
         for frame in source:
-            (one,) = detector.predict_batch([frame.image], detector.card.default_confidence)
+            (one,) = detector.predict_batch([frame.image], detector.card.default_thresholds)
             size = (frame.image.shape[1], frame.image.shape[0])
             expected.append(to_dict(str(CLIP), frame.index, *size, one, detector.class_names, time=frame.time))
     return {"frames": len(lines), "of": len(expected), "the_same": lines == expected}, lines == expected

@@ -43,7 +43,7 @@ def bare_loop(settings: "ServeSettings", contents: Sequence[bytes]) -> Callable[
         until = time.perf_counter() + seconds
         while (start := time.perf_counter()) < until:
             image = read_image(next(turn))
-            (found,) = detector.predict_batch([image], detector.card.default_confidence)
+            (found,) = detector.predict_batch([image], detector.card.default_thresholds)
             to_json_line("upload", 0, image.shape[1], image.shape[0], found, detector.class_names)
             times.append(1000 * (time.perf_counter() - start))
         return times

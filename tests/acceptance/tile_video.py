@@ -70,8 +70,9 @@ def found_objects(prediction: Prediction, boxes: np.ndarray, labels: np.ndarray)
 
 def recall(detector: Detector, film: Film, tiles: int, frames: int, *, track: bool) -> tuple[float, float]:
     """Share of objects found per frame, and share of those that are found in any frame."""
-    confidence = detector.card.default_confidence
-    options = DetectionOptions(continuation_threshold(confidence) if track else confidence)
+    confidence = detector.card.default_thresholds
+    options = DetectionOptions(confidence)
+    options = options.change_confidence(continuation_threshold) if track else options
     schedule = TileSchedule(Tiling(), detector.input_size)
     schedule.record(1, NETWORK_SHARE)  # one view a second, so that the interval is the number of views
     tracker = Tracker(detector.class_names, Fraction(RATE), Counting(), confidence=confidence) if track else None

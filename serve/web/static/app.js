@@ -45,7 +45,9 @@ let settling = 0;
 
 // ---- display
 
-const passes = ({ score, label }) => score >= threshold && (chosenClasses.size === 0 || chosenClasses.has(label));
+/** Minimum score of a class: that of the slider, once it was moved, before it the model's own. */
+const minimum = (label) => (thresholdTouched ? threshold : (model?.class_confidence?.[label] ?? threshold));
+const passes = ({ score, label }) => score >= minimum(label) && (chosenClasses.size === 0 || chosenClasses.has(label));
 
 function render({ panelToo = true } = {}) {
   const visible = result ? result.detections.filter(passes) : [];
@@ -225,7 +227,7 @@ function tryAgain() {
   detectPhotos();
 }
 
-const askedConf = () => Number(threshold.toFixed(2));
+const askedConf = () => Number(Math.min(...(model?.class_names ?? [""]).map(minimum)).toFixed(2));
 const askedTiles = () => $("tiles").value;
 const answers = (one) => one.model === (model?.name ?? "") && one.tiles === askedTiles() && one.conf <= askedConf();
 const unanswered = (one) => !one.error && !(one.result && answers(one));
@@ -304,7 +306,7 @@ async function startCamera(deviceId) {
     address: api.socketAddress,
     settings: () => ({
       model: model?.name,
-      conf: threshold,
+      conf: askedConf(),
       classes: null, // the page filters classes itself
       ...(askedTiles() !== "off" && { tiles: askedTiles() }),
     }),
@@ -392,7 +394,8 @@ function setThreshold(value) {
   $("threshold").value = value;
   $("threshold").style.setProperty("--value", value);
   $("ticks").style.setProperty("--value", value);
-  $("threshold-value").textContent = value.toFixed(2);
+  const byClass = !thresholdTouched && model?.class_confidence;
+  $("threshold-value").textContent = byClass ? "by class" : value.toFixed(2);
 }
 
 $("threshold").oninput = ({ target }) => {

@@ -267,12 +267,27 @@ def test_an_unreadable_image_is_an_error_that_names_it(root: Path, capsys: pytes
     assert image.name in capsys.readouterr().err
 
 
-def test_the_best_confidence_goes_into_the_card(root: Path, tmp_path: Path) -> None:
+def test_the_best_confidence_goes_into_the_card(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # dog: right, and wrong in the other image, 2 · 1 / (2 + 1); cat: nothing; best at every confidence to 0.9
     model = save_small(tmp_path / "m")
-    assert main(["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--set-confidence"]) == 0
+    words = ["--dataset", "yolo", "--root", str(root), "--weights", str(tmp_path / "m"), "--map", "b=dog"]
+    monkeypatch.setattr(KnowingDetector, "class_names", ("a", "c", "b"))
+    assert main([*words, "--set-confidence", "--target-precision", "0.5"]) == 0
+    assert "default confidence 0.45; by class 0.45 to 0.45, at a precision of 0.5\n" in capsys.readouterr().out
     card = WeightsCard.load(tmp_path / "m")
     assert (card.default_confidence, card.sha256) == (0.45, model.card.sha256)
+    assert card.class_confidence["classes"] == {
+        "b": {"confidence": 0.45, "chosen_by": "precision", "precision": 0.5, "recall": 1.0}
+    }
+    assert card.default_thresholds == (0.45, 0.45, 0.45)
+    assert main([*words, "--set-confidence"]) == 0
+    changed = WeightsCard.load(tmp_path / "m").class_confidence
+    assert (changed["precision"], changed["classes"]["b"]["chosen_by"]) == (0.8, "best F1")
+    with pytest.raises(SystemExit):
+        main([*words, "--target-precision", "0.5"])
+    assert "--target-precision needs --set-confidence" in capsys.readouterr().err
 
 
 def test_a_model_that_finds_nothing_has_no_best_confidence(

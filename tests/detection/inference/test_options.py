@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.errors import SettingsError
 from detection.inference.options import DetectionOptions, class_ids
@@ -10,17 +12,19 @@ NAMES = ("cat", "dog", "traffic light")
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("values", "message"),
     [
         ({"confidence": 1.5}, "confidence is 1.5, expected a number from 0 to 1"),
         ({"confidence": float("nan")}, "confidence is nan"),
+        ({"confidence": [0.5, 1.5]}, r"confidence\[1\] is 1.5, expected a number from 0 to 1"),
+        ({"confidence": "0.5"}, "confidence is '0.5'"),
         ({"iou": -0.1}, "iou is -0.1"),
         ({"max_detections": 0}, "max_detections is 0, expected an integer of at least 1"),
     ],
 )
-def test_settings_out_of_range(settings: dict, message: str) -> None:
+def test_settings_out_of_range(values: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        DetectionOptions(**settings)
+        DetectionOptions(**values)
 
 
 def test_class_ids_of_names_and_ids() -> None:
@@ -59,3 +63,50 @@ def test_options_reach_post_processing() -> None:
     assert labels(confidence=0.5) == [0, 2]
     assert labels(max_detections=1) == [0]
     assert labels(classes=[1, 2], confidence=0.05) == [2, 1]
+
+
+RAW = st.integers(0, 2**32 - 1).map(
+    lambda seed: (
+        (generator := np.random.default_rng(seed)).random((40, 4), np.float32).round(2),
+        np.sort(generator.random((40, 2, 2), np.float32), axis=1).reshape(40, 4),
+    )
+)
+THRESHOLD = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
+CLASSES = st.none() | st.sets(st.integers(0, 3), min_size=1).map(sorted)
+
+
+@given(RAW, THRESHOLD, CLASSES, st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_equal_thresholds_of_the_classes_give_the_result_of_one_number(
+    outputs: tuple[np.ndarray, np.ndarray], confidence: float, classes: list[int] | None, keep: int
+) -> None:
+    one, each = (
+        DetectionOptions(value, 0.45, keep, classes).postprocess(*outputs, width=640, height=480)
+        for value in (confidence, [confidence] * 4)
+    )
+    for wanted, found in zip(one, each, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@given(RAW, st.lists(THRESHOLD, min_size=4, max_size=4), CLASSES)
+@settings(max_examples=60, deadline=None)
+def test_each_class_has_the_result_of_its_own_threshold(
+    outputs: tuple[np.ndarray, np.ndarray], confidence: list[float], classes: list[int] | None
+) -> None:
+    found = DetectionOptions(np.array(confidence), classes=classes).postprocess(*outputs, width=64, height=48)
+    for label in range(4) if classes is None else classes:
+        alone = DetectionOptions(confidence[label], classes=[label]).postprocess(*outputs, width=64, height=48)
+        np.testing.assert_array_equal(found.boxes[found.labels == label], alone.boxes)
+        np.testing.assert_array_equal(found.scores[found.labels == label], alone.scores)
+    assert set(found.labels.tolist()) <= set(range(4) if classes is None else classes)
+
+
+def test_as_many_thresholds_as_classes() -> None:
+    options = DetectionOptions((0.5, 0.5))
+    with pytest.raises(SettingsError, match="confidence has 2 numbers, expected one, or one for each of 3 classes"):
+        options.postprocess(np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32), width=8, height=8)
+
+
+def test_a_change_of_the_confidence_is_one_of_each_class() -> None:
+    assert DetectionOptions(0.5).change_confidence(lambda value: value / 2).confidence == 0.25
+    assert DetectionOptions((0.5, 0.25)).change_confidence(lambda value: value / 2).confidence == (0.25, 0.125)

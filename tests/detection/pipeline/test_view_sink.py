@@ -69,6 +69,13 @@ def test_the_threshold_stays_within_its_range(state: RunState) -> None:
     assert state.options.confidence == 0.01
 
 
+def test_the_keys_move_the_threshold_of_every_class(capsys: pytest.CaptureFixture[str]) -> None:
+    state = RunState(DetectionOptions(confidence=(0.5, 0.97)))
+    sink(ScriptedView(["+"], []), state).emit(result(STILL))
+    assert state.options.confidence == (0.55, 0.99)
+    assert "thresholds 0.55 to 0.99, by class" in "".join(capsys.readouterr())
+
+
 def test_an_image_that_cannot_be_saved_does_not_end_the_run(
     state: RunState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

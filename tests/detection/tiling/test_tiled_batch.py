@@ -41,6 +41,18 @@ def test_without_tiles_the_result_is_the_same_to_the_bit() -> None:
         assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
 
 
+def test_tiles_have_the_thresholds_of_the_classes() -> None:
+    detector, _ = detector_and_runtime()
+    image = small_object()
+    (one,) = detector.predict_batch([image], 0.3, tiling=Tiling.parse("8"))
+    (equal,) = detector.predict_batch([image], (0.3,) * len(detector.class_names), tiling=Tiling.parse("8"))
+    for ours, theirs in zip(equal, one, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    (label,) = one.labels.tolist()
+    other = [0.99 if index == label else 0.3 for index in range(len(detector.class_names))]
+    assert len(detector.predict_batch([image], tuple(other), tiling=Tiling.parse("8"))[0].scores) == 0
+
+
 def test_a_large_object_is_the_whole_images() -> None:
     detector, _ = detector_and_runtime()
     image = picture(640, 640, (100, 100, 500, 600))

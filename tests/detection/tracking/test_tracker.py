@@ -195,6 +195,14 @@ def test_weak_boxes_go_on_with_a_track_and_begin_none() -> None:
     assert continuation_threshold(0.5) == 0.25
 
 
+def test_each_class_begins_tracks_at_its_own_confidence() -> None:
+    tracker = Tracker(NAMES, RATE, confidence=(0.2, 0.5, 0.7))
+    weak_car, cat, weak_dog = ((10, 10, 60, 60), 0.65, CAR), ((200, 10, 260, 60), 0.3, 0), ((300, 9, 360, 60), 0.45, 1)
+    for index in range(4):
+        tracked = tracker.update(predict([weak_car, cat, weak_dog]), index / RATE, SIZE)
+    assert (tracked.ids.tolist(), tracked.prediction.labels.tolist()) == ([1], [0])
+
+
 def test_nothing_seen_and_times_that_go_back() -> None:
     tracker = Tracker(NAMES, RATE)
     box = predict([((10, 10, 60, 60), 0.9, CAR)])

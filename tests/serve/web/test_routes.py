@@ -7,12 +7,14 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.sync.client import connect
 
 from data.images.image_io import read_image
 from serve.errors import STATUS, ServiceError
@@ -176,9 +178,31 @@ def test_models(live: RunningServer) -> None:
     first, _, last = answer["models"]
     assert first == {
         "name": "fake", "task": "detection", "class_names": CLASSES, "input_size": 32, "default_confidence": 0.5,
-        "runtime": "fake", "ready": True,
+        "class_confidence": None, "runtime": "fake", "ready": True,
     }  # fmt: skip
     assert (last["task"], last["default_confidence"]) == ("classification", None)
+
+
+def test_a_model_with_thresholds_by_class() -> None:
+    """The second detection, of score 0.4, is below the default of all classes and above that of its own."""
+    source = FakeNetwork().source()
+    entry = {"confidence": 0.3, "chosen_by": "precision", "precision": 0.8, "recall": 0.5}
+    by_class = {"precision": 0.8, "split": "val", "classes": {"dark thing": entry}}
+    card = replace(source.card, class_confidence=by_class)
+    served = ModelSource(card, lambda: replace(source.load(), card=card))
+    with running({"fake": served}) as server:
+        (model,) = server.client.get("/models").json()["models"]
+        expected = {"bright thing": 0.5, "dark thing": 0.3, CLASSES[2]: 0.5}
+        assert (model["class_confidence"], model["default_confidence"]) == (expected, 0.5)
+        found = server.client.post("/detect", content=encoded()).json()["detections"]
+        assert [one["label"] for one in found] == ["bright thing", "dark thing"]
+        found = server.client.post("/detect?conf=0.45", content=encoded()).json()["detections"]
+        assert [one["label"] for one in found] == ["bright thing"]
+        with connect(f"{server.address.replace('http', 'ws')}/ws") as socket:
+            socket.send('{"type": "settings"}')
+            assert json.loads(socket.recv())["conf"] is None
+            socket.send('{"type": "settings", "conf": 0.25}')
+            assert json.loads(socket.recv())["conf"] == 0.25
 
 
 def test_health(live: RunningServer) -> None:
