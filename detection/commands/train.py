@@ -152,7 +152,8 @@ def _train(
     taken: Collection[str],
     record: dict[str, Any],
 ) -> TrainedModel | None:
-    from detection.evaluation.f1_threshold import best_f1
+    from detection.evaluation.f1_threshold import best_f1, class_confidence, describe_thresholds
+    from detection.inference.thresholds import TARGET_PRECISION
     from detection.training.distillation import load_teacher
     from detection.training.model_card import make_card
     from detection.training.train import train
@@ -188,8 +189,12 @@ def _train(
     assert trained.result is not None
     best = best_f1(trained.result)
     warning = ""
+    notes = []
     if best.f1 > 0:
-        card = replace(card, default_confidence=best.confidence)
+        split = f"{val_set.name} {val_set.split}"
+        by_class = class_confidence(trained.result, val_set.class_names, split, TARGET_PRECISION)
+        card = replace(card, default_confidence=best.confidence, class_confidence=by_class)
+        notes = [f"default score thresholds {describe_thresholds(by_class)}"]
     else:
         warning = f"the model finds no object of {val_set.split} and is of no use as a detector; train it longer"
     return TrainedModel(
@@ -197,7 +202,8 @@ def _train(
         card=card,
         scores=f"mAP {score} on {val_set.split} ({images} images)",
         notes=[
-            f"default score threshold {card.default_confidence}, at which the mean F1 of the classes is {best.f1:.2f}"
+            f"default score threshold {card.default_confidence}, at which the mean F1 of the classes is {best.f1:.2f}",
+            *notes,
         ],
         try_it="pelee-detect IMAGE",
         warning=warning,
