@@ -1,5 +1,6 @@
 """Frame geometry: decoded frames to RGB, upright and with square pixels."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import av
 
 SQUARE = Fraction(1, 50)  # a pixel aspect this near to 1 comes from rounding in the file
+PLANAR = ("yuv4", "yuvj4", "nv12", "gray")  # pixel formats whose first plane is the brightness
 WIDEST = 8  # aspect of a pixel; more is an error of the file
 
 
@@ -34,6 +36,19 @@ def orientation(frame: "av.VideoFrame") -> Orientation:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)
+
+
+def luma_of(frame: "av.VideoFrame") -> Callable[[], np.ndarray] | None:
+    """Return a function that gives the brightness of a frame as a view, (H, W) uint8; None for formats without one."""
+    if not frame.format.name.startswith(PLANAR) or frame.format.components[0].bits != 8:
+        return None
+
+    def view() -> np.ndarray:
+        plane = frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        return rows[: frame.height, : frame.width]
+
+    return view
 
 
 class RgbConverter:

@@ -64,10 +64,13 @@ class CapturedFrame:
     Attributes:
         captured: capture time on the clock of `time.monotonic()`; the arrival time where the source states none.
         to_rgb: converts the frame to (H, W, 3) uint8 RGB; not called for frames that are dropped.
+        luma: view of the stored frame's brightness, (H, W) uint8, not turned upright; None where there is none that is
+            cheaper than RGB.
     """
 
     captured: float
     to_rgb: Callable[[], np.ndarray]
+    luma: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(slots=True)

@@ -32,11 +32,13 @@ class LiveFrame:
         number: 0-based, among all frames received.
         captured: capture time on the clock of `time.monotonic()`.
         to_rgb: converts it to (H, W, 3) uint8 RGB.
+        luma: as of `CapturedFrame`.
     """
 
     number: int
     captured: float
     to_rgb: Callable[[], np.ndarray]
+    luma: Callable[[], np.ndarray] | None = None
 
 
 class Grabber(threading.Thread):
@@ -106,15 +108,18 @@ class LiveSource:
         open_: Callable[[str], Capture] = open_capture,
         stall: float = STALL,
         start: float = START,
+        longest_wait: float = LONGEST_WAIT,
+        awaited: bool = False,
     ) -> None:
         """Start to open an address, in a thread.
 
         Args:
-            retries: largest number of retries in a row after a loss of signal; a source that was absent at the start
-                is not retried.
+            retries: largest number of retries in a row after a loss of signal.
             wake: called in another thread at each new frame and at the end.
             open_: opens the address.
             stall, start: timeouts in seconds: between two frames, and before the first one.
+            longest_wait: largest number of seconds between two retries.
+            awaited: whether a source that is absent at the start is retried as well.
         """
         self.name = display_name(address)
         self.rate: Fraction | None = None
@@ -123,6 +128,7 @@ class LiveSource:
         self.failed: str | None = None
         self._address, self._retries, self._open = address, retries, open_
         self._wake, self._stall, self._start = wake, stall, start
+        self._longest_wait, self._awaited = longest_wait, awaited
         self._lock = threading.Lock()
         self._newest: LiveFrame | None = None
         self._came = 0.0  # arrival time of the newest frame
@@ -130,7 +136,7 @@ class LiveSource:
         self._tries = 0
         self._damaged = self._damaged_told = 0  # damaged frames of this connection, and of all in the last message
         self._damage_told_at = float("-inf")
-        self._lost_at: float | None = None  # arrival time of the last frame before the loss
+        self._lost_at: float | None = None  # arrival time of the last frame before the loss; time of the first failure
         self._retry_at = 0.0
         self._taken = -1
         self._grabber: Grabber | None = self._begin()
@@ -220,7 +226,7 @@ class LiveSource:
                 gap = now - self._came
                 self._gap = gap if not self._gap else 0.9 * self._gap + 0.1 * gap
             self._came = now
-            self._newest = LiveFrame(number, shot.captured, shot.to_rgb)
+            self._newest = LiveFrame(number, shot.captured, shot.to_rgb, shot.luma)
         self.figures.captured.add(now)
         self._wake()
 
@@ -229,7 +235,7 @@ class LiveSource:
         grabber.leave()
         self._grabber = None
         began = self._newest is not None
-        if not began or self._tries >= self._retries:
+        if not (began or self._awaited) or self._tries >= self._retries:
             self.ended = True
             tries = f"; given up after {self._tries} tries" if began and self._retries else ""
             self.failed = reason + tries
@@ -237,9 +243,9 @@ class LiveSource:
                 self._lost_at = self._came
             self._wake()
             return []
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._tries)
+        wait = min(self._longest_wait, FIRST_WAIT * 2 ** min(self._tries, 16))
         self._retry_at = now + wait * random.uniform(0.5, 1)  # jitter: not all cameras at once
         if self._lost_at is not None:
             return []
-        self._lost_at = self._came
+        self._lost_at = self._came if began else now
         return [f"{reason}; reconnecting"]

@@ -1,6 +1,7 @@
 """Opening of video sources by name, and the kind of a file by its content."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.images.animation import ANIMATED_SUFFIXES, count_frames
 from data.images.image_io import IMAGE_SUFFIXES
@@ -13,17 +14,23 @@ from detection.video.frames import Capture
 from detection.video.source_names import VIDEO_SUFFIXES, is_address, is_pattern
 from detection.video.video_file import COVER, VideoFile
 
+if TYPE_CHECKING:
+    from detection.video.capture.network_stream import PacketTap
+
 #: Suffixes that other kinds of files have as well: program text, for one.
 SHARED_SUFFIXES = frozenset({".ts", ".mts", ".dv", ".rm"})
 #: Formats of FFmpeg that take text, or a still image, for a video.
 _NO_VIDEOS = frozenset({"tty", "image2", "mpjpeg"})
 
 
-def open_capture(address: str) -> Capture:
-    """Open cam0, a device path, a test pattern or an address on the network; `ImageError` where it does not open."""
+def open_capture(address: str, on_packet: "PacketTap | None" = None) -> Capture:
+    """Open cam0, a device path, a test pattern or an address on the network; `ImageError` where it does not open.
+
+    `on_packet` is that of `Stream`; cameras and the test pattern have no packets.
+    """
     if is_pattern(address):
         return Pattern(address)
-    return Stream(address) if "://" in address else Camera(address)
+    return Stream(address, on_packet) if "://" in address else Camera(address)
 
 
 def open_video(path: str) -> VideoFile | AnimatedImage:

@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
 from detection.video.capture.access_units import CODECS, AccessUnits
 from detection.video.capture.frame_numbers import FrameNumbers
 from detection.video.capture.stream_clock import Clock
-from detection.video.frame_geometry import RgbConverter
+from detection.video.frame_geometry import RgbConverter, luma_of
 from detection.video.frames import CapturedFrame, Reception
 from detection.video.source_names import display_name, reason_of, stream_address
 
 if TYPE_CHECKING:
     import av
+
+    PacketTap = Callable[[av.Packet, av.VideoStream], None]
 
 
 OPEN_TIMEOUT = 5.0  # seconds
@@ -41,9 +43,16 @@ class Stream:
     connection, frames are returned from the next key frame on.
     """
 
-    def __init__(self, address: str) -> None:
-        """Connect and find its video stream; `ImageError`, without the password, where there is none."""
+    def __init__(self, address: str, on_packet: "PacketTap | None" = None) -> None:
+        """Connect and find its video stream; `ImageError`, without the password, where there is none.
+
+        Args:
+            address: address on the network, or of a file.
+            on_packet: called in `read` with each whole coded frame before it is decoded, and its stream.
+        """
         import av
+
+        self._on_packet = on_packet
 
         self._name = display_name(address)
         scheme = address.partition("://")[0].lower()
@@ -106,10 +115,10 @@ class Stream:
         now = time.monotonic()
         if self._paced and stamp is not None:
             self._closed.wait(self._clock.early(stamp, now))
-            return CapturedFrame(time.monotonic(), lambda: self._converter.convert(frame))
+            return CapturedFrame(time.monotonic(), lambda: self._converter.convert(frame), luma_of(frame))
         captured = self._clock.captured(stamp if self._stamped else None, now)
         self._catch_up(now - captured, now)
-        return CapturedFrame(captured, lambda: self._converter.convert(frame))
+        return CapturedFrame(captured, lambda: self._converter.convert(frame), luma_of(frame))
 
     def close(self) -> None:
         """Disconnect."""
@@ -138,6 +147,8 @@ class Stream:
 
         try:
             for packet in self._packets():
+                if self._on_packet is not None and packet is not None and packet.size:
+                    self._on_packet(packet, self._stream)
                 for frame in self._decoded(packet):
                     if frame.is_corrupt:
                         self._lose()

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from detection.video.frame_geometry import RgbConverter
+from detection.video.frame_geometry import RgbConverter, luma_of
 from tests.support.rectangle_session import RED, picture
 
 ONE = 1 << 16
@@ -78,3 +78,13 @@ def test_the_aspect_is_that_of_the_stored_pixel() -> None:
 
 def test_all_frames_of_a_video_have_the_size_of_its_first() -> None:
     assert RgbConverter().convert(decoded((0, 1, -1, 0)), (48, 64)).shape == (64, 48, 3)
+
+
+def test_luma_is_the_brightness_of_the_stored_frame() -> None:
+    frame = decoded()
+    luma = luma_of(frame)
+    assert luma is not None
+    expected = frame.reformat(format="gray").to_ndarray().astype(int)
+    assert luma().shape == (96, 128)
+    assert luma().std() > 5 and np.corrcoef(luma().ravel(), expected.ravel())[0, 1] > 0.999
+    assert luma_of(frame.reformat(format="rgb24")) is None and luma_of(frame.reformat(format="yuv420p10le")) is None

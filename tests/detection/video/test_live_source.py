@@ -151,6 +151,15 @@ def test_what_is_absent_at_the_start_is_not_waited_for(source, retries: int) -> 
     assert live.failed == "cam0: the camera does not open" and script.opened == 1
 
 
+def test_what_is_awaited_may_be_absent_at_the_start(source) -> None:
+    absent = ImageError("cam0: connection refused")
+    live = source(Script(absent, absent, absent, [7, "hang"]), stall=PATIENCE, awaited=True, longest_wait=0.3)
+    said = wait_for(lambda: live.newest(), live)
+    assert said[0] == "cam0: connection refused; reconnecting" and not live.ended
+    said += wait_for(lambda: live.figures.reconnects == 1, live)
+    assert said[1].startswith("cam0: the signal is back after ") and len(said) == 2
+
+
 def test_without_retries_the_end_is_the_end(source) -> None:
     live = source(Script([1, 2]), retries=0)
     wait_for(lambda: live.ended, live)

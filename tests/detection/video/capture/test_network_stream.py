@@ -316,3 +316,15 @@ def test_a_camera_whose_messages_are_wrong_is_shown(monkeypatch: pytest.MonkeyPa
         count += 1
     assert count == 150 if strict else 20 < count < 60
     assert capture.reception.damaged == 0
+
+
+def test_packets_are_passed_on_before_they_are_decoded(tmp_path: Path) -> None:
+    film = Path("data/samples/bikes.mp4").absolute()
+    seen: list[tuple[int, bool]] = []
+    capture = open_capture(f"file://{film}", lambda packet, stream: seen.append((packet.size, packet.is_keyframe)))
+    assert capture.recording
+    assert capture.read() is not None and seen and seen[0][1]
+    capture.close()
+    with av.open(str(film)) as container:
+        sizes = [packet.size for packet in container.demux(video=0)]
+    assert [size for size, _ in seen] == sizes[: len(seen)]
