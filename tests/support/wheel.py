@@ -1,9 +1,10 @@
-"""The wheel of this tree, built and installed without a network."""
+"""Wheel and sdist of this tree, built and installed without a network."""
 
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -38,3 +39,35 @@ def install_wheel(base: Path) -> Path:
     (wheel,) = base.glob("*.whl")
     run([*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", site, wheel], base)
     return site
+
+
+def copy_of_the_sources(tree: Path) -> Path:
+    """Copy the packages and the files that a build reads, without build outputs, into a new folder."""
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).split("\0")
+    for file in map(Path, filter(None, listed)):
+        if (file.parts[0] in PACKAGES or len(file.parts) == 1) and (ROOT / file).is_file():
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / file, tree / file)
+    return tree
+
+
+def build_distributions(tree: Path, output: Path, *options: str, epoch: int) -> list[Path]:
+    """Run `python -m build`; without options, the sdist and from it the wheel. Returns the files in `output`."""
+    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", output, tree]
+    run(command, tree.parent, SOURCE_DATE_EPOCH=str(epoch))
+    return sorted(output.iterdir())
+
+
+def bare_environment(folder: Path, wheel: Path) -> Path:
+    """Install the wheel into a new virtual environment; returns its folder of commands.
+
+    Of the environment of the tests it sees the dependencies, but not the editable install of this tree: a path in a
+    .pth file is searched, and the .pth files in it are not read.
+    """
+    run([sys.executable, "-m", "venv", "--without-pip", folder], folder.parent)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip += ["--python", folder / "bin" / "python", "install", "--no-compile", "--ignore-installed"]
+    run([*pip, "--no-deps", "--no-index", wheel], folder.parent)
+    return folder / "bin"
