@@ -1,0 +1,1 @@
+"""Recording: snapshots and clips of events, written beside the analysis."""
