@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -183,3 +184,42 @@ def test_what_stays_does_not_overlap(seed: int) -> None:
         mine = torch.from_numpy(found.boxes[found.labels == label])
         overlap = box_iou(mine, mine).fill_diagonal_(0)
         assert overlap.max() <= 0.45 + 1e-5
+
+
+def plain_nms(
+    scores: np.ndarray, boxes: np.ndarray, width: int, height: int, confidence: float, iou: float, top: int, keep: int
+) -> Prediction:
+    """All candidates of each class in one call of OpenCV; equal scores in the order of class, then prior."""
+    pixels = boxes.clip(0, 1) * np.array([width, height, width, height], np.float32)
+    full = (pixels[:, 2:] > pixels[:, :2]).all(axis=1)
+    rows = []
+    for label in range(scores.shape[1]):
+        index = np.flatnonzero(full & (scores[:, label] > confidence))
+        index = index[np.argsort(-scores[index, label], kind="stable")][:top]
+        x1, y1, x2, y2 = pixels[index].T.astype(np.float64)
+        sides = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1).tolist()
+        rows += [
+            (-scores[i, label], label, i) for i in index[list(cv2.dnn.NMSBoxes(sides, scores[index, label], 0, iou))]
+        ]
+    best = sorted(rows)[:keep]
+    labels, index = (np.array([row[part] for row in best], np.int64) for part in (1, 2))
+    return Prediction(pixels[index], scores[index, labels], labels)
+
+
+@settings(max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.45, 0.5]), st.sampled_from([2, 7, 20]), st.booleans())
+def test_parts_give_what_one_pass_gives(seed: int, iou: float, keep: int, ties: bool) -> None:
+    """Bit for bit, with several parts entering one after the other, equal scores and IoUs at the threshold."""
+    rng = np.random.default_rng(seed)
+    count, classes, top = int(rng.integers(1, 300)), int(rng.integers(1, 30)), int(rng.integers(3, 200))
+    corner, side = rng.uniform(-0.1, 0.8, (count, 2)), rng.uniform(0.1, 0.5, (count, 2))
+    boxes = np.concatenate([corner, corner + side], 1)
+    scores = rng.uniform(0, 1, (count, classes)) ** rng.choice([1, 4])
+    if ties:
+        boxes, scores = boxes.round(1), scores.round(rng.choice([0, 1, 2]))
+    scores, boxes = scores.astype(np.float32), boxes.astype(np.float32)
+    found = postprocess(scores, boxes, width=64, height=48, confidence=0.01, iou=iou, candidates=top, keep=keep)
+    expected = plain_nms(scores, boxes, 64, 48, 0.01, iou, top, keep)
+    check_types(found)
+    for part, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(part, wanted)
