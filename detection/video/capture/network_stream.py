@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from data.errors import ImageError
 from detection.video.capture.access_units import CODECS, AccessUnits
 from detection.video.capture.frame_numbers import FrameNumbers
+from detection.video.capture.padded_packet import padded_packet
 from detection.video.capture.stream_clock import Clock
 from detection.video.frame_geometry import RgbConverter, luma_of
 from detection.video.frames import CapturedFrame, Reception
@@ -183,12 +184,11 @@ class Stream:
 
     def _packets(self) -> "Iterator[av.Packet | None]":
         """Yield packets that hold a whole frame each; None for a damaged one."""
-        import av
 
         for packet in self._container.demux(self._stream):
             self.reception.received = time.monotonic()
             if self._raw:
-                yield from self._stream.codec_context.parse(bytes(packet))
+                yield from self._stream.codec_context.parse(packet)  # its memory is padded, bytes are not
             elif self._assembler is None:
                 yield None if packet.is_corrupt else packet
             else:
@@ -197,11 +197,11 @@ class Stream:
                 for unit in units:
                     if self._frame_numbers is not None and self._frame_numbers.gap(unit.data):
                         self._lose()
-                    whole = av.Packet(unit.data)
+                    whole = padded_packet(unit.data)
                     whole.pts = unit.pts
                     yield None if unit.damaged else whole
                 if ended:
-                    yield av.Packet(b"")
+                    yield padded_packet(b"")
 
     def _lose(self) -> None:
         """Leave frames out until the next key frame."""
