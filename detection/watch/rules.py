@@ -13,14 +13,14 @@ from detection.watch.scene import Box, Happening, Scene, SceneChange, SceneObjec
 from detection.watch.settings import CameraSettings, RuleSettings
 
 BOXES = 240  # of an event; above, every second one is left out
-SPACING = 0.09  # seconds between two boxes, at first
+SPACING = 0.07  # seconds between two boxes, at first
 BEFORE = 1.0  # seconds of boxes before an event of a moment
 BETTER = 1.02  # factor by which a view must be better than the one before
 
 Key = tuple[str, EventKind, str | None, int]  # rule, kind, zone, object
 
 
-class Stage(StrEnum):
+class EventStage(StrEnum):
     """Stage of an event."""
 
     BEGIN = "begin"
@@ -40,7 +40,7 @@ class EventChange:
         visible: the object is in the frame that was taken; it is the event's best view so far.
     """
 
-    stage: Stage
+    stage: EventStage
     event: Event
     time: float
     box: Box
@@ -122,6 +122,11 @@ class RuleEngine:
         """Number of objects in the scene."""
         return len(self._scene.objects)
 
+    @property
+    def missing(self) -> int:
+        """Number of them that the last frame does not show."""
+        return len(self._scene.objects) - len(self._scene.present)
+
     def update(
         self,
         time: float,
@@ -138,7 +143,7 @@ class RuleEngine:
                 one.add(*one.subject.recent[-1])
                 if one.subject.view > BETTER * one.sent:
                     one.sent = one.subject.view
-                    found.append(EventChange(Stage.UPDATE, one.state(), one.start, one.subject.box, True))
+                    found.append(EventChange(EventStage.UPDATE, one.state(), one.start, one.subject.box, True))
         for subject in self._scene.present:
             found += self._begin(subject, subject.last)
         return found
@@ -169,7 +174,7 @@ class RuleEngine:
                     for time, box, score in subject.recent:
                         if time >= since:
                             one.add(time, box, score)
-                    yield EventChange(Stage.BEGIN, one.state(), since, subject.box, True)
+                    yield EventChange(EventStage.BEGIN, one.state(), since, subject.box, True)
 
     def _stays(self, name: str, kind: EventKind, subject: SceneObject) -> list[tuple[str | None, float]]:
         """Zone and start of each stay that may begin an event of a kind by a rule."""
@@ -196,7 +201,9 @@ class RuleEngine:
                 left = change.what is Happening.LEFT and key[2] == change.place and key[1] is not EventKind.APPEARED
                 if one.subject is subject and (left or change.what is Happening.GONE):
                     del self._open[key]
-                    found.append(EventChange(Stage.END, one.state(max(change.time, one.start)), one.start, subject.box))
+                    found.append(
+                        EventChange(EventStage.END, one.state(max(change.time, one.start)), one.start, subject.box)
+                    )
             if change.what is Happening.LEFT:
                 subject.done = {one for one in subject.done if one[2] != change.place or one[1] == EventKind.APPEARED}
             for name, rule in self._rules.items():
@@ -233,8 +240,8 @@ class RuleEngine:
             if change.time - BEFORE <= time <= change.time:
                 one.add(time, box, score)
         state = replace(one.state(), end=event.start)
-        yield EventChange(Stage.BEGIN, state, change.time, subject.box, subject in self._scene.present)
-        yield EventChange(Stage.END, state, change.time, subject.box)
+        yield EventChange(EventStage.BEGIN, state, change.time, subject.box, subject in self._scene.present)
+        yield EventChange(EventStage.END, state, change.time, subject.box)
 
     def _fits(self, rule: RuleSettings, subject: SceneObject) -> bool:
         least = self._confidence if rule.min_score is None else rule.min_score

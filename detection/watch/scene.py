@@ -13,6 +13,7 @@ from detection.tracking.counting import Crossing, ZoneChange
 Box = tuple[float, float, float, float]
 
 ENTER = 0.2  # seconds in a zone before an object counts as inside: a box that jitters at its border does not enter
+CROSS = 0.5  # seconds without crossing back before a crossing counts
 LEAVE = 1.0  # seconds outside of it before it counts as outside
 GONE = 3.0  # seconds without a detection before an object is gone; a track that begins at its place continues it
 GONE_FRAMES = 4  # the same in usual intervals, where frames are far apart
@@ -55,6 +56,7 @@ class SceneObject:
         view: quality of its last view: the score, less at the frame's border.
         recent: last (time, box, score), oldest first.
         visits: by zone.
+        crossings: time and direction of those that do not count yet, by line.
         done: what rules have reported of it.
     """
 
@@ -68,6 +70,7 @@ class SceneObject:
     view: float = 0.0
     recent: deque[tuple[float, Box, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     visits: dict[str, ZoneVisit] = field(default_factory=dict)
+    crossings: dict[str, tuple[float, str]] = field(default_factory=dict)
     done: set[tuple[str, ...]] = field(default_factory=set)
 
     def see(self, time: float, seen: SeenObject, size: tuple[int, int]) -> None:
@@ -178,7 +181,8 @@ class Scene:
                 continue
             if isinstance(change, Crossing):
                 line = self._lines[change.line]
-                found.append(SceneChange(Happening.CROSSED, changed, time, line, change.direction, changed.first))
+                if changed.crossings.pop(line, ("", change.direction))[1] == change.direction:
+                    changed.crossings[line] = (time, change.direction)
             else:
                 self._change_zone(changed, change, time, changed in present)
         self.present = list(present)
@@ -190,8 +194,9 @@ class Scene:
         """Let time go on without a frame: objects that have not been seen for too long are gone."""
         self._time = time = max(self._time, time)
         limit = max(GONE, GONE_FRAMES * self._interval)
+        found = [change for subject in self._objects.values() for change in self._crossed(subject, time - CROSS)]
         lost = [subject for subject in self._objects.values() if time - subject.last > limit]
-        return [change for subject in lost for change in self._remove(subject)]
+        return [*found, *(change for subject in lost for change in self._remove(subject))]
 
     def clear(self) -> list[SceneChange]:
         """End: all objects are gone."""
@@ -243,8 +248,20 @@ class Scene:
                     found.append(SceneChange(Happening.LEFT, subject, visit.outside, zone, None, visit.since))
         return found
 
+    @staticmethod
+    def _crossed(subject: SceneObject, until: float) -> list[SceneChange]:
+        """Crossings up to a time, which the object has not taken back."""
+        over = [(line, *crossing) for line, crossing in subject.crossings.items() if crossing[0] <= until]
+        for line, _, _ in over:
+            del subject.crossings[line]
+        return [
+            SceneChange(Happening.CROSSED, subject, time, line, direction, subject.first)
+            for line, time, direction in over
+        ]
+
     def _remove(self, subject: SceneObject) -> list[SceneChange]:
-        found = [
+        found = self._crossed(subject, float("inf"))
+        found += [
             SceneChange(
                 Happening.LEFT, subject, min(visit.outside or subject.last, subject.last), zone, None, visit.since
             )

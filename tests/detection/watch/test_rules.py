@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from detection.tracking.counting import Crossing, ZoneChange
 from detection.watch.event import LASTING, Event, EventKind
-from detection.watch.rules import BOXES, EventChange, RuleEngine, Stage
+from detection.watch.rules import BOXES, EventChange, EventStage, RuleEngine
 from detection.watch.scene import GONE, SeenObject
 from detection.watch.settings import CameraSettings, RuleSettings
 from detection.watch.shapes import Hours, LineSettings, ZoneSettings
@@ -63,7 +63,7 @@ class Play:
     def end(self) -> list[Event]:
         """End all; return the last states of all events."""
         self.changes += self.engine.finish()
-        return [change.event for change in self.changes if change.stage is Stage.END]
+        return [change.event for change in self.changes if change.stage is EventStage.END]
 
 
 def person(track: int = 1, x: float = 100, score: float = 0.8, label: str = "person") -> SeenObject:
@@ -71,7 +71,7 @@ def person(track: int = 1, x: float = 100, score: float = 0.8, label: str = "per
 
 
 def begun(changes: Iterable[EventChange]) -> list[tuple[str, str | None]]:
-    return [(str(one.event.kind), one.event.zone) for one in changes if one.stage is Stage.BEGIN]
+    return [(str(one.event.kind), one.event.zone) for one in changes if one.stage is EventStage.BEGIN]
 
 
 def test_the_life_of_an_object_in_a_zone() -> None:
@@ -79,11 +79,11 @@ def test_the_life_of_an_object_in_a_zone() -> None:
     assert begun(play.frames(5, [(person(), set())])) == []
     assert begun(play.frames(10, [(person(), {0})])) == []
     assert begun(play.frames(2, [(person(), {0})])) == [("entered", "lawn"), ("stayed", "lawn"), ("appeared", "lawn")]
-    assert begun(play.frames(1, [(person(), {0})], [Crossing(0, "in", 1, "person")])) == [("crossed", "gate")]
-    assert begun(play.frames(9, [(person(), set())])) == []
+    assert begun(play.frames(1, [(person(), {0})], [Crossing(0, "in", 1, "person")])) == []
+    assert begun(play.frames(9, [(person(), set())])) == [("crossed", "gate")]
     changes = play.frames(3, [(person(), set())])
     assert begun(changes) == [("left", "lawn")]
-    assert [str(one.event.kind) for one in changes if one.stage is Stage.END] == ["entered", "stayed", "left"]
+    assert [str(one.event.kind) for one in changes if one.stage is EventStage.END] == ["entered", "stayed", "left"]
     events = {str(event.kind): event for event in play.end()}
     assert sorted(events) == ["appeared", "crossed", "entered", "left", "stayed"]  # it vanished outside
     assert events["entered"].end == events["left"].start == events["left"].end
@@ -133,7 +133,7 @@ def test_a_score_that_is_reached_later_counts_from_then() -> None:
 def test_better_views_are_updates() -> None:
     play = Play({"seen": RuleSettings()})
     play.frames(3, [(person(score=0.5), set())])
-    assert [one.stage for one in play.frames(3, [(person(score=0.7), set())])] == [Stage.UPDATE]
+    assert [one.stage for one in play.frames(3, [(person(score=0.7), set())])] == [EventStage.UPDATE]
     assert play.frames(3, [(person(score=0.6), set())]) == []
     at_the_border = SeenObject(1, "person", 0.8, (0.0, 100.0, 100.0, 300.0))
     assert play.frames(1, [(at_the_border, set())]) == []
@@ -194,11 +194,11 @@ def test_every_event_begins_and_ends_once(frames: list[list[tuple[int, int, floa
         ]
         play.frames(1, objects, [Crossing(0, "in", track, "person") for track, zones, _ in frame if zones == 1])
     ended = play.end()
-    stages: dict[str, list[Stage]] = {}
+    stages: dict[str, list[EventStage]] = {}
     for change in play.changes:
         stages.setdefault(change.event.id, []).append(change.stage)
     for one in stages.values():
-        assert one[0] is Stage.BEGIN and one[-1] is Stage.END and set(one[1:-1]) <= {Stage.UPDATE}
+        assert one[0] is EventStage.BEGIN and one[-1] is EventStage.END and set(one[1:-1]) <= {EventStage.UPDATE}
     assert sorted(event.id for event in ended) == sorted(stages)
     for event in ended:
         assert event.end is not None and event.end >= event.start
@@ -222,7 +222,7 @@ def test_the_end_of_the_signal_ends_events() -> None:
     play.frames(10, [(person(), set())])
     assert play.engine.tick(play.time) == []
     (change,) = play.engine.tick(play.time + GONE)
-    assert change.stage is Stage.END and change.event.end == MIDNIGHT + timedelta(seconds=50.9)
+    assert change.stage is EventStage.END and change.event.end == MIDNIGHT + timedelta(seconds=50.9)
 
 
 def test_a_visit_after_another_is_another_event() -> None:

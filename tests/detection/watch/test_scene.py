@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.tracking.counting import Crossing, ZoneChange
-from detection.watch.scene import GONE, LEAVE, Happening, Scene, SceneChange, SeenObject
+from detection.watch.scene import CROSS, GONE, LEAVE, Happening, Scene, SceneChange, SeenObject
 
 SIZE = (1000, 500)
 STEP = 0.1
@@ -127,8 +127,22 @@ def test_rare_frames_leave_an_object_more_time() -> None:
 def test_a_crossing_names_line_and_direction() -> None:
     scene = Scene([], ["gate", "door"])
     scene.update(0, SIZE, [seen(1)])
-    (change,) = scene.update(1, SIZE, [seen(1)], [Crossing(1, "in", 1, "person"), Crossing(0, "in", 99, "person")])
-    assert (change.what, change.place, change.direction) == (Happening.CROSSED, "door", "in")
+    crossings = [Crossing(1, "in", 1, "person"), Crossing(0, "in", 99, "person")]
+    assert scene.update(1, SIZE, [seen(1)], crossings) == []
+    (change,) = scene.update(1 + CROSS, SIZE, [seen(1)])
+    assert (change.what, change.place, change.direction, change.time) == (Happening.CROSSED, "door", "in", 1)
+
+
+def test_a_crossing_that_is_taken_back_at_once_is_none() -> None:
+    scene = Scene([], ["gate"])
+    found = []
+    for index in range(40):
+        way = "in" if index % 4 else "out"
+        changes = [Crossing(0, way, 1, "person")] if index < 20 and index % 2 == 0 else []
+        found += scene.update(index * STEP, SIZE, [seen(1)], changes)
+    assert len(found) <= 1
+    scene.update(4, SIZE, [seen(1)], [Crossing(0, "out", 1, "person")])
+    assert kinds(scene.clear())[0] is Happening.CROSSED
 
 
 def test_memory_of_a_long_run_is_bounded() -> None:
