@@ -170,12 +170,12 @@ def load_settings(**flags: Any) -> ServeSettings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
         raise SettingsError(f"{_origin(name, flags)}: {first['msg']}") from None
-    for name, problem in _problems(settings):
+    for name, problem in setting_problems(settings):
         raise SettingsError(f"{_origin(name, flags)}: {problem}")
     return settings
 
 
-def _problems(settings: ServeSettings) -> list[tuple[str, str]]:
+def setting_problems(settings: ServeSettings) -> list[tuple[str, str]]:
     """Name and problem of every setting whose text is malformed."""
     found = []
     if any(len(key) < KEY_LENGTH for key in settings.api_keys):

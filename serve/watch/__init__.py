@@ -1,0 +1,1 @@
+"""Watch in the service: storage of events, deliveries, retention, and the API."""

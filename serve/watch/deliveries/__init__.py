@@ -1,0 +1,1 @@
+"""Deliveries: outbox and its destinations: MQTT, webhooks, JSON Lines."""

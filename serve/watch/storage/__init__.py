@@ -1,0 +1,1 @@
+"""Storage: database of events and outbox, migrations, retention, repair."""

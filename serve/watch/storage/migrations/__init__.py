@@ -1,0 +1,1 @@
+"""Migrations of the watch database, by Alembic."""
