@@ -1,12 +1,13 @@
 """Analysis of one camera: motion gate, tiles, tracker and rules, for live frames and for recordings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import cv2
 import numpy as np
 
+from detection.detector import Detector
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
 from detection.tiling.tiling import Tiling
@@ -39,25 +40,28 @@ class View:
     tiles: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.int64))
 
 
-def detection_options(
-    settings: WatchSettings, confidence: float, class_ids: Callable[[Sequence[str]], Sequence[int] | None]
-) -> DetectionOptions:
-    """Options of the network for all rules: their classes, and the lowest score that continues a track.
+def class_thresholds(detector: Detector) -> dict[str, float]:
+    """Return the model's default score threshold of each class, by name."""
+    defaults, names = detector.card.default_thresholds, detector.class_names
+    return dict(zip(names, defaults if isinstance(defaults, tuple) else [defaults] * len(names), strict=True))
 
-    Args:
-        settings: the rules.
-        confidence: score threshold of the model.
-        class_ids: ids of class names.
-    """
+
+def start_thresholds(rules: Iterable[RuleSettings], thresholds: Mapping[str, float]) -> tuple[float, ...]:
+    """Return for each class the lowest score with which one of its objects begins by any rule."""
+    lowest = dict(thresholds)
+    for rule in rules:
+        for label in rule.labels or thresholds:
+            lowest[label] = min(lowest[label], lowest[label] if rule.min_score is None else rule.min_score)
+    return tuple(lowest.values())
+
+
+def detection_options(settings: WatchSettings, detector: Detector) -> DetectionOptions:
+    """Options of the network for all rules: their classes, and the lowest scores that continue a track."""
     rules = settings.rules.values()
     labels = sorted({label for rule in rules for label in rule.labels})
-    classes = class_ids(labels) if all(rule.labels for rule in rules) else None
-    return DetectionOptions(continuation_threshold(start_confidence(settings.rules, confidence)), classes=classes)
-
-
-def start_confidence(rules: Mapping[str, RuleSettings], confidence: float) -> float:
-    """Return the lowest score with which an object of any rule begins."""
-    return min([confidence, *(rule.min_score for rule in rules.values() if rule.min_score is not None)])
+    classes = detector.class_ids(labels) if all(rule.labels for rule in rules) else None
+    options = DetectionOptions(start_thresholds(rules, class_thresholds(detector)), classes=classes)
+    return options.change_confidence(continuation_threshold)
 
 
 def fitted(image: np.ndarray, settings: CameraSettings) -> np.ndarray:
@@ -83,10 +87,8 @@ class CameraAnalysis:
         self,
         name: str,
         settings: WatchSettings,
-        class_names: Sequence[str],
-        input_size: int,
+        detector: Detector,
         *,
-        confidence: float,
         clock: Callable[[float], datetime],
         run: str,
     ) -> None:
@@ -95,16 +97,14 @@ class CameraAnalysis:
         Args:
             name: of the camera.
             settings: of the watch.
-            class_names: of the model, by label.
-            input_size: side of the network's input in pixels.
-            confidence: score threshold of the model.
+            detector: gives class names, input size and score thresholds.
             clock: the aware UTC time of a frame's time in seconds.
             run: unique text for the events' ids.
         """
         self.settings = settings.cameras[name]
         rules = settings.rules_of(name)
         self.stats = AnalysisStats()
-        self._class_names, self._input_size = class_names, input_size
+        self._class_names, self._input_size = detector.class_names, detector.input_size
         self._gate = MotionGate() if self.settings.motion else None
         self._tiling = Tiling.parse(self.settings.tiles)
         self._all_tiles: tuple[tuple[int, int], np.ndarray] | None = None
@@ -112,10 +112,11 @@ class CameraAnalysis:
             tuple(line.shape(key) for key, line in self.settings.lines.items()),
             tuple(zone.shape(key) for key, zone in self.settings.zones.items()),
         )
-        least = start_confidence(settings.rules, confidence)
-        self._tracker = Tracker(class_names, self.settings.rate, counting, confidence=least)
+        thresholds = class_thresholds(detector)
+        least = start_thresholds(settings.rules.values(), thresholds)
+        self._tracker = Tracker(detector.class_names, self.settings.rate, counting, confidence=least)
         self.engine = RuleEngine(
-            name, self.settings, rules, clock=clock, confidence=confidence, run=run, timezone=settings.timezone
+            name, self.settings, rules, clock=clock, thresholds=thresholds, run=run, timezone=settings.timezone
         )
         self._last: Prediction | None = None
         self._last_time = float("-inf")  # of the last frame that went to the network

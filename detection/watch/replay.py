@@ -29,17 +29,14 @@ def replay(
     Raises:
         ImageError: the file cannot be read; events before are yielded.
     """
-    confidence = detector.card.default_confidence
     analysis = CameraAnalysis(
         camera,
         settings,
-        detector.class_names,
-        detector.input_size,
-        confidence=confidence,
+        detector,
         clock=lambda time: start + timedelta(seconds=time),
         run=Path(path).name,
     )
-    options = detection_options(settings, confidence, detector.class_ids)
+    options = detection_options(settings, detector)
     due = 0.0
     try:
         with open_video(str(path)) as video:

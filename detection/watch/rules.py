@@ -94,7 +94,7 @@ class RuleEngine:
         rules: Mapping[str, RuleSettings],
         *,
         clock: Callable[[float], datetime],
-        confidence: float = 0.0,
+        thresholds: Mapping[str, float] | None = None,
         run: str = "",
         timezone: str | None = None,
     ) -> None:
@@ -105,12 +105,12 @@ class RuleEngine:
             settings: its zones and lines.
             rules: its rules by name.
             clock: the aware UTC time of a time that `update` gets.
-            confidence: least score of rules without `min_score`.
+            thresholds: least score by class name, for rules without `min_score`; None for none.
             run: text that is unique to the run, for the events' ids.
             timezone: of `hours`; None for that of the machine.
         """
         self._camera, self._settings, self._rules = camera, settings, dict(rules)
-        self._clock, self._confidence, self._run = clock, confidence, run
+        self._clock, self._thresholds, self._run = clock, thresholds or {}, run
         self._zone = None if timezone is None else ZoneInfo(timezone)
         self._scene = Scene(list(settings.zones), list(settings.lines), 1 / settings.rate)
         self._open: dict[Key, _OpenEvent] = {}
@@ -121,6 +121,11 @@ class RuleEngine:
     def objects(self) -> int:
         """Number of objects in the scene."""
         return len(self._scene.objects)
+
+    @property
+    def present(self) -> Sequence[SceneObject]:
+        """Objects in the last frame."""
+        return self._scene.present
 
     @property
     def missing(self) -> int:
@@ -244,7 +249,7 @@ class RuleEngine:
         yield EventChange(EventStage.END, state, change.time, subject.box)
 
     def _fits(self, rule: RuleSettings, subject: SceneObject) -> bool:
-        least = self._confidence if rule.min_score is None else rule.min_score
+        least = self._thresholds.get(subject.label, 0.0) if rule.min_score is None else rule.min_score
         return (
             (not rule.labels or subject.label in rule.labels)
             and subject.score >= least
