@@ -5,14 +5,16 @@ Pillow refuses most of them, or takes their samples for others; OpenCV decodes t
 
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from data.images.value_range import to_uint8, value_range
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274  # tags (TIFF 6.0)
@@ -44,7 +46,7 @@ class DeepTiff:
     bits: int
     white_is_zero: bool
     planes: int
-    tags: ImageFileDirectory_v2
+    tags: "ImageFileDirectory_v2"
 
 
 def read_deep_header(file: BinaryIO) -> DeepTiff | None:
@@ -147,7 +149,9 @@ def _by_opencv(content: bytes) -> np.ndarray | None:
         raise ValueError(f"the TIFF is damaged ({error.err or error.code})") from None
 
 
-def _read_tags(file: BinaryIO) -> ImageFileDirectory_v2:
+def _read_tags(file: BinaryIO) -> "ImageFileDirectory_v2":
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # a tenth of the start of a command, for TIFFs only
+
     head = file.read(8)
     if b"+" in head[:4]:
         head += file.read(8)
@@ -157,7 +161,7 @@ def _read_tags(file: BinaryIO) -> ImageFileDirectory_v2:
     return tags
 
 
-def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
+def _number(tags: "ImageFileDirectory_v2", tag: int, default: int) -> int:
     value: Any = tags.get(tag, default)
     if isinstance(value, tuple):  # one for each sample
         value = value[0] if value else default

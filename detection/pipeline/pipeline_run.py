@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import ImageError, SettingsError
-from detection.drawing import draw
 from detection.inference.options import DetectionOptions
 from detection.pipeline.frame_result import FrameResult, Summary
 from detection.pipeline.inputs import InputSource
@@ -88,6 +87,8 @@ class PipelineRun:
 
                 result.image = draw_tracks(result.image, result.tracked, tracker)
                 return
+            from detection.drawing import draw
+
             boxes, scores, labels = result.prediction
             names = [self.config.detector.class_names[label] for label in labels]
             result.image = draw(result.image, boxes, scores, labels, names)

@@ -7,9 +7,6 @@ from data.images.animation import ANIMATED_SUFFIXES, count_frames
 from data.images.image_io import IMAGE_SUFFIXES
 from data.images.signatures import HEAD, is_image, may_be_animated
 from detection.video.animated_image import AnimatedImage
-from detection.video.capture.camera import Camera
-from detection.video.capture.network_stream import Stream
-from detection.video.capture.synthetic_pattern import Pattern
 from detection.video.frames import Capture
 from detection.video.source_names import VIDEO_SUFFIXES, is_address, is_pattern
 from detection.video.video_file import COVER, VideoFile
@@ -29,8 +26,16 @@ def open_capture(address: str, on_packet: "PacketTap | None" = None) -> Capture:
     `on_packet` is that of `Stream`; cameras and the test pattern have no packets.
     """
     if is_pattern(address):
+        from detection.video.capture.synthetic_pattern import Pattern
+
         return Pattern(address)
-    return Stream(address, on_packet) if "://" in address else Camera(address)
+    if "://" in address:
+        from detection.video.capture.network_stream import Stream
+
+        return Stream(address, on_packet)
+    from detection.video.capture.camera import Camera
+
+    return Camera(address)
 
 
 def open_video(path: str) -> VideoFile | AnimatedImage:

@@ -4,7 +4,6 @@ import re
 from functools import lru_cache
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
-from urllib.request import url2pathname
 
 #: Recordings at http addresses.
 RECORDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
@@ -87,7 +86,11 @@ def reason_of(error: Exception) -> str:
 def local_path(text: str) -> str:
     """Return the path of a file:// address; anything else as it is."""
     scheme, separator, rest = text.partition("://")
-    return url2pathname(rest.removeprefix("localhost")) if separator and scheme.lower() == "file" else text
+    if not separator or scheme.lower() != "file":
+        return text
+    from urllib.request import url2pathname  # imports http and email
+
+    return url2pathname(rest.removeprefix("localhost"))
 
 
 def _is_recording(address: str) -> bool:

@@ -1,8 +1,13 @@
 """OpenVINO session, the fastest on a CPU. Imports no torch and sends no telemetry."""
 
+import importlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from queue import LifoQueue
 from threading import BoundedSemaphore, Lock
 from types import ModuleType
@@ -16,7 +21,9 @@ from pelee.runtime.session import RawOutputs, RuntimeOptions
 from weights.store import ModelFile, verify_export
 
 _CONVERTER = "openvino.tools.ovc"
+_OPSET = re.compile(r"openvino\.(opset\d+)")
 GROUP = 4  # images per inference request in throughput mode; larger groups gain little and add latency
+_import_lock = Lock()
 _initialization_lock = Lock()
 _bindings_are_initialized = False
 
@@ -26,20 +33,64 @@ def import_openvino() -> ModuleType:
 
     As it comes, `import openvino` writes a client's number into the home folder and sends an event to Google Analytics
     unless the user has opted out. Both come with its model converter, which no one here needs and which openvino
-    leaves out where it cannot be imported; without it the import also takes half the time.
+    leaves out where it cannot be imported; without it the import also takes half the time. Of the rest, two thirds are
+    its operator sets, functions that build graphs: they are imported at their first use.
     """
-    # None stands for a module that cannot be imported.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    if "openvino" in sys.modules or _CONVERTER in sys.modules:
-        import openvino
+    with _import_lock:
+        # None stands for a module that cannot be imported.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        if "openvino" in sys.modules or _CONVERTER in sys.modules:
+            import openvino
 
+            return openvino
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+        try:
+            with _without_opsets():
+                import openvino
+        finally:
+            del sys.modules[_CONVERTER]  # who asks for the converter by its own name gets it
         return openvino
-    sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+
+
+class _EmptyOpset(MetaPathFinder, Loader):
+    """Finder and loader of an empty module in place of each operator set."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if _OPSET.fullmatch(name) else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Have the import system make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave it empty."""
+
+
+@contextmanager
+def _without_opsets() -> Iterator[None]:
+    """Import openvino in the block: its operator sets are left out, and imported when they are first asked for."""
+    finder = _EmptyOpset()
+    sys.meta_path.insert(0, finder)
     try:
-        import openvino
+        yield
     finally:
-        del sys.modules[_CONVERTER]  # who asks for the converter by its own name gets it
-    return openvino
+        sys.meta_path.remove(finder)
+        left_out = [name for name in sys.modules if _OPSET.fullmatch(name)]
+        for name in left_out:
+            del sys.modules[name]
+    package = vars(sys.modules["openvino"])
+    for name in left_out:
+        package.pop(name.rpartition(".")[2], None)
+    package["__getattr__"] = _import_opset
+
+
+def _import_opset(name: str) -> ModuleType:
+    """`__getattr__` of the package openvino (PEP 562): `openvino.opset13`, where nothing has imported it so far."""
+    if not _OPSET.fullmatch(f"openvino.{name}"):
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    try:
+        return importlib.import_module(f"openvino.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}") from error
 
 
 class OpenVinoSession:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detection import drawing
 from detection.detector import Detector
 from detection.inference.options import DetectionOptions
 from detection.inference.result_formats import to_json_line
 from detection.pipeline import file_pipeline as pipeline
-from detection.pipeline import pipeline_run
 from detection.pipeline.annotated_copies import ImageCopies, VideoCopies
 from detection.pipeline.file_pipeline import WAITING, Pipeline
 from detection.pipeline.inputs import InputSource, collect
@@ -305,7 +305,7 @@ def test_an_error_of_any_stage_ends_the_run_with_itself(
     elif stage == "preprocess":
         failing(detector, "_batch")
     elif stage == "draw":
-        failing(pipeline_run, "draw")
+        failing(drawing, "draw")
     elif stage == "encode":
         failing(VideoWriter, "write")
     run = make(detector, fail if stage == "line" else None, Path("out"))

@@ -40,6 +40,23 @@ def test_a_model_of_another_size_or_none_at_all(tmp_path: Path) -> None:
         OpenVinoSession(model)
 
 
+def test_operator_sets_are_imported_at_their_first_use() -> None:
+    """They take two thirds of the import of openvino, and only export and quantization use them."""
+    code = (
+        "import sys\n"
+        "from pelee.runtime.openvino_session import import_openvino\n"
+        "openvino = import_openvino()\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino.opset')]\n"
+        "from openvino import opset3\n"
+        "import openvino.opset4 as opset4\n"
+        "assert openvino.opset13.relu and opset3.relu and opset4.relu\n"
+        "assert openvino.opset13 is sys.modules['openvino.opset13']\n"
+        "assert not hasattr(openvino, 'opset99') and not hasattr(openvino, 'other')\n"
+        "assert import_openvino() is openvino\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=300, check=True)
+
+
 @pytest.mark.slow
 def test_nothing_is_reported_home(tmp_path: Path) -> None:
     """As it comes, `import openvino` leaves a client's number in the home folder, and sends an event."""
