@@ -37,7 +37,7 @@ COCO_SPLITS = {"test-dev": "test-dev2017"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-eval`; returns its exit code."""
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.dataset is None:
         parser.error("--dataset is needed")
@@ -57,7 +57,8 @@ def _default_model(dataset: str) -> str | None:
     return next((name for name in MODELS.get(dataset, ()) if folder_of(name) is not None), None)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the command."""
     parser = new_parser(
         prog="pelee-eval",
         description="Measure a detector: VOC's mAP (11-point and all-point) and COCO's twelve numbers.",

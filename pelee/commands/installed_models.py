@@ -14,7 +14,7 @@ VERBS = ("add", "remove", "show", "push")
 
 def main(argv: Sequence[str]) -> int:
     """Run a subcommand; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     return run(lambda: arguments.handler(arguments))
 
 
@@ -41,7 +41,8 @@ def print_installed(json_target: str | None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the argument parser of the verbs `add`, `remove` and `show`, and `push`."""
     parser = new_parser(
         prog="pelee-models",
         description="Installed models: every command finds them by name, as it does the shipped ones.",

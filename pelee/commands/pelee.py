@@ -1,4 +1,4 @@
-"""`pelee`: list of the commands, version, and a report on the installation and the machine."""
+"""`pelee`: list of the commands, version, shell completion, and a report on the installation and the machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data.command_line import new_parser, run
+from pelee.commands.completion import SHELLS
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -17,6 +18,7 @@ examples:
   pelee detect cat.jpg                        the same as pelee-detect cat.jpg
   pelee doctor                                facts for a bug report, one line each
   pelee doctor --json doctor.json
+  pelee completion bash > ~/.pelee-completion.bash
 
 exit codes: 0 done, 2 an error, in one line; of a command, its own
 """
@@ -46,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write them as JSON to a file; to stdout without FILE or for -",
     )
+    completion = commands.add_parser(
+        "completion",
+        help="print the shell's completion script of all commands",
+        description="Print the completion script of all commands for a shell, which sources it at its start.",
+    )
+    completion.add_argument("shell", choices=SHELLS, help="the shell")
     return parser
 
 
@@ -58,7 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         words = ["--help"]
     args = build_parser().parse_args(words)
-    return run(lambda: _doctor(args.json))
+    return run(lambda: _completion(args.shell) if args.command == "completion" else _doctor(args.json))
+
+
+def _completion(shell: str) -> int:
+    from pelee.commands.completion import completion_script
+
+    print(completion_script(shell, build_parser(), _commands()))
+    return 0
 
 
 def _doctor(target: str | None) -> int:

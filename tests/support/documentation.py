@@ -115,7 +115,7 @@ def options(command: str) -> frozenset[str]:
         return frozenset()
     subcommands = {
         "pelee-data": ("check", "convert", "download", "pack", "prepare", "split", "statistics"),
-        "pelee": ("doctor",),
+        "pelee": ("doctor", "completion"),
         "pelee-models": ("add", "remove", "show", "push"),
     }.get(command, ())
     code = f"import sys; from tests.support.documentation import entry; entry({command!r})(sys.argv[1:])"
