@@ -27,6 +27,10 @@ class SettingsError(PeleeError):
     """A setting that is unknown or out of range."""
 
 
+class ProcessLostError(PeleeError):
+    """Another process of a distributed training that ended, hangs or cannot be reached."""
+
+
 def nearest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the one of `names` that is most similar to `name`, regardless of case.
 

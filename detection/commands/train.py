@@ -94,7 +94,7 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
     val_set = align_classes(val_set, train_set.class_names)
     if len(train_set.records) == 1:
         train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
-    check_fit(train_set, val_set, settings, options.devices)
+    check_fit(train_set, val_set, settings, options.processes.count)
     for dataset in (train_set, val_set):
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
         for warning in first_few(summarize_warnings(dataset.warnings), "pelee-data check lists them all"):
@@ -171,7 +171,7 @@ def _train(
         taken=taken,
         resume=options.resume,
         finish=options.finish is not None,
-        devices=options.devices,
+        processes=options.processes,
         accelerator=options.accelerator,
     )
     if trained.global_rank:

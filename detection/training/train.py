@@ -13,6 +13,7 @@ from detection.models.network import DetectorNetwork
 from detection.training.distillation import MobileNetTeacher
 from detection.training.lightning_module import MONITOR, VAL_BATCH, DetectorModule
 from detection.training.settings import TrainSettings, check_fit
+from pelee.runs.processes import SINGLE_PROCESS, Processes
 from pelee.training.finetuning import summary
 from pelee.training.precision import resolve_precision
 from pelee.training.resume import check_output
@@ -20,13 +21,13 @@ from pelee.training.trainer import build_trainer, fit
 from pelee.training.workers import resolve_workers
 
 
-def fit_workers(settings: TrainSettings, devices: int, accelerator: str) -> TrainSettings:
+def fit_workers(settings: TrainSettings, processes: Processes, accelerator: str) -> TrainSettings:
     """Replace the number of workers by one that the machine can run, and print why it is another."""
     largest = max(settings.input_size, *(size for size, _ in settings.size_phases), 0)
     side = round(largest * (1 + settings.multi_scale))
-    images = settings.batch_size // devices * side**2 + VAL_BATCH * settings.input_size**2
+    images = settings.batch_size // processes.count * side**2 + VAL_BATCH * settings.input_size**2
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    fitted, reason = resolve_workers(settings, 3 * images, on_gpu=on_gpu, devices=devices)
+    fitted, reason = resolve_workers(settings, 3 * images, on_gpu=on_gpu, devices=processes.devices)
     if reason:
         print(f"workers {fitted.workers}: {reason}")
     return fitted
@@ -43,7 +44,7 @@ def train(
     taken: Collection[str] = (),
     resume: bool = False,
     finish: bool = False,
-    devices: int = 1,
+    processes: Processes = SINGLE_PROCESS,
     accelerator: str = "auto",
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -59,7 +60,7 @@ def train(
             `pretrained_lr` apply.
         resume: continue from `output/last.ckpt` as if the run had not been interrupted.
         finish: validate the checkpoints in `output` instead of training.
-        devices: number of processes, which share every batch equally.
+        processes: processes of the run, which share every batch equally.
 
     Raises:
         DatasetError: a split without objects or with other classes than the training split.
@@ -68,18 +69,18 @@ def train(
         ImageError: an unreadable image.
         KeyboardInterrupt: ctrl-C.
     """
-    check_fit(train_set, val_set, settings, devices)
+    check_fit(train_set, val_set, settings, processes.count)
     check_output(output, resume, finish)
     pl.seed_everything(settings.seed, workers=False, verbose=False)
     settings, _ = resolve_precision(settings, accelerator)
-    settings = fit_workers(settings, devices, accelerator)
+    settings = fit_workers(settings, processes, accelerator)
     module = DetectorModule(network, settings, train_set, val_set, teacher, taken)
     trainer = build_trainer(
         settings,
         output,
         monitor=MONITOR,
         steps=settings.total_steps(len(train_set.records)),
-        devices=devices,
+        processes=processes,
         accelerator=accelerator,
         callbacks=callbacks,
         progress=progress,

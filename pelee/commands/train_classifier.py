@@ -174,7 +174,7 @@ def _train(
         taken=taken,
         resume=options.resume,
         finish=options.finish is not None,
-        devices=options.devices,
+        processes=options.processes,
         accelerator=options.accelerator,
     )
     if module.global_rank:

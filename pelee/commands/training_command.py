@@ -1,7 +1,6 @@
 """Training command: options and steps common to `pelee-train` and `pelee-train-classifier`."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from data.command_line import first_few, run
-from data.errors import SettingsError
+from data.errors import ProcessLostError, SettingsError
 from data.settings_flags import add_settings_flags, given_settings, parse_settings
+from pelee.runs.processes import find_processes, is_first_process, restarts_fail, under_torchrun
 from pelee.runs.run_record import BegunRun, read_begun
 from pelee.training.allocator import tune_allocator
 
@@ -127,7 +127,12 @@ def add_training_options(
         metavar="RUN",
         help="write the best weights of a stopped run, given by its output folder, as a model; needs no other option",
     )
-    parser.add_argument("--devices", type=int, default=1, help="number of processes that train together, DDP (1)")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="number of processes of each node that train together, DDP (1)"
+    )
+    parser.add_argument("--nodes", type=int, default=1, help="number of machines that train together (1)")
+    parser.add_argument("--node-rank", type=int, metavar="RANK", help="number of this node, from 0")
+    parser.add_argument("--master", metavar="HOST[:PORT]", help="address of node 0")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
     add_settings_flags(parser, settings_class)
@@ -165,17 +170,23 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
         raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
     from pelee.training.resume import LAST, check_output, lock
 
+    options.resume |= under_torchrun() and (output / LAST).is_file()  # it repeats the command after a loss
     check_output(output, options.resume, options.finish is not None)
     if options.finish:
-        options.devices = 1
+        options.devices = options.nodes = 1
+        options.node_rank = options.master = None
     # The card of a resumed run has the command that began it.
     command = begun.command if begun else shlex.join([parser.prog, *(word for word in arguments if word != "--resume")])
-    with nullcontext() if is_helper() else lock(output):
+    options.processes = find_processes(options.devices, options.nodes, options.node_rank, options.master)
+    if restarts_fail() and is_first_process():
+        print("note: for --max-restarts to work, start torchrun with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
+    with lock(output) if is_first_process() else nullcontext():
         try:
             return _train(task, options, settings, command)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ProcessLostError):
             if (output / LAST).is_file():
-                go_on = shlex.join([parser.prog, "--output", str(output), "--resume"])
+                node = [] if options.node_rank is None else ["--node-rank", str(options.node_rank)]
+                go_on = shlex.join([parser.prog, "--output", str(output), "--resume", *node])
                 print(f"go on with: {go_on}", file=sys.stderr)
             raise
 
@@ -190,11 +201,6 @@ def _settings(task: TrainingTask[S], options: argparse.Namespace, begun: BegunRu
     known = {field.name for field in fields(task.settings_class)} - RESUMABLE
     recorded = {name: value for name, value in begun.settings.items() if name in known}
     return task.resolve(None, recorded | given, options.dataset)
-
-
-def is_helper() -> bool:
-    """Return whether this is one of the further processes that Lightning starts for --devices."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, command: str) -> int:
@@ -220,14 +226,15 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
         "data": f"{job.dataset}: {job.contents}",
         "started_from": job.started_from,
     }
-    with record_run(
+    begun = record_run(
         options.output,
         command=command,
         model=job.model,
         dataset=job.dataset,
         settings=record["settings"],
         started_from=job.started_from,
-    ):
+    )
+    with begun if is_first_process() else nullcontext():
         trained = job.train(record)
     if trained is None:
         return 0

@@ -1,6 +1,7 @@
 """Lightning trainer of classifiers and detectors: checkpoints, loggers, early stopping, best weights."""
 
 import logging
+import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
-from data.errors import SettingsError
+from data.errors import ProcessLostError, SettingsError
 from pelee.runs.loggers import build_loggers
+from pelee.runs.processes import SINGLE_PROCESS, Processes
 from pelee.training.allocator import tune_allocator
 from pelee.training.callbacks import (
     AtomicCheckpoints,
@@ -31,6 +35,7 @@ from pelee.training.recipes import to_plain
 from pelee.training.resume import BEST, LAST, load_checkpoint
 
 LOG_EVERY = 20  # steps
+PATIENCE = timedelta(minutes=5)  # of a process with the others: with a node that starts late or hangs
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
@@ -40,7 +45,7 @@ def build_trainer(
     *,
     monitor: str,
     steps: int | None = None,
-    devices: int = 1,
+    processes: Processes = SINGLE_PROCESS,
     accelerator: str = "auto",
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
@@ -55,7 +60,7 @@ def build_trainer(
         output: folder of the run.
         monitor: logged score, higher is better, for the best checkpoint and early stopping.
         steps: of the whole run; a short one logs more than once in 20 steps.
-        devices: number of processes; more than one train with DDP.
+        processes: processes of the run; more than one train with DDP.
         accelerator: Lightning's name: "auto", "cpu" or "gpu".
         callbacks: further callbacks, which run after the checkpoints.
         progress: show a progress bar.
@@ -111,8 +116,9 @@ def build_trainer(
         gradient_clip_val=settings.gradient_clip,
         check_val_every_n_epoch=settings.validate_every,
         accelerator=accelerator,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy=DDPStrategy(timeout=PATIENCE) if processes.count > 1 else "auto",
         logger=build_loggers(output, to_plain(settings), settings.mlflow),
         callbacks=used,
         plugins=[AtomicCheckpoints()],
@@ -143,6 +149,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
 
     Raises:
         SettingsError: a damaged checkpoint, or no room for the checkpoints.
+        ProcessLostError: another process of the run ended, hangs, or cannot be reached.
         KeyboardInterrupt: ctrl-C.
     """
     last = output / LAST
@@ -154,6 +161,11 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # Lightning raises it for ctrl-C
         raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if not (trainer.world_size > 1 and _is_lost_connection(error)):
+            raise
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]  # without the place in gloo's source
+        raise ProcessLostError(f"the connection to another process of the run was lost ({reason})") from None
     best = _best_checkpoint(trainer)
     _say_stopped_early(trainer)
     # Checkpoints hold averaged weights; for a validation the callback would replace them by the last average.
@@ -168,6 +180,11 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
         trainer.loggers = []  # the score is logged already, at the step of its first validation
         trainer.validate(module, verbose=False)
     return score
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Return whether an error is one of torch.distributed or its backends; gloo's have no class of their own."""
+    return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def check_space(output: Path, module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from pelee.classification.training.dataset import ClassificationBatch, ImageBatc
 from pelee.classification.training.distillation import classifier_input, distillation_loss
 from pelee.classification.training.sampler import ClassificationBatchSampler, sequential_batches
 from pelee.classification.training.settings import ClassifierSettings, with_current_names
+from pelee.runs.processes import SINGLE_PROCESS, Processes
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters, summary
 from pelee.training.optimization import build_optimizer
 from pelee.training.precision import resolve_precision
@@ -211,7 +212,7 @@ def train(
     taken: Collection[str] = (),
     resume: bool = False,
     finish: bool = False,
-    devices: int = 1,
+    processes: Processes = SINGLE_PROCESS,
     accelerator: str = "auto",
     progress: bool = True,
 ) -> tuple[ClassifierModule, dict[str, float]]:
@@ -221,6 +222,7 @@ def train(
         taught, taken: see `ClassifierModule`.
         resume: continue from `output/last.ckpt` as if the run had not been interrupted.
         finish: validate the checkpoints in `output` instead of training.
+        processes: processes of the run, which share every batch equally.
 
     Returns:
         The module with the weights of the best validation, and their validation scores "top1" and "top5", 0 to 1.
@@ -238,17 +240,20 @@ def train(
             f"split {val_set.dataset.split} has {len(others)} classes, {train_set.dataset.split} {len(names)}; they "
             f"must be the same" + (f", and {odd[0]!r} is in one only" if odd else "")
         )
-    smallest = min(settings.batch_size, len(train_set.dataset)) // max(devices, 1)
-    if devices < 1 or settings.batch_size % devices or smallest < 2:
+    count = processes.count
+    smallest = min(settings.batch_size, len(train_set.dataset)) // max(count, 1)
+    if count < 1 or settings.batch_size % count or smallest < 2:
         raise SettingsError(
-            f"a batch of {settings.batch_size} over {devices} processes and {len(train_set.dataset)} images leaves "
+            f"a batch of {settings.batch_size} over {count} processes and {len(train_set.dataset)} images leaves "
             f"{smallest} each; batch norm needs 2, and all the same number"
         )
     check_output(output, resume, finish)
     settings, _ = resolve_precision(settings, accelerator)
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    batches = 3 * settings.batch_size // devices  # one of training, and one of validation, which is twice as large
-    settings, reason = resolve_workers(settings, batches * 3 * train_set.size**2, on_gpu=on_gpu, devices=devices)
+    batches = 3 * settings.batch_size // count  # one of training, and one of validation, which is twice as large
+    settings, reason = resolve_workers(
+        settings, batches * 3 * train_set.size**2, on_gpu=on_gpu, devices=processes.devices
+    )
     if reason:
         print(f"workers {settings.workers}: {reason}")
     module = ClassifierModule(network, settings, train_set, val_set, taught, taken)
@@ -257,7 +262,7 @@ def train(
         output,
         monitor=MONITOR,
         steps=module.total_steps,
-        devices=devices,
+        processes=processes,
         accelerator=accelerator,
         progress=progress,
     )

@@ -15,6 +15,7 @@ from detection.models.pelee import Pelee, PeleeConfig
 from detection.models.registry import build
 from detection.training.settings import TrainSettings, resolve_settings
 from detection.training.train import train
+from pelee.runs.processes import Processes
 from tests.support import ddp_process
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("quiet_lightning")]
@@ -47,11 +48,11 @@ def test_errors_before_training(train_set: Dataset, val_set: Dataset, tmp_path: 
     refused("split trainval of voc has 1 images and no objects", DatasetError, settings(), bare, val_set)
     refused("difficult ones", DatasetError, settings(), train_set, dataclasses.replace(val_set, records=hard))
     refused("split val has other classes than trainval", DatasetError, settings(), train_set, others)
-    refused("batch of 6 .* by 4 processes", SettingsError, settings(batch_size=6), train_set, val_set, devices=4)
+    refused("batch of 6 .* by 4 processes", SettingsError, settings(batch_size=6), train_set, val_set, processes=Processes(4))
     refused("batch norm needs 2", SettingsError, settings(batch_size=1), train_set, val_set)
-    refused("batch norm needs 2", SettingsError, settings(batch_size=2), train_set, val_set, devices=2)
+    refused("batch norm needs 2", SettingsError, settings(batch_size=2), train_set, val_set, processes=Processes(2))
     one = dataclasses.replace(val_set, records=val_set.records[:1])
-    refused("fewer images than the 2", SettingsError, settings(batch_size=4), train_set, one, devices=2)
+    refused("fewer images than the 2", SettingsError, settings(batch_size=4), train_set, one, processes=Processes(2))
     refused("nothing to resume: .*last.ckpt does not exist", SettingsError, settings(), train_set, val_set, resume=True)
 
 

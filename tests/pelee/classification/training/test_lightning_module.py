@@ -13,6 +13,7 @@ from data.images.image_io import write_image
 from pelee.classification.training.dataset import ImageBatches
 from pelee.classification.training.lightning_module import ClassifierModule, train
 from pelee.models.layers import Normalize
+from pelee.runs.processes import Processes
 from tests.support.tiny_training import SmallNet, run_small, small_sets, small_settings
 
 Sets = tuple[ImageBatches, ImageBatches]
@@ -71,7 +72,7 @@ def test_train_with_batches_too_small_for_batch_norm_is_refused(
     batch_size: int, devices: int, sets: Sets, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="batch norm needs 2"):
-        train(SmallNet(), small_settings(batch_size=batch_size), *sets, tmp_path, devices=devices)
+        train(SmallNet(), small_settings(batch_size=batch_size), *sets, tmp_path, processes=Processes(devices))
 
 
 def test_teacher_for_a_network_without_a_linear_layer_is_refused(sets: Sets) -> None:
