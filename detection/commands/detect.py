@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -34,17 +35,8 @@ def _detect(args: argparse.Namespace) -> int:
     """Run the pipeline; all checks of the arguments come before the work."""
     import cv2
 
-    from data.json_lines import json_lines
     from data.json_output import check_json_target, is_stdout
-    from data.termination_signals import termination_raises
-    from detection.detector import Detector
-    from detection.inference.options import DetectionOptions
-    from detection.pipeline.annotated_copies import WrittenCopies
-    from detection.pipeline.file_pipeline import Pipeline, prepare_output
-    from detection.pipeline.inputs import check_targets, collect
-    from detection.pipeline.run_config import RunConfig, RunState
-    from detection.pipeline.run_progress import ProgressBars
-    from detection.pipeline.summary_table import print_report
+    from detection.pipeline.inputs import check_targets, collect, prepare_output
 
     cv2.setNumThreads(1)  # the network uses the cores; OpenCV's operations on one image are too short to split
     items, problems = collect(args.inputs, args.video, args.output)
@@ -63,16 +55,18 @@ def _detect(args: argparse.Namespace) -> int:
             from detection.display.window import Window
 
             view = stack.enter_context(Window("pelee-detect"))
-        detector = None
-        if items:
-            detector = Detector.load(
-                args.weights,
-                runtime=args.runtime,
-                device=args.device,
-                precision=args.precision,
-                size=args.input_size,
-                mode="latency" if tiling is None and _wants_latency(items) else "throughput",
-            )
+        latency = tiling is None and _wants_latency(items)
+        detector = _load_detector(args, items, "latency" if latency else "throughput") if items else None
+
+        from data.json_lines import json_lines
+        from data.termination_signals import termination_raises
+        from detection.inference.options import DetectionOptions
+        from detection.pipeline.annotated_copies import WrittenCopies
+        from detection.pipeline.file_pipeline import Pipeline
+        from detection.pipeline.run_config import RunConfig, RunState
+        from detection.pipeline.run_progress import ProgressBars
+        from detection.pipeline.summary_table import print_report
+
         bars = ProgressBars(shown=not (to_stdout and sys.stdout.isatty()))
         for line in problems:
             bars.problem(line)
@@ -80,6 +74,8 @@ def _detect(args: argparse.Namespace) -> int:
             bars.note("only videos are tracked, not images: their results have no tracks and counts")
         if detector is None:
             return 2
+        if hint := _slow_way(args, detector):
+            bars.note(hint)
         if args.web is not None:
             from detection.display.mjpeg_server import WebView
 
@@ -117,6 +113,32 @@ def _detect(args: argparse.Namespace) -> int:
         number = f"{labels.images:,} image{'s' * (labels.images > 1)}"
         print(f"labels ({args.save_labels}): {number} in {args.labels}", file=sys.stderr if to_stdout else sys.stdout)
     return _exit_code(state, interrupted)
+
+
+def _load_detector(args: argparse.Namespace, items: "Sequence[InputSource]", mode: str) -> "Detector":
+    """Load the model in a thread, and import meanwhile what the run needs: OpenVINO loads without Python's lock."""
+    from detection.detector import Detector
+
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+        loading = pool.submit(
+            Detector.load,
+            args.weights,
+            runtime=args.runtime,
+            device=args.device,
+            precision=args.precision,
+            size=args.input_size,
+            mode=mode,
+        )
+        import detection.pipeline.annotated_copies
+        import detection.pipeline.file_pipeline  # noqa: F401
+
+        if any(item.video for item in items):
+            import av  # noqa: F401
+        if not all(item.video for item in items):
+            from PIL import Image
+
+            Image.preinit()  # the common decoders
+        return loading.result()
 
 
 def _check_labels(args: argparse.Namespace, items: "Sequence[InputSource]") -> None:
@@ -176,6 +198,16 @@ def _make_sinks(
     if args.output is not None:  # after the view: encoding delays no shown frame
         sinks.append(VideoCopies(args.output, detector.timer, args.snapshot_every, written, protected))
     return sinks
+
+
+def _slow_way(args: argparse.Namespace, detector: "Detector") -> str | None:
+    if not detector.runtime.name.startswith("torch "):  # the usual case, without further imports
+        return None
+    from pelee.runtime.session import RuntimeOptions
+    from pelee.runtime.slow_way import slow_way
+
+    asked = RuntimeOptions(args.runtime, args.device, args.precision, size=args.input_size)
+    return slow_way(args.weights, detector.runtime.name, asked)
 
 
 def _wants_latency(items: "Sequence[InputSource]") -> bool:

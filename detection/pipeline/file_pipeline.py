@@ -6,13 +6,11 @@ bounded, so memory does not grow with the input, and results keep the order of t
 `detection.pipeline.live_pipeline`.
 """
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -257,10 +255,3 @@ def _grouped(results: Generator[FrameResult], size: int) -> Generator[list[Frame
     with closing(results):
         while group := list(islice(results, size)):
             yield group
-
-
-def prepare_output(output: Path) -> None:
-    """Make the output folder; `OSError` where it cannot be made or written to."""
-    output.mkdir(parents=True, exist_ok=True)
-    if not os.access(output, os.W_OK):
-        raise PermissionError(13, "the output folder cannot be written to", str(output))

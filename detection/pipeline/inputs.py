@@ -194,3 +194,10 @@ def _named(target: Path, number: int, limit: int) -> Path:
     while len(os.fsencode(stem + end)) > limit:
         stem = stem[:-1]
     return target.with_name(stem + end)
+
+
+def prepare_output(output: Path) -> None:
+    """Make the output folder; `OSError` where it cannot be made or written to."""
+    output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK):
+        raise PermissionError(13, "the output folder cannot be written to", str(output))
