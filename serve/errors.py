@@ -31,6 +31,7 @@ STATUS = {
     "internal_error": 500,
     "model_invalid": 500,
     "not_ready": 503,
+    "storage_unavailable": 503,
     "draining": 503,
     "inference_failed": 503,
     "deadline_exceeded": 504,

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from detection.watch.settings import WatchSettings
     from detection.watch.watcher import Watcher
     from detection.watch.yaml_document import YamlDocument
+    from serve.settings import ServeSettings
     from serve.watch.settings import StoreSettings
+    from serve.watch.watch_store import WatchStore
 
 EPILOG = """\
 examples:
@@ -132,18 +134,32 @@ def _watch(path: Path) -> int:
     from serve.observability.json_logging import log, set_up_logging
     from serve.watch.watch_store import open_watch_store
 
+    server = store_settings.server.serve_settings() if store_settings.server.enabled else None
     set_up_logging("info")
     detector = Detector.load(settings.model)
     rules = {camera: list(settings.rules_of(camera)) for camera in settings.cameras}
-    store = open_watch_store(store_settings, rules)
-    watcher = Watcher(
-        settings, detector, _Announced(store), store_settings.folder, lambda line: log(logging.WARNING, line)
-    )
-    with _stopping(watcher):
-        log(logging.INFO, "watching", cameras=list(settings.cameras), folder=str(store_settings.folder))
-        watcher.run()
+    with closing(open_watch_store(store_settings, rules)) as store:
+        watcher = Watcher(
+            settings, detector, _Announced(store), store_settings.folder, lambda line: log(logging.WARNING, line)
+        )
+        with _stopping(watcher), _serving(server, store, watcher):
+            log(logging.INFO, "watching", cameras=list(settings.cameras), folder=str(store_settings.folder))
+            watcher.run()
     log(logging.INFO, "stopped")
     return 0
+
+
+@contextmanager
+def _serving(settings: "ServeSettings | None", store: "WatchStore", watcher: "Watcher") -> Iterator[None]:
+    """Serve the API for the duration of the block, where there are settings for it."""
+    if settings is None:
+        yield
+        return
+    from serve.watch.api.watch_server import running_server
+
+    with running_server(settings, store, watcher) as address:
+        print(f"events, clips and cameras: {address}/events; ctrl-C ends it", flush=True)
+        yield
 
 
 class _Announced:

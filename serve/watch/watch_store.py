@@ -73,7 +73,9 @@ class WatchStore:
         self._write(self._events.finish, event)
 
     def close(self) -> None:
-        """Write what waits, try deliveries that are due for a few seconds, and close the database."""
+        """Write what waits, try deliveries that are due for a few seconds, and close the database; once."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._housekeeper.join()
         with self._lock:

@@ -3,7 +3,7 @@
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -20,12 +20,27 @@ from serve.web.middleware import RequestMiddleware
 from serve.web.page import add_page
 from serve.web.request_body import BodyReader
 from serve.web.routes import api_router, check_query, health_router, require_key
-from serve.web.schemas import ClassifyQuery, DetectQuery
 from serve.web.security import allowed_hosts
 from serve.web.websocket import add_websocket
 
+Part = Callable[[FastAPI], None]
+DESCRIPTION = "POST an image, get boxes. The live page is at /, frames go to /ws."
 
-def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | None = None) -> FastAPI:
+
+def add_images(app: FastAPI) -> None:
+    """Add the endpoints of images, /ws and the live page to an application."""
+    app.include_router(api_router, dependencies=[Depends(require_key), Depends(check_query)])
+    add_websocket(app)
+    add_page(app)
+
+
+def create_app(
+    settings: ServeSettings,
+    sources: Mapping[str, ModelSource] | None = None,
+    parts: Sequence[Part] = (add_images,),
+    description: str = DESCRIPTION,
+    wait_for_models: bool = False,
+) -> FastAPI:
     """Build the application. Its endpoints share `app.state.service` and `app.state.bodies`.
 
     Models are loaded in a thread at startup: /healthz answers at once, /readyz once they are warm. If one cannot be
@@ -34,6 +49,9 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
     Args:
         settings: all settings.
         sources: the models by name; None for those of the settings.
+        parts: what adds endpoints beside health and errors.
+        description: of the API.
+        wait_for_models: finish the startup only when all models are warm, and fail it with the error of loading them.
 
     Raises:
         WeightsError: there is no such model.
@@ -45,6 +63,10 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.ensure_future(_load(app, service))
         try:
+            if wait_for_models:
+                await loading
+                if app.state.failure is not None:
+                    raise app.state.failure
             yield
         finally:
             loading.cancel()
@@ -52,7 +74,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
 
     app = FastAPI(
         title="Pelee",
-        description="POST an image, get boxes. The live page is at /, frames go to /ws.",
+        description=description,
         version=importlib.metadata.version("pelee"),
         lifespan=lifespan,
         redirect_slashes=False,  # see RequestMiddleware
@@ -68,9 +90,8 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
         settings.max_body, settings.max_buffered, settings.body_timeout_s, executor=service.decoders.pool
     )
     app.include_router(health_router)
-    app.include_router(api_router, dependencies=[Depends(require_key), Depends(check_query)])
-    add_websocket(app)
-    add_page(app)
+    for part in parts:
+        part(app)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -79,7 +100,7 @@ def create_app(settings: ServeSettings, sources: Mapping[str, ModelSource] | Non
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "X-Request-ID"],
+            allow_headers=["X-API-Key", "X-Request-ID", "Range", "Last-Event-ID"],
             expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
         )
     app.add_middleware(
@@ -119,11 +140,19 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     name = str(first["loc"][-1]) if first["loc"] else "request"
     if first["type"] == "extra_forbidden":
-        query = ClassifyQuery if request.url.path.endswith("/classify") else DetectQuery
-        message = f"unknown parameter {short(name)}; expected {', '.join(query.model_fields)}"
+        message = f"unknown parameter {short(name)}; expected {', '.join(_parameters(request))}"
     else:
         message = f"{name}: {first['msg']}"
     return await _service_error(request, ServiceError("invalid_parameter", message))
+
+
+def _parameters(request: Request) -> list[str]:
+    """Names of the query parameters of a request's endpoint."""
+    found: list[str] = []
+    for parameter in request.scope["route"].dependant.query_params:
+        model = parameter.field_info.annotation
+        found += getattr(model, "model_fields", {parameter.alias: None})
+    return found
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -1,0 +1,1 @@
+"""API of a watch: endpoints of events, cameras and deliveries."""

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from data.errors import SettingsError
+from serve.settings import load_settings
+from serve.watch.api.watch_server import running_server
+from serve.watch.settings import StoreSettings
+from serve.watch.watch_store import open_watch_store
+from tests.support.watch_server import FakeCameras
+
+
+def test_it_serves_parts_and_no_images_and_ends_with_the_block(tmp_path: Path) -> None:
+    def page(app: FastAPI) -> None:
+        app.get("/", include_in_schema=False)(lambda: {"page": True})
+
+    store = open_watch_store(StoreSettings(folder=tmp_path), {})
+    settings = load_settings(port=0)
+    with running_server(settings, store, FakeCameras(), [page]) as address:
+        assert httpx.get(f"{address}/").json() == {"page": True}
+        assert httpx.get(f"{address}/readyz").json() == {"status": "ready"}
+        assert httpx.post(f"{address}/detect").status_code == 404
+        assert "Events of cameras" in httpx.get(f"{address}/openapi.json").json()["info"]["description"]
+        taken = load_settings(port=int(address.rpartition(":")[2]))
+        with pytest.raises(SettingsError, match="is taken"), running_server(taken, store, FakeCameras()):
+            pass
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/readyz")
+    store.close()
