@@ -32,15 +32,8 @@ API_KEY = APIKeyHeader(
     description="One of PELEE_API_KEYS; on a server without keys, none is needed.",
     auto_error=False,
 )
-REPEATABLE = (
-    "classes",
-    "camera",
-    "label",
-    "zone",
-    "rule",
-    "kind",
-    "ids",
-)  # query parameters that may be given more than once
+#: Query parameters that may be given more than once.
+REPEATABLE = {"classes", "camera", "label", "zone", "rule", "kind", "ids"}
 # Open: health checks have no key.
 health_router = APIRouter(tags=["health"])
 # Needs an API key, if the server has any.
