@@ -181,8 +181,8 @@ class WatchSettings:
             timezone = document.parse(str, "timezone")
         _check_timezone(document, timezone)
         names = _class_names(document, model)
-        for name, rule in rules.items():
-            _check_rule(document, name, rule, cameras, names)
+        for name in document.get("rules", default={}):
+            _check_rule(document, name, rules.get(name), cameras, names)
         return cls(cameras, rules, model, recording, timezone) if len(document.faults) == before else None
 
     def rules_of(self, camera: str) -> dict[str, RuleSettings]:
@@ -193,32 +193,35 @@ class WatchSettings:
 def _check_rule(
     document: YamlDocument,
     name: str,
-    rule: RuleSettings,
+    rule: RuleSettings | None,
     cameras: Mapping[str, CameraSettings],
     class_names: Sequence[str],
 ) -> None:
-    """Check what a rule names: labels, cameras, and zones and lines of these cameras."""
+    """Check what a rule names: labels, cameras, and zones and lines of these cameras; None for one with a fault."""
     place = ("rules", name)
 
-    def known(key: str, values: Iterable[str], names: Iterable[str], kind: str) -> None:
-        names = list(names)
-        listed = isinstance(document.get(*place, key), list)
-        for index, value in enumerate(values):
-            if value not in names:
-                hint = did_you_mean(value, names) or (f"known: {', '.join(names)}" if names else "there is none")
-                document.fault((*place, key, index) if listed else (*place, key), f"no {kind} {value!r}; {hint}")
+    def check(key: str, names: Iterable[str], kind: str) -> None:
+        names, value = list(names), document.get(*place, key, default=[])
+        for index, word in enumerate(value if isinstance(value, list) else [value]):
+            if word and isinstance(word, str) and word not in names:
+                hint = did_you_mean(word, names) or (f"known: {', '.join(names)}" if names else "there is none")
+                path = (*place, key, index) if isinstance(value, list) else (*place, key)
+                document.fault(path, f"no {kind} {word!r}; {hint}")
 
     if class_names:
-        known("labels", rule.labels, class_names, "class")
-    known("cameras", rule.cameras, document.get("cameras", default={}), "camera")
-    chosen = [cameras.get(camera) for camera in (rule.cameras or cameras)]
-    used = [camera for camera in chosen if camera is not None]
-    if not used or len(used) < len(chosen):
+        check("labels", class_names, "class")
+    check("cameras", document.get("cameras", default={}), "camera")
+    if rule is None:
         return
+    named = document.get("cameras")
+    chosen = rule.cameras or (tuple(named) if isinstance(named, dict) else ())
+    used = [cameras[camera] for camera in chosen if camera in cameras]
+    if not used or len(used) < len(chosen):
+        return  # zones of a camera with a fault are not known
     zones = {zone for camera in used for zone in camera.zones}
     lines = {line for camera in used for line in camera.lines}
-    known("zones", rule.zones, sorted(zones), "zone of its cameras is named")
-    known("lines", rule.lines, sorted(lines), "line of its cameras is named")
+    check("zones", sorted(zones), "zone of its cameras is named")
+    check("lines", sorted(lines), "line of its cameras is named")
     if OF_ZONES & set(rule.kinds) and not zones:
         document.fault(place, "kinds 'entered' and 'left' need a zone; add one to a camera")
     if EventKind.CROSSED in rule.kinds and not lines:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 LARGEST = 128 << 20  # bytes of a ring
-SLACK = 3.0  # seconds that are kept beyond those asked for: a clip takes packets now and then
+SLACK = 6.0  # seconds that are kept beyond those asked for: a clip takes packets later (`recorder.LAG`)
 HEAD = 4096  # bytes of a packet in which its first slice begins: before it are parameter sets and messages
 NAL = re.compile(rb"\x00\x00\x01(.)(.?)", re.DOTALL)
 _H264_RANDOM = frozenset({5, 7})  # IDR slice, sequence parameter set (ITU-T H.264, table 7-1)

@@ -20,6 +20,7 @@ from detection.watch.settings import RecordingSettings
 
 TICK = 0.25  # seconds between two looks at clips and snapshots
 UPDATES = 1.0  # seconds between two updates of an event
+LAG = 4.0  # seconds by which a clip is behind: the end of an event is certain when its object is gone
 MARGIN = 0.5  # seconds that the last packets of a clip may take to come
 QUIET = 60.0  # seconds between two messages of failed files: a full disk fails every one
 
@@ -140,7 +141,7 @@ class Recorder:
         longest = one.start + self._settings.longest
         until = longest if one.end is None else min(longest, one.end + self._settings.after)
         if one.clip is not None:
-            self._file(one.clip.advance, until)
+            self._file(one.clip.advance, until if one.end is not None else min(until, now - LAG))
             if now >= until + MARGIN or last:
                 self._file(one.clip.close)
                 one.clip = None

@@ -93,7 +93,13 @@ def test_all_faults_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["rules: {a: {}}\n", "cameras: {}\nrules: {a: {}}\n", "cameras: [a]\nrules: {a: {}}\n"]
+    "text",
+    [
+        "rules: {a: {}}\n",
+        "cameras: {}\nrules: {a: {}}\n",
+        "cameras: [a]\nrules: {a: {}}\n",
+        "cameras: [{a: b}]\nrules: {a: {}}\n",
+    ],
 )
 def test_no_cameras(text: str) -> None:
     settings, faults = read(text)
