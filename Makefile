@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
-.PHONY: demo test test-fast lint docs bench clean
+.PHONY: demo test test-fast lint docs bench licenses sbom clean
 
 demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
@@ -32,6 +32,19 @@ bench: $(VENV)/full
 	$(BIN)/pelee-export --format onnx --no-nms --output out/onnx-f32
 	$(BIN)/pelee-bench $(SAMPLES) --weights pelee-voc --weights out/openvino-f32 --weights out/onnx-f32 --batch 1,8 \
 		--against eager,torchvision --video $(SAMPLES)/bikes.mp4 --markdown docs/benchmarks/speed.md
+
+# The licenses of all that an installation with every extra has, in out/licenses.md; one that is not allowed is an error.
+licenses: $(VENV)/full
+	mkdir -p out
+	$(BIN)/python -m tests.support.licenses all > out/licenses.md
+
+# The software bill of materials of the light install without constraints (CycloneDX), in out/sbom.cdx.json.
+sbom: $(VENV)/full
+	rm -rf out/sbom
+	$(PYTHON) -m venv --without-pip out/sbom
+	$(BIN)/python -m pip --disable-pip-version-check --quiet --python out/sbom/bin/python install --no-compile .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file out/sbom.cdx.json \
+		out/sbom/bin/python
 
 # What runs the shipped models. Bytecode is written when a module is first used: most never are.
 $(VENV)/light: pyproject.toml constraints.txt
