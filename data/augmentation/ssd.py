@@ -5,6 +5,7 @@ window that may extend beyond the image, and the part of the image inside it is 
 the result. Colors are distorted on that part only; the mean color around it is not.
 """
 
+import cv2
 import numpy as np
 
 from data.augmentation.color import ColorDistortion
@@ -62,6 +63,20 @@ class SSDAugmentation:
             result, relative = flip(result, relative)
         return result, relative, labels
 
+    def background(self, image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """A crop without any object, (size, size, 3) uint8, with distorted colors and flipped half of the time.
+
+        None where `background_crop` finds none. Arguments as in a call; the boxes are those of all objects, crowds too.
+        """
+        height, width = image.shape[:2]
+        window = background_crop(width, height, boxes, rng)
+        if window is None:
+            return None
+        interpolation = INTERPOLATIONS[rng.integers(len(INTERPOLATIONS))]
+        result = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        render(image, window, result, interpolation, self._distort, rng)
+        return cv2.flip(result, 1) if rng.random() < 0.5 else result
+
 
 def expansion(width: int, height: int, rng: np.random.Generator) -> CropWindow:
     """Draw a window of 1 to 4 times the sides of an image, with the image at a random place in it."""
@@ -96,6 +111,21 @@ def crop(canvas: CropWindow, boxes: np.ndarray, rng: np.random.Generator) -> Cro
         if good.any():
             return CropWindow(*(int(value) for value in windows[good.argmax()]))
     raise AssertionError("unreachable: the whole canvas is among the choices")
+
+
+def background_crop(width: int, height: int, boxes: np.ndarray, rng: np.random.Generator) -> CropWindow | None:
+    """Draw a window of an image that has no part of a box inside; None where none of 50 trials is such a window.
+
+    Args:
+        width, height: size of the image, pixels.
+        boxes: (n, 4) xyxy in pixels.
+        rng: source of randomness.
+    """
+    windows = _crop_trials(CropWindow(0, 0, width, height), rng)
+    low = np.maximum(windows[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+    free = ~(high > low).all(axis=2).any(axis=1)  # (trials,)
+    return CropWindow(*(int(value) for value in windows[free.argmax()])) if free.any() else None
 
 
 def _crop_trials(canvas: CropWindow, rng: np.random.Generator) -> np.ndarray:

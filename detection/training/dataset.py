@@ -27,6 +27,8 @@ from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
 from detection.training.targets import Target
 
+BACKGROUND_TRIALS = 20  # images that are searched for a crop without objects
+
 
 class DetectionBatch(NamedTuple):
     """Training images and their ground truths, in few tensors, because each is sent between processes by itself.
@@ -66,6 +68,7 @@ class TrainDataset(TorchDataset[Sample]):
     def __init__(self, records: Sequence[Record], settings: TrainSettings) -> None:
         self.records = records
         self.mosaic, self.mixup, self.copy_paste = settings.mosaic, settings.mixup, settings.copy_paste
+        self.backgrounds = settings.backgrounds
         self.augment = SSDAugmentation(settings.input_size)
         self.join = Mosaic(settings.input_size)
         self.errors: list[str] = []  # of the images of the current sample
@@ -73,14 +76,14 @@ class TrainDataset(TorchDataset[Sample]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (H, W, 3), boxes (n, 4) in pixels and labels (n,) of a record.
+    def read(self, index: int, *, crowds: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (H, W, 3), boxes (n, 4) in pixels and labels (n,) of a record; crowd objects only on request.
 
         In place of an image that cannot be read, the next one is taken. ImageError if none can be read.
         """
         for place in range(index, index + len(self.records)):
             record = self.records[place % len(self.records)]
-            keep = ~record.crowd
+            keep = ~record.crowd | crowds
             try:
                 return read_image(record.image), record.boxes[keep], record.labels[keep]
             except ImageError as error:
@@ -96,12 +99,25 @@ class TrainDataset(TorchDataset[Sample]):
         """Image, boxes and labels of a sample."""
         rng = np.random.default_rng(sample.seed)
         self.augment.size = self.join.size = sample.size
+        if self.backgrounds and rng.random() < self.backgrounds:
+            background = self.background(sample.record, rng)
+            if background is not None:
+                return background, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         result = self.augmented(sample.record, rng)
         if self.copy_paste and rng.random() < self.copy_paste:
             result = paste(result, self.augmented(int(rng.integers(len(self.records))), rng), rng)
         if self.mixup and rng.random() < self.mixup:
             result = mix(result, self.augmented(int(rng.integers(len(self.records))), rng), rng)
         return result
+
+    def background(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Crop without any object, of the record or of the first other one that has room for it; None without any."""
+        for place in (index, *rng.integers(len(self.records), size=BACKGROUND_TRIALS - 1).tolist()):
+            image, boxes, _ = self.read(place, crowds=True)
+            background = self.augment.background(image, boxes, rng)
+            if background is not None:
+                return background
+        return None
 
     def augmented(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Augmented image, alone or in a mosaic with three others."""

@@ -17,9 +17,12 @@ class Component:
 
     Attributes:
         target: "module:name" of the implementation.
+        samples_negatives: a classification loss takes background priors in proportion to the matched ones of an image,
+            so none of an image without objects.
     """
 
     target: str
+    samples_negatives: bool = False
 
     def load(self) -> Any:
         """Import the implementation."""
@@ -28,9 +31,9 @@ class Component:
 
 #: `(LossInputs) -> Tensor`, summed over priors (`detection.training.loss.ClassificationLoss`).
 CLASSIFICATION_LOSSES = {
-    "softmax": Component("detection.training.loss:SOFTMAX_LOSS"),
+    "softmax": Component("detection.training.loss:SOFTMAX_LOSS", samples_negatives=True),
     "focal": Component("detection.training.loss:FOCAL_LOSS"),
-    "quality": Component("detection.training.loss:QUALITY_LOSS"),
+    "quality": Component("detection.training.loss:QUALITY_LOSS", samples_negatives=True),
 }
 #: `(LossInputs) -> Tensor`, summed over the matched priors (`detection.training.loss.BoxLoss`).
 BOX_LOSSES = {

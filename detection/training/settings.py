@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from data.datasets.registry import FORMATS
 from data.errors import DatasetError, SettingsError
 from detection.models.registry import ARCHITECTURES
-from detection.training.loss_settings import LossSettings
+from detection.training.loss_settings import CLASSIFICATION_LOSSES, LossSettings
 from pelee.training.choices import Interval, KeyOf
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import resolve
@@ -38,6 +38,8 @@ class TrainSettings(OptimizationSettings, LossSettings):
         mosaic: probability that a training image is a mosaic of four.
         mixup: probability that a training image is the mean of two, with the objects of both.
         copy_paste: probability that objects of another image are pasted into a training image.
+        backgrounds: share of the training images that are crops without any object, against false alarms; not with a
+            class loss that samples negatives by image (softmax, quality): no such image changes it.
         balanced: draw images of rare classes more often.
         freeze: keep the pretrained tensors (of --weights or --backbone) unchanged, batch norm statistics included; new
             tensors train.
@@ -62,6 +64,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
     mosaic: Share = 0.0
     mixup: Share = 0.0
     copy_paste: Share = 0.0
+    backgrounds: Share = 0.0
     balanced: bool = False
     freeze: bool = False
     unfreeze_from: str | None = None
@@ -94,6 +97,11 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
     settings = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
     for size in (settings.input_size, *(size for size, _ in settings.size_phases)):
         architecture.check_input_size(size)
+    if settings.backgrounds and CLASSIFICATION_LOSSES[settings.class_loss].samples_negatives:
+        raise SettingsError(
+            f"backgrounds is {settings.backgrounds} with class_loss {settings.class_loss}, which takes nothing from an "
+            "image without objects; expected class_loss focal"
+        )
     of_any = {name: None for entry in ARCHITECTURES.values() for name in entry.settings}
     for name in of_any:
         if name not in architecture.settings and getattr(settings, name) != getattr(TrainSettings(), name):

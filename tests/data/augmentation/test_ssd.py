@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import data.augmentation.ssd as augment
 from data.augmentation.geometry import CropWindow
-from data.augmentation.ssd import CROP_IOUS, SSDAugmentation, crop, expansion
+from data.augmentation.ssd import CROP_IOUS, SSDAugmentation, background_crop, crop, expansion
 from tests.support.marked_images import SEEDS, check_marked, marked
 
 
@@ -144,3 +144,25 @@ def test_an_image_of_one_pixel_passes() -> None:
     for _ in range(50):
         result, boxes, labels = SSDAugmentation(32)(image, np.array([[0, 0, 1, 1]], np.float32), np.array([0]), rng)
         assert result.shape == (32, 32, 3) and len(boxes) == len(labels)
+
+
+@given(SEEDS, st.integers(0, 4), st.integers(1, 300), st.integers(1, 300))
+@settings(max_examples=80)
+def test_a_background_crop_has_no_part_of_a_box_inside(seed: int, objects: int, width: int, height: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = np.sort(rng.uniform(0, 1, (objects, 2, 2)), axis=1) * 0.5 + rng.uniform(0, 0.5, (objects, 1, 2))
+    boxes = corners.reshape(objects, 4) * (width, height, width, height)
+    window = background_crop(width, height, boxes, rng)
+    if window is None:
+        assert objects
+        return
+    assert 0 <= window.x0 < window.x1 <= width and 0 <= window.y0 < window.y1 <= height
+    for x1, y1, x2, y2 in boxes:
+        assert min(x2, window.x1) <= max(x1, window.x0) or min(y2, window.y1) <= max(y1, window.y0)
+
+
+def test_a_background_has_the_size_of_the_augmentation_and_none_is_in_a_full_image() -> None:
+    image = np.full((40, 60, 3), 90, np.uint8)
+    found = SSDAugmentation(32).background(image, np.array([[0, 0, 5, 5]]), np.random.default_rng(0))
+    assert found is not None and found.shape == (32, 32, 3) and found.dtype == np.uint8
+    assert SSDAugmentation(32).background(image, np.array([[0, 0, 60, 40]]), np.random.default_rng(0)) is None

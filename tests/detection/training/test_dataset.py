@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from data.datasets.records import Record
 from data.datasets.registry import open_dataset
 from data.errors import ImageError
+from data.images.image_io import write_image
 from detection.training.dataset import EpochLoader, EvaluationDataset, Sample, TrainDataset, collate, fingerprint
 from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
@@ -91,6 +92,44 @@ def test_mixing_adds_objects_and_is_decided_by_the_sample(voc_root: Path, ingred
         assert len(boxes) == len(own) or not np.array_equal(image, before)
         np.testing.assert_array_equal(image, mixing[sample][0])
     assert more > 0
+
+
+def dotted(path: Path, crowd: bool = False) -> Record:
+    """A gray image of 200 × 100 with a red object at its left, its only red."""
+    image = np.full((100, 200, 3), 90, np.uint8)
+    image[20:80, 20:90] = (255, 0, 0)
+    write_image(path, image)
+    box = np.array([[20, 20, 90, 80]], np.float32)
+    return Record(
+        path, path.stem, box, np.array([0]), np.array([not crowd]), np.array([crowd]), np.array([4200.0], np.float32)
+    )
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_backgrounds_have_no_object_inside_and_their_share_is_that_of_the_setting(tmp_path: Path, crowd: bool) -> None:
+    """Difficult objects and crowds count as objects, too. Red is more than twice the green in any distorted object."""
+    dataset = TrainDataset([dotted(tmp_path / "a.png", crowd)], TrainSettings(backgrounds=1.0))
+    for number in range(60):
+        image, boxes, labels, _ = dataset[SampleRequest(0, 64, (0, 0, number))]
+        assert (image.shape, boxes.shape, labels.shape) == ((64, 64, 3), (0, 4), (0,))
+        assert image.astype(int).std(axis=(0, 1)).max() < 1.5, "one color: no part of the object"
+    np.testing.assert_array_equal(image, dataset[SampleRequest(0, 64, (0, 0, 59))][0])
+    some = TrainDataset(dataset.records, TrainSettings(backgrounds=0.25))
+    uniform = [some[SampleRequest(0, 64, (0, 0, number))][0].std(axis=(0, 1)).max() < 1.5 for number in range(400)]
+    plain = [number for number in range(400) if np.random.default_rng((0, 0, number)).random() >= 0.25]
+    assert sum(uniform) >= 400 - len(plain) and 70 <= 400 - len(plain) <= 130
+    assert {number for number in range(400) if number not in plain} <= {n for n, one in enumerate(uniform) if one}
+
+
+def test_an_image_full_of_objects_gives_no_background_and_another_does(tmp_path: Path) -> None:
+    full = dataclasses.replace(dotted(tmp_path / "full.png"), boxes=np.array([[0, 0, 200, 100]], np.float32))
+    alone = TrainDataset([full], TrainSettings(backgrounds=1.0))
+    plain = TrainDataset([full], TrainSettings())
+    labels = [alone[SampleRequest(0, 64, (0, 0, number))].labels.tolist() for number in range(20)]
+    assert [0] in labels, "an ordinary sample instead"
+    assert plain[SampleRequest(0, 64, (0, 0, 1))].labels.shape == (1,)
+    both = TrainDataset([full, dotted(tmp_path / "a.png")], TrainSettings(backgrounds=1.0))
+    assert all(not len(both[SampleRequest(0, 64, (0, 0, number))].labels) for number in range(20))
 
 
 def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> None:

@@ -17,7 +17,7 @@ from torchvision.ops import box_convert, box_iou
 from detection.models.box_coder import encode
 from detection.models.pelee import Pelee
 from detection.training.loss import MultiboxLosses, elementwise_box_iou, hard_negatives, init_heads, multibox_loss
-from detection.training.loss_settings import LossSettings
+from detection.training.loss_settings import CLASSIFICATION_LOSSES, LossSettings
 from detection.training.matcher import ssd_match
 from detection.training.targets import Target, build_targets
 from tests.support.detection_targets import MAPS, NOTHING, ROW, on_prior, random_batch, target
@@ -259,6 +259,17 @@ def test_focal_without_objects_is_that_of_the_background() -> None:
     found = losses({"class_loss": "focal"}, torch.zeros(1, 5, 4), [NOTHING], torch.zeros(1, 5, 4))
     assert found.classification.item() == pytest.approx(5 * math.log(4) * 9 / 16)
     assert found.localization.item() == 0
+
+
+def test_only_a_loss_that_samples_no_negatives_learns_from_images_without_objects() -> None:
+    """As `Component.samples_negatives` says, by which the setting `backgrounds` is refused."""
+    for name, entry in CLASSIFICATION_LOSSES.items():
+        logits, offsets = torch.randn(2, 5, 3).requires_grad_(), torch.randn(2, 5, 4).requires_grad_()
+        loss = multibox_loss(logits, offsets, [NOTHING] * 2, ROW, LossSettings(class_loss=name))
+        sum(loss).backward()  # type: ignore[union-attr]
+        assert torch.isfinite(loss.classification) and loss.localization == 0
+        assert logits.grad is not None and torch.isfinite(logits.grad).all()
+        assert (logits.grad == 0).all().item() == entry.samples_negatives
 
 
 def test_quality_asks_for_the_iou_of_the_box_by_hand() -> None:

@@ -83,6 +83,8 @@ def test_an_empty_file_is_a_recipe_of_defaults(tmp_path: Path) -> None:
         ({"class_loss": "sigmoid"}, "setting class_loss"),
         ({"box_weight": 0}, "setting box_weight: .*greater than 0"),
         ({"mixup": 2}, "setting mixup"),
+        ({"backgrounds": 2}, "setting backgrounds"),
+        ({"backgrounds": 0.1}, "backgrounds is 0.1 with class_loss softmax, .*expected class_loss focal"),
         ({"head_kernel": 2}, "setting head_kernel: .*1 or 3"),
         ({"optimizer": "lion"}, "setting optimizer: .*'sgd', 'adamw' or 'adam'"),
         ({"precision": "fp8"}, "setting precision"),
