@@ -9,6 +9,7 @@ class Posted(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
+    answer: int
 
 
 class WebhookServer:
@@ -33,7 +34,8 @@ class WebhookServer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 status, headers = server.answers.pop(0) if server.answers else (204, {})
-                server.posts.append(Posted(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                names = {name.lower(): value for name, value in self.headers.items()}
+                server.posts.append(Posted(self.path, names, body, status))
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
