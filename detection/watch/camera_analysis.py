@@ -33,7 +33,7 @@ class AnalysisStats:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class GateDecision:
     """Decision of the gate on a frame: whether it goes to the network, and its tiles, (T, 4) int64 xyxy pixels."""
 
     analyze: bool
@@ -124,7 +124,7 @@ class CameraAnalysis:
         self._dropped = 0
         self._relief_until = float("-inf")
 
-    def view(self, luma: np.ndarray, time: float, size: tuple[int, int], dropped: int = 0) -> View:
+    def view(self, luma: np.ndarray, time: float, size: tuple[int, int], dropped: int = 0) -> GateDecision:
         """Decide on a frame.
 
         Args:
@@ -139,7 +139,7 @@ class CameraAnalysis:
         self.stats.frames += 1
         motion = Motion(True, np.empty((0, 4), np.int64)) if self._gate is None else self._gate.look(luma)
         if not (motion.moving or self._unsure or time - self._last_time >= REFRESH):
-            return View(False)
+            return GateDecision(False)
         if self._gate is not None:
             self._gate.analyzed()
         self._last_time = time
@@ -148,10 +148,10 @@ class CameraAnalysis:
         # A frame that is stored on its side has other coordinates than its brightness.
         upright = (size[0] > size[1]) == (luma.shape[1] > luma.shape[0])
         if self._tiling is None or not upright or time < self._relief_until or not len(motion.boxes):
-            return View(True)
+            return GateDecision(True)
         tiles = tiles_of_motion(self._tiles(self._tiling, size), (motion.boxes * scale).round().astype(np.int64), TILES)
         self.stats.tiles += len(tiles)
-        return View(True, tiles)
+        return GateDecision(True, tiles)
 
     def take(self, prediction: Prediction, time: float, size: tuple[int, int]) -> list[EventChange]:
         """Take the network's result of a frame of (width, height)."""
