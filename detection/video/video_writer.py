@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +16,13 @@ from data.atomic_files import atomic_path
 from data.errors import ImageError
 from detection.video.sound_track import Sound, SoundTrack
 
+if TYPE_CHECKING:
+    import av
+
 ROOM = 8 * 2**20  # bytes that must stay free: frames in the encoder, last lines of other files
 ROOM_A_FRAME = 32  # upper bound of a frame's bytes in the index
 ROOM_LOOKS = 0.5  # seconds between two checks of the disk
+READ_BEYOND = 64  # bytes that FFmpeg's conversions may read beyond an image (16, says its documentation)
 BT709 = 1  # the code of ITU-T H.273 for its primaries, its transfer and its matrix alike
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
 # Fast start puts the index first, so that a browser begins before it has the whole file.
@@ -127,6 +133,8 @@ class VideoWriter:
         self.broken = False
         self._looked_at = 0.0
         self._reformatter = VideoReformatter()  # shared by all frames: it caches the conversion
+        self._scene = np.empty((0, 0, 3), np.uint8)
+        self._frame: av.VideoFrame | None = None  # of the scene's memory
         self._path = path
         self._time_base = time_base
         self._step = max(1, round(1 / rate / time_base))  # one frame, in units of time_base
@@ -156,25 +164,35 @@ class VideoWriter:
         yuv420p, which every player takes, halves the resolution of colors: an odd width or height is padded by a copy
         of the last column or row.
         """
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
-
         self._check_room()
         place = self._last + self._step if time is None else round(time / self._time_base)
         self._last = max(place, self._last + 1, 0)  # an encoder takes only times that grow
-        height, width = image.shape[:2]
-        if width % 2 or height % 2:
-            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
+        frame = self._to_yuv(image)
         frame.pts, frame.time_base, frame.duration = self._last, self._time_base, self._step
         with self._named_errors():
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
                 self._sound.write_until((self._last + self._step) * self._time_base)
         self.frames += 1
+
+    def _to_yuv(self, image: np.ndarray) -> "av.VideoFrame":
+        """Return an image as a frame in yuv420p with an even width and height."""
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
+
+        height, width = image.shape[:2]
+        shape = (height + height % 2, width + width % 2, 3)
+        if self._frame is None or self._scene.shape != shape:
+            # Memory of one frame for all: to allocate it anew takes as long as the conversion.
+            memory = np.zeros(prod(shape) + READ_BEYOND, np.uint8)
+            self._scene = memory[: prod(shape)].reshape(shape)
+            self._frame = av.VideoFrame.from_numpy_buffer(self._scene, format="rgb24")
+        self._scene[:height, :width] = image
+        self._scene[height:] = self._scene[height - 1]
+        self._scene[:, width:] = self._scene[:, width - 1 : width]
+        return self._reformatter.reformat(
+            self._frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
 
     def _check_room(self) -> None:
         """Raise ENOSPC while there is still room for the index and for the other files of the run."""
