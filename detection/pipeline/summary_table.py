@@ -55,7 +55,8 @@ def print_report(
 
 def _live_line(name: str, stats: "StreamStats") -> str:
     """Return the rates, losses and ages of a live source in one line."""
-    tiles = f"{stats.tiles / max(1, stats.looked_at.count):.1f} tiles a frame; " if stats.tiles else ""
+    frames = max(1, stats.looked_at.count)
+    tiles = f"{stats.tiles / frames:.1f} tiles a frame; " if stats.tiled else ""
     return (
         f"{name}: received {stats.captured.count} frames, {stats.captured.overall():.1f}/s; "
         f"processed {stats.looked_at.count}, {stats.looked_at.overall():.1f}/s; {tiles}dropped {stats.dropped}; "

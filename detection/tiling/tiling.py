@@ -46,7 +46,7 @@ class Tiling:
             return None
         if text == "auto":
             return cls()
-        return cls(tuple(_grid(part, overlap) for part in text.split("+")))
+        return cls(tuple(_grid(part, overlap, text) for part in text.split("+")))
 
     def grids_of(self, width: int, height: int, input_size: int) -> tuple[TileGrid, ...]:
         """Grids of an image of width × height pixels for a network with an input of `input_size` pixels a side."""
@@ -74,8 +74,8 @@ class Tiling:
         return np.concatenate([np.empty((0, 4), np.int64), *(grid.tiles(width, height) for grid in grids)])
 
 
-def _grid(text: str, overlap: float) -> TileGrid:
-    match = re.fullmatch(r"(\d{1,4})(?:[x×](\d{1,4}))?", text, re.ASCII)
+def _grid(part: str, overlap: float, text: str) -> TileGrid:
+    match = re.fullmatch(r"(\d{1,4})(?:[x×](\d{1,4}))?", part, re.ASCII)
     if match is None:
         raise SettingsError(f"tiles {text!r}, {EXPECTED}")
     rows, columns = match.groups()

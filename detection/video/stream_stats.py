@@ -71,6 +71,11 @@ class StreamStats:
         self.tiles += count
         self._tiles_per_frame.append(count)
 
+    @property
+    def tiled(self) -> bool:
+        """Whether frames were given to tiled detection, even if there was time for no tile."""
+        return bool(self._tiles_per_frame)
+
     def shown(self, age: float) -> None:
         """Record the age of a displayed frame: seconds from its capture to its display."""
         self._age = age

@@ -49,8 +49,17 @@ def test_live_statistics_and_tracks(capsys: pytest.CaptureFixture[str]) -> None:
     live.tracks = {"objects": {"car": 2}}
     print_report([live], timer(), 1.0, "torch", False)
     out = capsys.readouterr().out
+    assert "tiles a frame" not in out
     assert (
         "cam0: received 0 frames" in out
         and "dropped 7; damaged 5" in out
         and 'cam0: tracks {"objects": {"car": 2}}' in out
     )
+
+
+def test_a_source_without_time_for_tiles_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    live = summary("cam0", "cam0")
+    live.stream_stats = StreamStats()
+    live.stream_stats.add_tiles(0)
+    print_report([live], timer(), 1.0, "torch", False)
+    assert "; 0.0 tiles a frame; dropped 0" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def test_percentiles_of_ages_are_numpys_to_a_millisecond() -> None:
 
 def test_tiles_per_frame_are_in_the_line_where_there_are_any() -> None:
     stats = StreamStats()
-    assert "tiles" not in stats.line()
+    assert "tiles" not in stats.line() and not stats.tiled
     for count in (3, 4, 8):
         stats.add_tiles(count)
     assert stats.tiles == 15 and "tiles 5.0 a frame" in stats.line()
