@@ -19,7 +19,7 @@ SECTIONS = ("folder", "database", "mqtt", "webhooks", "json_lines", "retention",
 DATABASE_NAME = "watch.db"
 GIVE_UP_HOURS = 72.0
 SECRET_LENGTH = 16  # minimum number of characters of a webhook's secret
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 TOPIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -272,13 +272,9 @@ def _database_url(text: str, folder: Path) -> str:
     if "://" not in text:
         return f"sqlite:///{text}"
     scheme = _split("database", text).scheme
-    if scheme == "postgres":
-        scheme = "postgresql"
     if scheme not in DATABASES:
         raise SettingFault("database", f"begins with {scheme}://; expected a file, sqlite:/// or postgresql://")
-    if scheme == "postgresql":
-        return "postgresql+psycopg://" + text.partition("://")[2]
-    return text
+    return text if scheme == "sqlite" else "postgresql+psycopg://" + text.partition("://")[2]
 
 
 def _split(name: str, text: str) -> Any:

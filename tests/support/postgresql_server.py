@@ -27,28 +27,49 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class PostgresqlServer:
+    """Server with an empty database.
+
+    Attributes:
+        address: of the database.
+    """
+
+    def __init__(self, bin_folder: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pelee-postgresql-"))  # pytest's own are not open to other users
+        self._programs = bin_folder
+        self._user = USER if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self.folder, USER, pwd.getpwnam(USER).pw_gid)
+        self._port = free_port()
+        self.address = f"postgresql://pelee:a-password@127.0.0.1:{self._port}/postgres"
+        self._run("initdb", "-U", "pelee", "--auth=trust", "--no-sync", "--encoding=UTF8")
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [self._programs / program, "-D", str(self.folder / "data"), *arguments]
+        done = subprocess.run(
+            command, user=self._user, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+
 @contextlib.contextmanager
-def running_postgresql() -> Iterator[str]:
-    """Run a server with an empty database; yields its address. Skips the test where PostgreSQL is missing."""
+def running_postgresql() -> Iterator[PostgresqlServer]:
+    """Run a server. Skips the test where PostgreSQL is missing."""
     bin_folder = programs()
     if bin_folder is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pelee-postgresql-"))  # pytest's own are not open to other users
-    user = None
-    if os.geteuid() == 0:
-        user = USER
-        shutil.chown(folder, USER, pwd.getpwnam(USER).pw_gid)
-    data, port = folder / "data", free_port()
-
-    def run(program: str, *arguments: str) -> None:
-        done = subprocess.run([bin_folder / program, *arguments], user=user, cwd=folder, stderr=subprocess.PIPE)
-        assert done.returncode == 0, done.stderr.decode()
-
-    run("initdb", "-D", str(data), "-U", "pelee", "--auth=trust", "--no-sync", "--encoding=UTF8")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    server = PostgresqlServer(bin_folder)
     try:
-        yield f"postgresql://pelee:a-password@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server
     finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+        with contextlib.suppress(AssertionError):  # a test has stopped it
+            server.stop()
+        shutil.rmtree(server.folder)

@@ -156,9 +156,9 @@ def _journal(watch: Path) -> list[list[str]]:
 def _collect(watch: Path, server: WebhookServer, subscriber: Subscriber, kills: int, outages: int) -> KillRun:
     database = Database(f"sqlite:///{watch}/watch.db")
     with database.read() as connection:
-        stored = dict(connection.execute(sa.select(EVENTS.c.id, EVENTS.c.phase)).tuples().all())
+        stored = {row.id: row.phase for row in connection.execute(sa.select(EVENTS.c.id, EVENTS.c.phase))}
         columns = [DELIVERIES.c[name] for name in ("event", "phase", "camera", "destination", "state")]
-        rows = connection.execute(sa.select(*columns).order_by(DELIVERIES.c.id)).tuples().all()
+        rows = connection.execute(sa.select(*columns).order_by(DELIVERIES.c.id)).all()
     database.close()
     outbox = [Row(f"{event}-{phase}", camera, name, state) for event, phase, camera, name, state in rows]
     published = {row.id for row in outbox if row.destination == "mqtt"}

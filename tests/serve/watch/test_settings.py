@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from detection.watch.yaml_document import YamlDocument
-from serve.watch.settings import Phase, StoreSettings, read_store_settings, signing_key
+from serve.watch.settings import Phase, RetentionSettings, StoreSettings, read_store_settings, signing_key
+from tests.support.paths import ROOT
 
 ALL = """
 cameras: {}
@@ -52,8 +54,15 @@ def test_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("a/b.db", "sqlite:///a/b.db"), ("sqlite:////x/b.db", "sqlite:////x/b.db"), ("postgres://h/d", "postgresql+psycopg://h/d")],
-)  # fmt: skip
+    [
+        ("a/b.db", "sqlite:///a/b.db"),
+        ("sqlite:////x/b.db", "sqlite:////x/b.db"),
+        *(
+            (f"{scheme}://h/d", "postgresql+psycopg://h/d")
+            for scheme in ("postgres", "postgresql", "postgresql+psycopg")
+        ),
+    ],
+)
 def test_addresses_of_databases(given: str, expected: str) -> None:
     settings, _ = read(f"database: {given}\n")
     assert settings is not None and settings.database == expected
@@ -94,3 +103,16 @@ def test_a_fault_is_one_line_with_its_place_and_no_secret(text: str, fault: str)
 
 def test_keys_of_signatures() -> None:
     assert signing_key("whsec_c2VjcmV0") == b"secret" and signing_key("0123456789abcdef") == b"0123456789abcdef"
+
+
+def test_the_settings_of_the_page_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for name in set(re.findall(r"\$\{(\w+)\}", page)) - {"NAME"}:
+        monkeypatch.setenv(name, "a-value-of-20-letters")
+    found = [read(example) for example in examples]
+    assert len(found) >= 4 and [faults for _, faults in found if faults] == []
+    settings = next(one for one, _ in found if one is not None and one.mqtt is not None)
+    assert f"`give_up_hours` ({settings.mqtt.give_up_hours:g})" in page and settings.mqtt.broker_port == 8883
+    kept = next(one.retention for one, _ in found if one is not None and one.retention.gigabytes)
+    assert (kept.days, kept.free_gigabytes) == (RetentionSettings().days, RetentionSettings().free_gigabytes)

@@ -18,6 +18,7 @@ from serve.watch.storage import database as database_module
 from serve.watch.storage.database import DatabaseError
 from serve.watch.storage.event_queries import EventFilter
 from serve.watch.watch_store import WatchStore, open_watch_store
+from tests.support.postgresql_server import running_postgresql
 from tests.support.watch_events import ended, make_event, wait_until, write_files
 from tests.support.webhook_server import WebhookServer
 
@@ -92,6 +93,23 @@ def test_events_wait_for_a_locked_database(
         other.close()
         store.finish(ended(make_event(1, 1)))
         assert store.waiting == 0 and numbers(store) == [2, 1]
+
+
+@pytest.mark.slow
+def test_events_wait_for_a_postgresql_server_that_is_started_again(tmp_path: Path) -> None:
+    with running_postgresql() as server:
+        address = server.address.replace("postgresql://", "postgresql+psycopg://")
+        with opened(tmp_path, database=address, json_lines=tmp_path / "events.jsonl") as store:
+            store.begin(make_event(1))
+            server.stop()
+            store.finish(ended(make_event(1)))
+            store.begin(make_event(2, 1.0))
+            assert store.waiting == 2
+            server.start()
+            store.update(make_event(2, 1.0))
+            assert store.waiting == 0 and numbers(store) == [2, 1]
+            wait_until(lambda: store.outbox.counts(["json_lines"])[0]["delivered"])
+        assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 1
 
 
 def test_the_housekeeper_writes_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

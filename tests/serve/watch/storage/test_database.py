@@ -40,8 +40,8 @@ def test_the_migrations_give_the_tables_in_sqlite(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_migrations_give_the_tables_in_postgresql() -> None:
-    with running_postgresql() as address:
-        assert_usable(address.replace("postgresql://", "postgresql+psycopg://"))
+    with running_postgresql() as server:
+        assert_usable(server.address.replace("postgresql://", "postgresql+psycopg://"))
 
 
 def test_pragmas_of_sqlite(tmp_path: Path) -> None:

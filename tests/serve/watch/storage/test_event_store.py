@@ -22,8 +22,8 @@ ROUTES = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with running_postgresql() as address:
-        yield address.replace("postgresql://", "postgresql+psycopg://")
+    with running_postgresql() as running:
+        yield running.address.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
