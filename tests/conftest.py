@@ -172,6 +172,7 @@ def trained_run(voc_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
                 *("--dataset", "voc", "--root", str(voc_root), "--val-split", "val", "--output", str(output)),
                 *("--recipe", "quick", "--batch-size", "4", "--input-size", "64", "--epochs", "6", "--max-steps=10"),
                 *("--size-phases=[]", "--precision", "fp32", "--validate-every", "2", "--accelerator", "cpu"),
+                "--no-export",
             ]
         )
     assert code == 0

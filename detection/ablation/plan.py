@@ -111,7 +111,14 @@ def train(one: Run) -> None:
         SettingsError: pelee-train failed; it has printed the reason.
     """
     begun = (one.folder / "last.ckpt").is_file()
-    command = [sys.executable, "-m", "detection.commands.train", *one.words, *(["--resume"] if begun else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "detection.commands.train",
+        *one.words,
+        "--no-export",
+        *(["--resume"] if begun else []),
+    ]
     started = time.perf_counter()
     code = subprocess.run(command, check=False).returncode
     if code == 130:

@@ -153,10 +153,12 @@ def _train(
     record: dict[str, Any],
 ) -> TrainedModel | None:
     from detection.evaluation.f1_threshold import best_f1, class_confidence, describe_thresholds
+    from detection.export.export import write_trained
     from detection.inference.thresholds import TARGET_PRECISION
     from detection.training.distillation import load_teacher
     from detection.training.model_card import make_card
     from detection.training.train import train
+    from pelee.export.trained_model import ExportPlan
     from pelee.training.trainer import to_tensors
 
     # Before the training, so that a fault of the card is found now.
@@ -199,6 +201,12 @@ def _train(
         warning = f"the model finds no object of {val_set.split} and is of no use as a detector; train it longer"
     return TrainedModel(
         tensors=to_tensors(trained.network),
+        exports=ExportPlan(
+            write=write_trained,
+            training=[record.image for record in train_set.records],
+            source=f"{train_set.name} {train_set.split}",
+            held_out=[record.image for record in val_set.records],
+        ),
         card=card,
         scores=f"mAP {score} on {val_set.split} ({images} images)",
         notes=[

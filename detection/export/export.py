@@ -1,7 +1,9 @@
 """Export of a detector to other formats, verified against its source."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from data.images.image_slice import ImageFile
 from detection.export.nms_graph import SETTINGS, ScriptedSuppression, append_nms
 from detection.export.verification import LIMITS, DetectorCheck, verify
 from detection.models.inference_model import DetectionGraph
@@ -46,3 +48,13 @@ def export_detector(
         )
     limits = LIMITS["int8" if calibration else "f32"]
     return export(source, graph, folder, form, lambda made: verify(source, made, check, limits), calibration)
+
+
+def write_trained(
+    model: ModelFile, folder: Path, form: str, images: Sequence[ImageFile], calibration: Calibration | None
+) -> ModelFile:
+    """Write an export at the end of a training, as `pelee.export.trained_model.ExportPlan.write`.
+
+    Without NMS in the graph, which is faster: the detector's own NMS reads no more than the candidates.
+    """
+    return export_detector(model, folder, form, DetectorCheck(images), nms=False, calibration=calibration)

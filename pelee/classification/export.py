@@ -61,6 +61,13 @@ def export_classifier(
     return export(source, graph, folder, form, lambda made: verify(source, made, check, limits), calibration)
 
 
+def write_trained(
+    model: ModelFile, folder: Path, form: str, images: Sequence[ImageFile], calibration: Calibration | None
+) -> ModelFile:
+    """Write an export at the end of a training, as `pelee.export.trained_model.ExportPlan.write`."""
+    return export_classifier(model, folder, form, ClassifierCheck(images), calibration=calibration)
+
+
 def verify(source: ModelFile, made: ModelFile, check: ClassifierCheck, limits: ClassifierLimits) -> dict[str, Any]:
     """Compare an export with its source and return the report. Raises WeightsError outside the limits."""
     session = load_session(source, runtime="torch", device="cpu", precision="f32")

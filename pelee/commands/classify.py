@@ -74,6 +74,8 @@ def _classify(args: argparse.Namespace) -> int:
     classifier = Classifier.load(
         args.weights, runtime=args.runtime, device=args.device, precision=args.precision, mode="throughput"
     )
+    if classifier.runtime.startswith("torch ") and (hint := _slow_way(args, classifier.runtime)):
+        print(f"note: {hint}", file=sys.stderr)
     to_stdout = is_stdout(args.json)
     rows: list[tuple[str, list[ClassScore]]] = []
     failed, interrupted, started = len(problems), False, time.perf_counter()
@@ -107,6 +109,13 @@ def _classify(args: argparse.Namespace) -> int:
     if failed:
         return 1 if rows else 2
     return 0
+
+
+def _slow_way(args: argparse.Namespace, runtime: str) -> str | None:
+    from pelee.runtime.session import RuntimeOptions
+    from pelee.runtime.slow_way import slow_way
+
+    return slow_way(args.weights, runtime, RuntimeOptions(args.runtime, args.device, args.precision))
 
 
 def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -142,9 +142,11 @@ def _train(
 ) -> TrainedModel | None:
     import torch
 
+    from pelee.classification.export import write_trained
     from pelee.classification.loading import preprocessing_of, settings_of
     from pelee.classification.training.distillation import teacher_logits
     from pelee.classification.training.lightning_module import train
+    from pelee.export.trained_model import ExportPlan
     from pelee.training.trainer import to_tensors
     from weights.card import Card
 
@@ -197,6 +199,12 @@ def _train(
     reached = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
     return TrainedModel(
         tensors=to_tensors(module.network),
+        exports=ExportPlan(
+            write=write_trained,
+            training=train_set.dataset.files,
+            source=f"{train_set.dataset.name} {train_set.dataset.split}",
+            held_out=held_out.files,
+        ),
         card=card,
         scores=f"{reached} on {split} ({images} images)",
         try_it="pelee-classify IMAGE",

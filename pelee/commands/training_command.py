@@ -19,8 +19,10 @@ from pelee.training.allocator import tune_allocator
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from pelee.export.trained_model import ExportPlan
     from pelee.training.optimization import OptimizationSettings
     from weights.card import Card
+    from weights.store import ModelFile
 
 S = TypeVar("S", bound="OptimizationSettings")
 
@@ -37,11 +39,13 @@ class TrainedModel:
         try_it: command that uses the model, without its weights.
         warning: why the model is of no use, such as that it finds nothing; empty for none.
         unreadable: error messages of images that could not be read.
+        exports: the exports to write.
     """
 
     tensors: dict[str, Any]
     card: "Card"
     scores: str
+    exports: "ExportPlan"
     notes: list[str] = field(default_factory=list)
     try_it: str
     warning: str = ""
@@ -134,6 +138,7 @@ def add_training_options(
     parser.add_argument("--node-rank", type=int, metavar="RANK", help="number of this node, from 0")
     parser.add_argument("--master", metavar="HOST[:PORT]", help="address of node 0")
     parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "gpu"))
+    parser.add_argument("--no-export", action="store_true", help="leave out the model's OpenVINO exports, f32 and int8")
     parser.add_argument("--print-settings", action="store_true", help="print the resolved settings and stop")
     add_settings_flags(parser, settings_class)
 
@@ -245,9 +250,30 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
     if trained.warning:
         print(f"warning: {trained.warning}", file=sys.stderr)
     else:
+        if not options.no_export:
+            _export(saved, trained.exports)
         print(f"try it: {trained.try_it} --weights {saved.path.parent}")
     if trained.unreadable:
         print(f"{len(trained.unreadable)} images could not be read and were left out:", file=sys.stderr)
         for line in first_few(trained.unreadable, "see the folders for the rest"):
             print(f"  {line}", file=sys.stderr)
     return 1 if trained.unreadable or trained.warning else 0
+
+
+def _export(model: "ModelFile", plan: "ExportPlan") -> None:
+    """Write the model's exports, and print a line for each, or for what is missing."""
+    from pelee.export.trained_model import FORMAT, export_trained, missing_packages
+
+    if missing := missing_packages():
+        print(
+            f"note: no OpenVINO export, without which the model runs several times slower: {', '.join(missing)} not "
+            f"installed; pip install 'pelee[export]', then pelee-export --weights {model.path.parent} --format "
+            f"{FORMAT} --int8 --calibration DIR --output {model.path.parent / f'{FORMAT}-int8'}",
+            file=sys.stderr,
+        )
+        return
+    for precision, folder, problem in export_trained(model, plan):
+        if problem:
+            print(f"warning: no OpenVINO {precision} export: {problem}", file=sys.stderr)
+        else:
+            print(f"OpenVINO {precision} export: {folder}")

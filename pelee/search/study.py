@@ -212,7 +212,7 @@ class ArchitectureSearch:
         plan = self.plan
         words = ["--model", MODEL, "--dataset", plan.dataset, "--root", str(plan.root)]
         words += ["--recipe", str(folder / "recipe.yaml"), "--output", str(folder), "--accelerator", plan.accelerator]
-        words += ["--name", f"{plan.output.resolve().name}-{folder.name}"]
+        words += ["--name", f"{plan.output.resolve().name}-{folder.name}", "--no-export"]
         words += ["--weights", str(folder / "start")] if grown else []
         return words + (["--resume"] if (folder / "last.ckpt").is_file() else [])
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from detection.inference.prediction import Prediction
 from detection.models.pelee import Pelee, PeleeConfig
 from tests.support import ddp_process as ddp_process
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.run_files import load, measure, read_csv
 
 
@@ -82,7 +82,7 @@ def training(yolo_root: Path, output: Path, *options: str, epochs: int = 2) -> l
     """Arguments of a training of one step an epoch."""
     command = ["-m", "detection.commands.train", "--dataset", "yolo", "--root", str(yolo_root), "--output", str(output)]
     command += ["--accelerator", "cpu", "--batch-size", "6", "--epochs", str(epochs), "--input-size", "64"]
-    return [*command, "--precision", "fp32", "--workers", "0", "--validate-every", str(epochs), *options]
+    return [*command, "--precision", "fp32", "--workers", "0", "--no-export", "--validate-every", str(epochs), *options]
 
 
 def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -108,11 +108,6 @@ def two_nodes(arguments: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
         for node in nodes:
             node.kill()
             node.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for_checkpoint(output: Path, process: subprocess.Popen[str]) -> None:

@@ -29,6 +29,7 @@ SHORT = [
     "--size-phases=[]",
     "--workers=0",
     "--checkpoint-every=1",
+    "--no-export",
 ]
 QUICK = {
     "pelee-train": SHORT,

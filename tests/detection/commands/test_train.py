@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("qui
 
 #: One step of the whole network that leaves every convolution where it was, to four decimals and more.
 ONE_STEP = ["--epochs", "1", "--max-steps", "1", "--lr", "1e-9", "--batch-size", "4", "--input-size", "64"]
-ONE_STEP += ["--precision", "fp32", "--accelerator", "cpu"]
+ONE_STEP += ["--precision", "fp32", "--accelerator", "cpu", "--no-export"]
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -104,9 +104,17 @@ def test_the_card_has_the_confidence_of_the_best_f1(
         return BestF1(0.42, f1[len(measured) - 1], np.zeros(3), np.zeros(3))
 
     f1 = [0.5, 0.0]
+    exported: list[tuple[str, str, str | None]] = []
     monkeypatch.setattr("detection.evaluation.f1_threshold.best_f1", best_f1)
+    monkeypatch.setattr(
+        "detection.export.export.write_trained",
+        lambda model, folder, form, images, calibration: exported.append(
+            (model.card.name, folder.name, calibration and calibration.source)
+        ),
+    )
+    one_step = [word for word in ONE_STEP if word != "--no-export"]
     for name, wanted, code in (("found", 0.42, 0), ("nothing", 0.3, 1)):
-        assert main([str(word) for word in (*on_voc(voc_root, tmp_path / name), *ONE_STEP)]) == code
+        assert main([str(word) for word in (*on_voc(voc_root, tmp_path / name), *one_step)]) == code
         card = resolve(tmp_path / name / "model").card
         assert card.default_confidence == wanted
         printed = capsys.readouterr()
@@ -114,6 +122,7 @@ def test_the_card_has_the_confidence_of_the_best_f1(
         assert ("try it: " in printed.out) == (code == 0)
         assert ("warning: the model finds no object of val" in printed.err) == (code == 1)
         assert card.scores[0]["value"] == round(100 * measured[-1].map_11point, 2)
+    assert exported == [("found", "openvino-f32", None), ("found", "openvino-int8", "voc trainval")]
 
 
 def test_the_model_loads_as_a_detector_with_the_averaged_weights(trained_run: TrainedRun) -> None:
