@@ -25,6 +25,7 @@ from serve.observability.json_logging import JsonFormatter
 from tests.support.documentation import blocks
 from tests.support.fake_server import FakeNetwork, RunningServer, encoded, running, wait_until
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 DOMAIN = "pelee.example.org"
 SETTINGS = {"allowed_hosts": [DOMAIN], "trusted_proxies": ["127.0.0.1"], "root_path": "/pelee"}
@@ -69,12 +70,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     command += ["-addext", f"subjectAltName=DNS:{DOMAIN}", "-keyout", str(made.key), "-out", str(made.path)]
     subprocess.run(command, check=True, capture_output=True)
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def recipe(language: str, page: str = "serve.md") -> str:

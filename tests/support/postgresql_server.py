@@ -4,13 +4,14 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 USER = "nobody"  # PostgreSQL refuses to run as root
 
@@ -19,12 +20,6 @@ def programs() -> Path | None:
     """Folder of PostgreSQL's programs; None where it is not installed."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return folders[-1].parent if folders else None
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class PostgresqlServer:

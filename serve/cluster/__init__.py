@@ -1,0 +1,1 @@
+"""Service on a cluster: replicas behind Ray Serve."""
