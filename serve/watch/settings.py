@@ -240,7 +240,9 @@ class StoreSettings:
     server: WatchServerSettings = field(default_factory=WatchServerSettings)
 
     def __post_init__(self) -> None:
-        """Complete the database's address; raises `SettingFault`."""
+        """Check the values, and complete the database's address; raises `SettingFault`."""
+        if self.json_lines is not None and self.json_lines.exists() and not self.json_lines.is_file():
+            raise SettingFault("json_lines", f"{self.json_lines}: is no regular file; expected one to append lines to")
         object.__setattr__(self, "database", _database_url(self.database, self.folder))
 
 

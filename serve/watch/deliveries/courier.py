@@ -17,6 +17,8 @@ from serve.watch.deliveries.outbox import Delivery, Outbox
 from serve.watch.storage.database import DatabaseError
 
 Result = TypeVar("Result")
+LEAST_ATTEMPTS = 10  # before a delivery is given up for its age
+LONGEST_WAIT_S = 3600.0  # s that a destination can ask to wait
 DRAIN_S = 3.0  # s at the end in which deliveries that are due are still tried
 IDLE_S = 30.0  # s after which the outbox is read even if nothing has woken the courier
 
@@ -84,6 +86,11 @@ class Courier:
                 await asyncio.gather(*(one.run() for one in self._rounds))
 
 
+def _is_due(delivery: Delivery, now: datetime) -> bool:
+    """Whether a delivery can be tried; also where its time is so far away that the clock was set back meanwhile."""
+    return not now < delivery.next_attempt <= now + timedelta(seconds=LONGEST_WAIT_S)
+
+
 class _Rounds:
     """Rounds of one destination: of each camera the oldest delivery, when it is due."""
 
@@ -142,7 +149,7 @@ class _Rounds:
             heads = await self._in_pool(self.outbox.heads, self.name)
             now, expedite = datetime.now(UTC), self._expedite
             self._expedite = False
-            due = [one for one in heads if expedite or one.next_attempt <= now]
+            due = [one for one in heads if expedite or _is_due(one, now)]
             await asyncio.gather(*map(self._attempt, due))
         except DatabaseError as error:
             log(logging.ERROR, "outbox", destination=self.name, problem=str(error))
@@ -179,11 +186,14 @@ class _Rounds:
         if failure.retry_after is not None:
             wait = max(failure.retry_after, 0.0)
         limit = delivery.created + timedelta(seconds=self.destination.give_up_s)
-        if failure.permanent or now >= limit:
+        # By age alone, a clock that is set at boot would give up what is minutes old.
+        if failure.permanent or (now >= limit and delivery.attempts + 1 >= LEAST_ATTEMPTS):
             await self._in_pool(self.outbox.give_up, delivery.number, failure.problem)
             log(logging.ERROR, "given up", destination=self.name, delivery=delivery.id, problem=failure.problem)
             return
-        next_attempt = min(now + timedelta(seconds=min(wait, self.destination.give_up_s)), limit)
+        next_attempt = now + timedelta(seconds=min(wait, LONGEST_WAIT_S))
+        if now < limit:
+            next_attempt = min(next_attempt, limit)
         await self._in_pool(self.outbox.retry, delivery.number, next_attempt, failure.problem)
         if not self._failing:
             self._failing = True

@@ -7,7 +7,8 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import aiomqtt
 
 from detection.watch.event import Event, EventFiles
 from serve.observability.json_logging import log
@@ -16,9 +17,6 @@ from serve.watch.deliveries.discovery import Topics, discovery_messages
 from serve.watch.deliveries.outbox import Delivery
 from serve.watch.settings import MqttSettings, Phase
 from serve.watch.storage.event_store import DeliveryRoute
-
-if TYPE_CHECKING:
-    import aiomqtt
 
 NAME = "mqtt"
 CONFIRM_S = 10.0  # s within which the broker must confirm a message, or a connection
@@ -52,8 +50,6 @@ class MqttDestination:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Connect, and again after a loss, until cancelled; the last message is then "offline"."""
-        import aiomqtt
-
         failures = 0
         while True:
             try:
@@ -79,8 +75,6 @@ class MqttDestination:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Publish an event to its topics; raises `DeliveryFailed`."""
-        import aiomqtt
-
         client = self._client
         if client is None:
             raise DeliveryFailed(f"{self.settings.host}: {self._problem}")
@@ -90,9 +84,7 @@ class MqttDestination:
         except (aiomqtt.MqttError, OSError) as error:
             raise DeliveryFailed(f"{self.settings.host}: {error}") from None
 
-    def _connect(self) -> "aiomqtt.Client":
-        import aiomqtt
-
+    def _connect(self) -> aiomqtt.Client:
         context = None
         if self.settings.tls:
             ca_file = self.settings.ca_file
@@ -108,13 +100,13 @@ class MqttDestination:
             keepalive=KEEPALIVE_S,
         )
 
-    async def _announce(self, client: "aiomqtt.Client") -> None:
+    async def _announce(self, client: aiomqtt.Client) -> None:
         if self.settings.discovery:
             for topic, values in discovery_messages(self.topics, self.cameras, self.settings.snapshots):
                 await client.publish(topic, json.dumps(values), qos=1, retain=True)
         await client.publish(self.topics.availability, "online", qos=1, retain=True)
 
-    async def _listen(self, client: "aiomqtt.Client") -> None:
+    async def _listen(self, client: aiomqtt.Client) -> None:
         """Announce again when Home Assistant starts; ends with an error when the connection is lost."""
         await client.subscribe(self.topics.birth, qos=1)
         async for message in client.messages:

@@ -6,16 +6,14 @@ import hmac
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import httpx
 
 from serve.watch.deliveries.destination import DeliveryFailed, forever
 from serve.watch.deliveries.outbox import Delivery
 from serve.watch.settings import WebhookSettings, signing_key
 from serve.watch.storage.event_store import DeliveryRoute
-
-if TYPE_CHECKING:
-    import httpx
 
 #: Responses 4xx after which a delivery is tried again; all others of 4xx give it up.
 RETRIED = (408, 425, 429)
@@ -43,8 +41,6 @@ class Webhook:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Post once; raises `DeliveryFailed`."""
-        import httpx
-
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self.settings.timeout_s)
         content = delivery.body.encode()

@@ -87,6 +87,7 @@ def test_addresses_of_databases(given: str, expected: str) -> None:
         ("webhooks:\n  a:\n    url: http://x\n    phases: ended", "phases: found 'ended'; expected one of begin"),
         ("webhooks:\n  a:\n    url: http://x\n    headers:\n      A b: c", "line 5: webhooks.a.headers.A b: is no"),
         ("webhooks:\n  a:\n    url: http://x\n    timeout_s: 0", "timeout_s: found 0; expected more than 0"),
+        ("json_lines: /dev/null", "line 1: json_lines: /dev/null: is no regular file"),
         ("retention:\n  days: -1", "line 2: retention.days: found -1; expected more than 0"),
         ("retention:\n  rules:\n    peple: {days: 1}", "retention.rules.peple: unknown rule; did you mean 'people'?"),
         ("retention:\n  free_gigabytes: -1", "retention.free_gigabytes: found -1; expected 0 or more"),

@@ -130,7 +130,7 @@ def test_a_permanent_failure_and_age_give_up(database: Database) -> None:
         store.begin(make_event(2))
         courier.wake()
         wait_until(lambda: state(database)["given_up"] == 2)
-        assert hook.tried.count(f"{2:032x}-begin") > 1
+        assert hook.tried.count(f"{2:032x}-begin") >= module.LEAST_ATTEMPTS
 
 
 def test_the_wait_that_a_destination_asks_for(database: Database) -> None:
@@ -141,6 +141,20 @@ def test_the_wait_that_a_destination_asks_for(database: Database) -> None:
         courier.wake()
         head = wait_until(lambda: next((one for one in Outbox(database).heads("hook") if one.attempts == 2), None))
     assert 1700 < (head.next_attempt - head.created).total_seconds() < 1900
+
+
+def test_a_clock_that_jumps_neither_gives_up_nor_stops(database: Database) -> None:
+    """Forward: the first failure comes at an age of years. Backward: the next attempt is due in years."""
+    hook = FakeDestination()
+    hook.failures = [DeliveryFailed("refused")]
+    with running(database, hook) as (store, _):
+        pass
+    store.finish(ended(make_event(1)))
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET created = '1970-01-01', next_attempt = '2990-01-01'")
+    with running(database, hook):
+        wait_until(lambda: state(database)["delivered"] == 2)
+    assert len(hook.tried) == 3
 
 
 def test_what_was_confirmed_and_not_recorded_goes_out_again(database: Database, tmp_path: Path) -> None:
