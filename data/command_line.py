@@ -41,6 +41,7 @@ EXTRAS = {
     "aiomqtt": "watch",
     "alembic": "watch",
     "httpx": "watch",
+    "psycopg": "watch",
     "sqlalchemy": "watch",
 }
 
