@@ -94,7 +94,8 @@ class Stream:
         self._raw = scheme in UNPARSED and fragments
         if self._assembler is not None and self._codec == "h264":
             self._frame_numbers = FrameNumbers(stream.codec_context.extradata)
-        self._decoder = self._new_decoder(strict=True)
+        self._strict = True
+        self._decoder = self._new_decoder()
         self._converter = RgbConverter(stream.sample_aspect_ratio)
         self.reception = Reception(time.monotonic())
         # H.264's decoder waits for a key frame by itself, and finds those of streams that refresh them in parts.
@@ -126,7 +127,7 @@ class Stream:
         self._closed.set()
         self._container.close()
 
-    def _new_decoder(self, strict: bool) -> "av.VideoCodecContext":
+    def _new_decoder(self) -> "av.VideoCodecContext":
         """Return a decoder of the stream; a strict one raises where it would conceal an error."""
         import av
 
@@ -139,8 +140,14 @@ class Stream:
         decoder.thread_count = 1
         if self._assembler:
             decoder.extradata = described.extradata
-            decoder.options = {"err_detect": "explode"} if strict else {}
+            decoder.options = {"err_detect": "explode"} if self._strict else {}
         return decoder
+
+    def _renew_decoder(self) -> None:
+        """Replace the decoder, but for the frames that it decodes."""
+        skipped = self._decoder.skip_frame
+        self._decoder = self._new_decoder()
+        self._decoder.skip_frame = skipped
 
     def _decode(self) -> "Iterator[av.VideoFrame]":
         """Yield whole frames; an error of the network ends them."""
@@ -172,7 +179,8 @@ class Stream:
         if self._failing and not self._began:
             self._failing += 1
             if self._failing == STRICT and self._assembler is not None:
-                self._decoder = self._new_decoder(strict=False)
+                self._strict = False
+                self._renew_decoder()
         try:
             return self._decoder.decode(packet)
         except av.EOFError:
@@ -188,7 +196,7 @@ class Stream:
         for packet in self._container.demux(self._stream):
             self.reception.received = time.monotonic()
             if self._raw:
-                yield from self._stream.codec_context.parse(packet)  # its memory is padded, bytes are not
+                yield from self._stream.codec_context.parse(memoryview(packet))  # padded, as bytes are not
             elif self._assembler is None:
                 yield None if packet.is_corrupt else packet
             else:
@@ -206,10 +214,11 @@ class Stream:
     def _lose(self) -> None:
         """Leave frames out until the next key frame."""
         self._damaged = self._began
-        if self._codec == "h264":
-            self._decoder.flush_buffers()
+        if self._assembler is not None and self._decoder.extradata:
+            self._renew_decoder()  # a flushed one may return the torn frame later, or the next key frame wrongly
         else:
-            self._key_needed = True
+            self._decoder.flush_buffers()  # keeps parameter sets, which may have come once, in the stream
+        self._key_needed = self._codec != "h264"
 
     def _catch_up(self, lag: float, now: float) -> None:
         """Decode key frames only while decoding is slower than the stream, so that no packets queue up."""

@@ -280,10 +280,11 @@ class PacketSource:
 
     duration = None
 
-    def __init__(self, units: list[bytes]) -> None:
+    def __init__(self, units: list[bytes], parameters: bytes | None = None) -> None:
         self.units = units
         self.format = SimpleNamespace(name="rtsp")
         context = av.CodecContext.create("h264", "r")
+        context.extradata = parameters
         rate = Fraction(25)
         stream = SimpleNamespace(
             codec_context=context, average_rate=rate, guessed_rate=rate, time_base=1 / rate, sample_aspect_ratio=None
@@ -326,3 +327,19 @@ def test_packets_are_passed_on_before_they_are_decoded(tmp_path: Path) -> None:
     with av.open(str(film)) as container:
         sizes = [packet.size for packet in container.demux(video=0)]
     assert [size for size, _ in seen] == sizes[: len(seen)]
+
+
+def test_a_damaged_frame_leaves_nothing_in_the_next_key_frame(film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error within frame 24, a flushed decoder decoded frame 25, a whole key frame, wrongly."""
+    path, _, reference = film("1-slice")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        units = [bytes(unit) for packet in packets for unit in to_annex_b.filter(packet)]
+    middle = len(units[24]) // 2
+    units[24] = units[24][: middle - 600] + units[24][middle + 600 :]
+    parameters = units[0][: units[0].rfind(b"\x00\x00\x01")]
+    monkeypatch.setattr(network_stream, "_opened", lambda address, options: PacketSource(units, parameters))
+    monkeypatch.setattr(network_stream, "BEHIND", PATIENCE)
+    assert assert_whole(received("rtsp://camera/1")[0], reference) == [*range(24), *range(25, FRAMES)]
