@@ -23,7 +23,9 @@ from detection.evaluation.voc_ap import VocResult, evaluate_voc
 from detection.inference.prediction import Prediction
 
 Detect = Callable[[list[np.ndarray]], list[Prediction]]
-"""Detector of a list of (H, W, 3) uint8 RGB images: a prediction for each, with the labels of the dataset."""
+"""Detector of a list of (H, W, 3) uint8 RGB images: a prediction for each, with the labels of the dataset. Calls come
+from two threads at once."""
+CALLS = 2  # of `Detect` at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +133,10 @@ def evaluate(
     """Run a detector on all images of a split and compute the metrics; no image is skipped.
 
     Args:
-        detect: called with up to `batch` images at a time, in the order of the split.
+        detect: called with up to `batch` images at a time, by two threads.
         dataset: has at least one object; its class names correspond to the labels of `detect`.
         batch: images per call.
-        workers: threads that prefetch images; at most two batches are in memory.
+        workers: threads that prefetch images; at most four batches are in memory.
         confidence: minimum score for the confusion matrix and the errors.
         progress: show a progress bar on stderr if that is a terminal.
 
@@ -149,12 +151,21 @@ def evaluate(
         raise DatasetError(f"{dataset.name} {dataset.split}: no objects in {len(records)} images, nothing to measure")
     predictions: list[Prediction] = []
     wrong_sizes: list[str] = []
-    detecting, start = 0.0, time.perf_counter()
+    spans: list[tuple[float, float]] = []
+
+    def timed_detect(pair: tuple[list[Record], list[np.ndarray]]) -> list[Prediction]:
+        call_start = time.perf_counter()
+        found = detect(pair[1])
+        spans.append((call_start, time.perf_counter()))
+        return found
+
+    start = time.perf_counter()
     with progress_bar("evaluating", len(records), shown=progress) as advance:
-        for part, images in _batches(records, batch, workers):
-            call_start = time.perf_counter()
-            found = detect(images)
-            detecting += time.perf_counter() - call_start
+        # Two calls at once: one prepares and postprocesses its images while the network has those of the other.
+        calls = prefetch(_batches(records, batch, workers), timed_detect, workers=CALLS, ahead=CALLS)
+        for (part, images), found in calls:
+            if isinstance(found, ImageError):
+                raise found
             if len(found) != len(images):
                 raise ValueError(f"detect returned {len(found)} predictions for {len(images)} images")
             predictions += found
@@ -184,9 +195,18 @@ def evaluate(
         best_f1=best_f1(voc),
         confidence=confidence,
         seconds=seconds,
-        seconds_detecting=detecting,
+        seconds_detecting=_covered(spans),
         warnings=tuple(warnings),
     )
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals (begin, end)."""
+    total, covered_to = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, covered_to))
+        covered_to = max(covered_to, end)
+    return total
 
 
 def merge_predictions(parts: Iterable[Sequence[tuple[int, Prediction]]], total: int) -> list[Prediction]:

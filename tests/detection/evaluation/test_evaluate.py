@@ -55,13 +55,26 @@ def test_images_wait_in_bounded_number(tmp_path: Path, monkeypatch: pytest.Monke
         time.sleep(0.02)
         with lock:
             excess = max(excess, read - seen)
-        seen += len(images)
+            seen += len(images)
         return detect_by_number(images)
 
     monkeypatch.setattr(module, "read_image", counting)
     evaluate(slow, data, batch=2, workers=4)
     assert read == 12
-    assert excess <= 4  # the batch in work and one more
+    assert excess <= 6  # the two batches in work and one more
+
+
+def test_two_calls_at_once(tmp_path: Path) -> None:
+    """While one prepares and postprocesses its images, the network has those of the other."""
+    both = threading.Barrier(2, timeout=30)
+
+    def waiting(images: list[np.ndarray]) -> list[Prediction]:
+        both.wait()
+        return detect_by_number(images)
+
+    evaluation = evaluate(waiting, dataset(tmp_path, images=8), batch=2)
+    assert evaluation.voc.map_11point == 1
+    assert 0 < evaluation.seconds_detecting <= evaluation.seconds
 
 
 def test_a_damaged_image_ends_it_and_is_named(tmp_path: Path) -> None:
