@@ -70,7 +70,7 @@ def found_objects(prediction: Prediction, boxes: np.ndarray, labels: np.ndarray)
 
 def recall(detector: Detector, film: Film, tiles: int, frames: int, *, track: bool) -> tuple[float, float]:
     """Share of objects found per frame, and share of those that are found in any frame."""
-    confidence = detector.card.default_thresholds
+    confidence = detector.card.default_confidence
     options = DetectionOptions(confidence)
     options = options.change_confidence(continuation_threshold) if track else options
     schedule = TileSchedule(Tiling(), detector.input_size)
