@@ -59,7 +59,7 @@ def measure(options: BenchmarkSettings) -> dict[str, Any]:
 
     from data.images.image_io import find_images, read_image
     from detection.benchmark import latency
-    from detection.benchmark.report import describe_machine
+    from detection.benchmark.bench_machine import describe_machine
 
     machine = describe_machine()  # before the run loads the machine
     paths = find_images(options.images)

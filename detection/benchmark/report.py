@@ -1,47 +1,13 @@
-"""Report of `pelee-bench`: the machine, and Markdown tables for the terminal and for docs/benchmarks/speed.md."""
+"""Report of `pelee-bench`: Markdown tables for the terminal and for docs/benchmarks/speed.md."""
 
-import importlib.metadata
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.atomic_files import atomic_path
-from data.cpu_cores import usable_cores
 from data.errors import SettingsError
 
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
-PACKAGES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "av")  # the packages that determine speed
-
-
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, system, versions, and the current load of the machine."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _processor() -> str:
-    """Processor name, with family and model where available (the names of cloud machines are generic)."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
-    name = facts.get("model name", platform.machine())
-    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
 
 def to_markdown(result: dict[str, Any]) -> str:
@@ -90,15 +56,19 @@ def split_at_marks(path: Path) -> tuple[str, str]:
 
 def _machine(machine: dict[str, Any], settings: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    busy = machine["load"] is not None and machine["load"] > 0.5
+    free, clock = machine["free_cores"], machine["clock_mhz"]
+    facts = [f"{machine['cores']} cores" + ("" if free is None else f" ({free:.1f} of them free)")]
+    facts += [f"{clock / 1000:.2f} GHz"] if clock else []
+    facts += [" ".join(machine["instructions"])] if machine["instructions"] else []
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
-        f"{versions}.",
+        f"{machine['processor']}, {', '.join(facts)}, {machine['system']}, Python {machine['python']}, {versions}.",
         f"{settings['repeats']} calls each after {settings['warm_up']} warm-up calls, in {settings['rounds']} rounds "
         f"in which all take turns; {settings['pictures']} images.",
     ]
-    if busy:
-        lines.append(f"The machine was busy (load {machine['load']}) at the start: the figures are not its best.")
+    if machine["busy"]:
+        lines.append(
+            "**Taken on a busy machine**: others used its cores at the start, and the figures are not its best."
+        )
     return " ".join(lines)
 
 

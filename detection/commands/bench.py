@@ -20,6 +20,9 @@ examples:
   pelee-bench photos/ --video clip.mp4 --json bench.json --markdown docs/benchmarks/speed.md
   pelee-bench photos/ --dataset voc --root VOCdevkit --split 2007-test
   pelee-bench photos/ --training --root VOCdevkit
+  pelee-bench photos/ --check bench.json
+
+exit codes: 0 done, 1 something is slower than in the run of --check, 2 an error, in one line; 130 interrupted
 """
 
 
@@ -53,6 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=positive_int, default=24, help="images per training step (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write every number; - for stdout in place of the tables")
     parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="compare with a run that --json wrote, by ratios within each, and print what became slower by a fifth",
+    )
+    parser.add_argument(
         "--markdown",
         type=Path,
         metavar="FILE",
@@ -72,9 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    from detection.benchmark.comparison import TOLERANCE, read_stored, slower
     from detection.benchmark.report import split_at_marks, to_markdown, write_between
 
     check_json_target(options.json)
+    stored = None if options.check is None else read_stored(options.check)
     if options.markdown is not None:
         split_at_marks(options.markdown)  # fail before the benchmark, not after it
     settings = BenchmarkSettings(
@@ -101,7 +112,12 @@ def _main(options: argparse.Namespace) -> int:
     write_json(options.json, result, indent=None if is_stdout(options.json) else 1)
     if options.markdown is not None:
         write_between(options.markdown, text)
-    return 0
+    if stored is None:
+        return 0
+    found = slower(result, stored)
+    for line in found or [f"nothing is slower than in {options.check} by more than {100 * TOLERANCE:.0f} %"]:
+        print(line, file=sys.stderr)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

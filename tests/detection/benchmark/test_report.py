@@ -3,19 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from detection.benchmark import report
 
-
-def test_the_machine_is_described() -> None:
-    machine = report.describe_machine()
-    assert machine["versions"]["numpy"] == np.__version__
-    assert machine["cores"] >= 1 and machine["processor"]
-
-
 RESULT: dict[str, Any] = {
-    "machine": {"processor": "CPU", "cores": 2, "system": "OS", "python": "3", "versions": {"numpy": "2"}, "load": 0.1},
+    "machine": {
+        "processor": "CPU",
+        "cores": 2,
+        "system": "OS",
+        "python": "3",
+        "versions": {"numpy": "2"},
+        "instructions": ["avx2", "fma"],
+        "free_cores": 1.9,
+        "clock_mhz": 2500,
+        "busy": False,
+    },
     "settings": {"repeats": 50, "warm_up": 5, "rounds": 5, "pictures": 3},
     "networks": [
         {"name": "a", "batch": 1, "p50_ms": 5.0, "p95_ms": 6.0, "pictures_per_s": 200.0, "stages_ms": {"network": 4.5}},
@@ -53,8 +54,11 @@ def test_tables_by_hand() -> None:
     assert cells(text, "`pelee-detect --json`, once")[1:] == ["380.0", "0.26", "95 %"]
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(line) for line in tables[:4]}) == 1  # reads as text, too
-    busy = RESULT | {"machine": RESULT["machine"] | {"load": 3.0}}
-    assert "busy (load 3.0)" in report.to_markdown(busy)
+    assert text.startswith("CPU, 2 cores (1.9 of them free), 2.50 GHz, avx2 fma, OS, Python 3, numpy 2.")
+    busy = RESULT | {"machine": RESULT["machine"] | {"busy": True}}
+    assert "busy machine" in report.to_markdown(busy)
+    silent = {"free_cores": None, "clock_mhz": None, "instructions": []}
+    assert report.to_markdown(RESULT | {"machine": RESULT["machine"] | silent}).startswith("CPU, 2 cores, OS, ")
 
 
 def test_markdown_keeps_the_text_around_the_tables(tmp_path: Path) -> None:
