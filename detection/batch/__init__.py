@@ -1,0 +1,1 @@
+"""Detection over archives on Ray Data: inputs, plan, workers, Parquet parts, progress."""

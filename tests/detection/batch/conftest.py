@@ -1,0 +1,34 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detection.batch.batch_job import BatchJob
+from detection.inference.options import DetectionOptions
+from tests.support.paths import SAMPLES
+from weights.store import resolve
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Folder of two images, one that is cut off, and one that is none."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(SAMPLES / "chelsea.jpg", folder / "cat.jpg")
+    shutil.copy(SAMPLES / "astronaut.jpg", folder / "sub" / "astronaut.jpg")
+    (folder / "cut.jpg").write_bytes((SAMPLES / "chelsea.jpg").read_bytes()[:30_000])
+    (folder / "text.jpg").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_job() -> Callable[..., BatchJob]:
+    """Function that returns a job with these settings."""
+
+    def make(output: Path | str, **settings: object) -> BatchJob:
+        card = resolve("pelee-voc").card
+        values = {"options": DetectionOptions(confidence=card.default_thresholds), "cores": 1, **settings}
+        return BatchJob(output=str(output), weights=card.name, model=card.name, sha256=card.sha256, **values)  # type: ignore[arg-type]
+
+    return make
