@@ -120,7 +120,8 @@ async def _load(app: FastAPI, service: Service) -> None:
         app.state.failure = error
     else:
         names = {name: service.models.get(name, task).session.name for name, task in _tasks(service)}
-        log(logging.INFO, "ready", models=names)
+        if names:
+            log(logging.INFO, "ready", models=names)
 
 
 def _tasks(service: Service) -> list[tuple[str, str]]:

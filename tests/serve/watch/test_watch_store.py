@@ -12,6 +12,7 @@ import pytest
 
 from data.errors import SettingsError
 from serve.watch import watch_store as module
+from serve.watch.deliveries import courier
 from serve.watch.deliveries.destination import RetryPace
 from serve.watch.settings import RetentionSettings, StoreSettings, WebhookSettings
 from serve.watch.storage import database as database_module
@@ -39,7 +40,8 @@ def numbers(store: WatchStore) -> list[int]:
     return [int(event["id"], 16) for event in store.queries.page(EventFilter()).events]
 
 
-def test_events_go_to_database_file_and_webhook(tmp_path: Path) -> None:
+def test_events_go_to_database_file_and_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier, "DRAIN_S", 60.0)
     server = WebhookServer()
     lines = tmp_path / "events.jsonl"
     with opened(tmp_path / "watch", webhooks={"a": WebhookSettings(server.url)}, json_lines=lines) as store:

@@ -188,7 +188,8 @@ def test_the_end_does_not_wait_for_a_destination_that_hangs(
     courier.wake()  # of no effect after the end
 
 
-def test_the_end_delivers_what_is_due(database: Database) -> None:
+def test_the_end_delivers_what_is_due(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAIN_S", 60.0)
     hook = FakeDestination()
     with running(database, hook) as (store, _):
         for number in range(1, 6):
