@@ -2,7 +2,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from data.errors import SettingsError
 from serve.settings import load_settings
@@ -12,14 +11,11 @@ from serve.watch.watch_store import open_watch_store
 from tests.support.watch_server import FakeCameras
 
 
-def test_it_serves_parts_and_no_images_and_ends_with_the_block(tmp_path: Path) -> None:
-    def page(app: FastAPI) -> None:
-        app.get("/", include_in_schema=False)(lambda: {"page": True})
-
+def test_it_serves_the_page_and_no_images_and_ends_with_the_block(tmp_path: Path) -> None:
     store = open_watch_store(StoreSettings(folder=tmp_path), {})
     settings = load_settings(port=0)
-    with running_server(settings, store, FakeCameras(), [page]) as address:
-        assert httpx.get(f"{address}/").json() == {"page": True}
+    with running_server(settings, store, FakeCameras()) as address:
+        assert "Events of cameras" in httpx.get(f"{address}/").text
         assert httpx.get(f"{address}/readyz").json() == {"status": "ready"}
         assert httpx.post(f"{address}/detect").status_code == 404
         assert "Events of cameras" in httpx.get(f"{address}/openapi.json").json()["info"]["description"]

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ class Sender:
     def __init__(self, folder: Path, settings: MqttSettings) -> None:
         self.folder = folder
         self.database = Database(f"sqlite:///{folder}/watch.db")
-        destination = MqttDestination(settings, CAMERAS, folder, QUICK)
+        self.destination = destination = MqttDestination(settings, CAMERAS, folder, QUICK)
         self.store = EventStore(self.database, folder, [destination.route])
         self.outbox = Outbox(self.database)
         self.courier = Courier(self.outbox, [destination], QUICK)
@@ -100,6 +101,18 @@ def test_home_assistant_is_told_again_when_it_starts(tmp_path: Path, broker: Bro
         subscriber._client.publish("homeassistant/status", "online", qos=1).wait_for_publish(20)
         wait_until(lambda: len(subscriber.of("pelee/availability")) == 2)
     assert len([one for one in subscriber.messages if "/binary_sensor/" in one.topic]) == 4
+    subscriber.close()
+
+
+def test_a_connection_that_breaks_is_the_last_will_and_comes_back(tmp_path: Path, broker: Broker) -> None:
+    subscriber = Subscriber(broker, "pelee/availability")
+    with sending(tmp_path, broker, discovery=False) as sender:
+        wait_until(lambda: sender.destination._client and subscriber.messages)
+        sender.destination._client._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        wait_until(lambda: len(subscriber.messages) == 3)
+    wait_until(lambda: len(subscriber.messages) == 4)
+    states = [one.payload.decode() for one in subscriber.messages]
+    assert states == ["online", "offline", "online", "offline"]
     subscriber.close()
 
 
