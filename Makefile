@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
-.PHONY: demo test test-fast lint docs bench licenses sbom clean
+.PHONY: demo test test-fast lint docs bench licenses sbom test-lowest clean
 
 demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
@@ -16,6 +16,19 @@ test: $(VENV)/full lint
 # Under a minute on two cores: for use while editing.
 test-fast: $(VENV)/full
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not browser"
+
+# The light path and the service with the lowest versions that pyproject.toml allows. UV: the command of uv.
+UV ?= uv
+LOWEST := out/lowest/bin/python
+test-lowest:
+	$(UV) venv --quiet --clear --python 3.11 out/lowest
+	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct --no-build -r pyproject.toml --extra serve
+	$(UV) pip install --quiet --python $(LOWEST) -c constraints.txt pytest httpx hypothesis pyyaml
+	$(UV) pip install --quiet --python $(LOWEST) --no-deps --editable .
+	OMP_NUM_THREADS=1 $(LOWEST) -m pytest -p no:cacheprovider -m "not slow and not browser" \
+		tests/weights tests/data/images tests/detection/test_drawing.py tests/detection/video tests/detection/display \
+		tests/detection/tracking tests/serve/inference tests/serve/observability tests/serve/web \
+		--ignore tests/serve/web/test_schemas.py --ignore tests/serve/web/test_server.py
 
 lint: $(VENV)/full
 	$(BIN)/ruff check .

@@ -2,9 +2,13 @@
 
 import os
 import re
+import shutil
+import subprocess
 
+import pytest
 import yaml
 
+from tests.support.documentation import PROJECT
 from tests.support.paths import ROOT
 
 GITHUB = ROOT / ".github"
@@ -15,7 +19,7 @@ def content(file: str) -> dict:
 
 
 def test_ci_runs_on_both_architectures():
-    (job,) = content("workflows/test.yml")["jobs"].values()
+    job = content("workflows/test.yml")["jobs"]["test"]
     assert job["steps"][-1]["run"] == ".ci/run" and os.access(ROOT / ".ci" / "run", os.X_OK)
     assert [runner.endswith("-arm") for runner in job["strategy"]["matrix"]["runner"]] == [False, True]
 
@@ -53,4 +57,26 @@ def test_dependencies_are_updated_where_they_are_named():
 def test_actions_name_their_versions():
     text = "".join(file.read_text(encoding="utf-8") for file in sorted((GITHUB / "workflows").glob("*.yml")))
     actions = [used for used in re.findall(r"uses: (\S+)", text) if not used.startswith("./")]
+    actions = [used for used in actions if not re.fullmatch(r"docker://[\w/-]+:[\d.]+", used)]
     assert len(actions) > 4 and all(re.fullmatch(r"[\w/-]+@[\w./]+", used) for used in actions)
+
+
+def test_the_wheel_is_tested_on_every_python_of_the_metadata():
+    named = [line.rpartition(" :: ")[2] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert content("workflows/test.yml")["jobs"]["wheel"]["strategy"]["matrix"]["python"] == named
+
+
+def test_the_targets_of_make_exist():
+    text = "".join(file.read_text(encoding="utf-8") for file in (GITHUB / "workflows").glob("*.yml"))
+    used = set(re.findall(r"\bmake ([\w-]+)", text))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert used and used <= targets
+
+
+def test_actionlint_accepts_the_workflows():
+    actionlint = shutil.which("actionlint")
+    if actionlint is None:
+        pytest.skip("actionlint is not installed")
+    files = sorted((GITHUB / "workflows").glob("*.yml"))
+    done = subprocess.run([actionlint, *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
