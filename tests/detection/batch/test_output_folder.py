@@ -1,9 +1,6 @@
 """Output folder: files are whole or absent, also on a full disk; one run at a time; attempts are counted."""
 
 import errno
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,18 +23,6 @@ def test_a_file_is_replaced_whole(output: OutputFolder) -> None:
     output.write("part", b"22")
     assert output.read("part") == b"22" and output.read("absent") is None
     assert output.names() == {"part", OWN} and not output.names(OWN)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Folder on a file system of 1 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_what_was_written_and_no_part(small_disk: Path) -> None:

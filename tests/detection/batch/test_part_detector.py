@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -140,6 +141,28 @@ def test_a_shard_that_cannot_be_read_is_a_part_that_is_not_written(tmp_path: Pat
     report = worker({"plan": [0], "group": [0], "images": [-1]})
     assert report["outcome"] == [MISSED] and "absent.tar" in report["message"][0]
     assert output.names() == {"_pelee"}
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_and_the_next_goes_on(small_disk: Path, photos: Path, new_job, detector) -> None:
+    job = new_job(small_disk / "out")
+    worker = PartDetector(job)
+    worker._detector = detector
+    first = process(job, photos / "cat.jpg", run=worker)
+    assert first["outcome"] == DONE
+    output, plan = OutputFolder(job.output), WorkPlan(OutputFolder(job.output))
+    plan.append([PlanEntry("image", str(path)) for path in photos.rglob("*.jpg")], 1000, 1)
+    *_, part = plan.parts()
+    batch = {"plan": [part.plan], "group": [part.group], "images": [part.images]}
+    disk = os.statvfs(small_disk)
+    filler = small_disk / "filler"  # leaves room for the record of the attempt, not for the part
+    filler.write_bytes(bytes((disk.f_bavail - 1) * disk.f_frsize))
+    report = worker(batch)
+    assert report["outcome"] == [ENDED] and "free some space" in report["message"][0], report
+    assert output.names() == {"_pelee", first["part"]} and list(rows(job)) == [str(photos / "cat.jpg")]
+    filler.unlink()
+    assert worker(batch)["outcome"] == [DONE]
+    assert sorted(rows(job)) == sorted(map(str, photos.rglob("*.jpg")))
 
 
 def test_another_model_of_that_name_ends_the_run(tmp_path: Path, photos: Path, new_job) -> None:
