@@ -97,6 +97,20 @@ def test_the_threshold_filters_at_once_and_asks_the_server_only_for_more(page: P
     assert [asked["conf"] for asked in stand.asked] == ["0.25", "0.10"]
 
 
+def test_thresholds_by_class_hold_until_the_slider_is_moved(page: Page, stand: ServiceStub) -> None:
+    """The cat of score 0.4 is below the threshold of cats, 0.5; the server is asked with the lowest of all classes."""
+    stand.class_confidence = dict.fromkeys(CLASS_NAMES, 0.3) | {"cat": 0.5}
+    page.reload()
+    expect(page.locator("#threshold-value")).to_have_text("by class")
+    page.locator("#file").set_input_files(PHOTO)
+    expect(page.locator("#overlay")).to_have_attribute("data-boxes", "1")
+    assert [found["label"] for found in shown(page)["detections"]] == ["dog"]
+    assert stand.asked == [{"model": "pelee-voc", "conf": "0.30"}]
+    page.get_by_role("slider", name="Score at least").fill("0.35")
+    expect(page.locator("#threshold-value")).to_have_text("0.35")
+    assert boxes(page) == 2 and len(stand.asked) == 1
+
+
 def test_classes_are_chosen_and_the_json_is_what_is_shown(context: BrowserContext, page: Page) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#file").set_input_files(PHOTO)
@@ -342,6 +356,7 @@ def test_the_page_and_the_service_with_the_shipped_model(
         expect(page.locator("#stages").get_by_text("Neural network")).to_be_visible()  # from Server-Timing
         posted = httpx.post(f"{address}/detect?conf=0.25", files={"file": (SAMPLES / "chelsea.jpg").open("rb")})
         assert shown(page) == posted.json()
+        expect(page.locator("#threshold-value")).to_have_text("by class")
         start_camera(page)
         wait_until(page, lambda: boxes(page) == 1 and shown(page)["detections"][0]["label"] == "cat")
         context.close()

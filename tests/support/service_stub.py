@@ -45,6 +45,7 @@ class ServiceStub:
         settings: the settings that came through the socket, in their order.
         asked: the queries of each POST /detect.
         sizes: (width, height) of the images that were posted and read.
+        class_confidence: thresholds by class of the first model; None for one threshold.
         socket: "open"; "refused": no handshake succeeds; "silent": messages are not answered.
     """
 
@@ -59,6 +60,7 @@ class ServiceStub:
         self.settings: list[dict[str, Any]] = []
         self.asked: list[dict[str, str]] = []
         self.sizes: list[tuple[int, int]] = []
+        self.class_confidence: dict[str, float] | None = None
         self.socket = "open"
         self._find = find
         self._class_names = class_names
@@ -85,7 +87,10 @@ class ServiceStub:
             shared = {"class_names": self._class_names, "input_size": 304, "runtime": self._runtime, "ready": True}
             detector = {"task": "detection", "default_confidence": 0.25, **shared}
             return refusal(request) or {
-                "models": [{"name": "pelee-voc", **detector}, {"name": "pelee-two", **detector}],
+                "models": [
+                    {"name": "pelee-voc", **detector, "class_confidence": self.class_confidence},
+                    {"name": "pelee-two", **detector},
+                ],
                 "default": {"detection": "pelee-voc", "classification": None},
             }
 
