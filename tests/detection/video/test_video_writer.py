@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 
 from data.errors import ImageError
 from detection.video import video_writer as sinks
@@ -178,3 +179,18 @@ def test_a_frame_too_wide_for_the_encoder_is_said_with_its_size(tmp_path: Path) 
     ):
         writer.write(picture(17_000, 16, (0, 0, 8, 8)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(64, 48), (33, 17), (131, 90)])
+def test_frames_share_one_buffer_and_keep_their_pixels(size: tuple[int, int], tmp_path: Path) -> None:
+    """Each frame is what FFmpeg makes of it alone, with odd sides padded by their last column and row."""
+    rng = np.random.default_rng(0)
+    with video_writer(tmp_path / "a.mp4", size, Fraction(25)) as writer:
+        for width, height in (size, size, (40, 30), size):
+            image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            alone = av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            )
+            np.testing.assert_array_equal(writer._to_yuv(image).to_ndarray(), alone.to_ndarray())
+            writer.write(image)
