@@ -95,6 +95,8 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data" / "samples", tmp_path / "data" / "samples")
     short_clip(tmp_path / "data" / "samples" / "bikes.mp4")
+    shutil.copy(tmp_path / "data" / "samples" / "bikes.mp4", tmp_path / "yard.mp4")
+    (tmp_path / "watch.yaml").write_text("cameras: {yard: {source: yard.mp4}}\nrules: {people: {labels: person}}\n")
     backbone = resolve("peleenet-tiny-imagenet")
     class_names = backbone.card.class_names
     class_folders(tmp_path / "tiny-imagenet", {f"n{number:08d}": word for number, word in enumerate(class_names)})
