@@ -74,7 +74,7 @@ def _without_opsets() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        left_out = [name for name in sys.modules if _OPSET.fullmatch(name)]
+        left_out = [name for name in list(sys.modules) if _OPSET.fullmatch(name)]  # other threads import meanwhile
         for name in left_out:
             del sys.modules[name]
     package = vars(sys.modules["openvino"])
