@@ -21,11 +21,12 @@ STORE_BYTES = 80 * 2**20
 LONGEST_FOLDER = 40
 CONNECTION_TIMEOUT = 10.0  # seconds
 START_ATTEMPTS = 3
-# No report to Ray's authors, no metrics exporter, no idle workers.
+# No report to Ray's authors, no metrics exporter, no idle workers, no messages of its C++ parts on stderr.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
@@ -131,7 +132,8 @@ def _start(options: dict[str, Any], address: str | None) -> None:
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            ray.init(**options)
+            with _muted_stderr():
+                ray.init(**options)
             return
         except Exception as error:  # Ray raises it plainly for that deadline
             ray.shutdown()
@@ -139,6 +141,24 @@ def _start(options: dict[str, Any], address: str | None) -> None:
                 continue
             where = "Ray does not start" if address is None else f"no Ray cluster at {address}"
             raise BatchError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from None
+
+
+@contextmanager
+def _muted_stderr() -> Iterator[None]:
+    """Send stderr to nowhere in the block: Ray reports its log level there, from C++."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # stderr is closed
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _check_address(address: str) -> None:
