@@ -54,9 +54,7 @@ def commands(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def package_files(sources: Path) -> set[str]:
-    """Files of the packages that an installation has; the sample images come with the checkout only."""
-    samples = sources / "data" / "samples"
-    files = [file for name in PACKAGES for file in (sources / name).rglob("*") if samples not in file.parents]
+    files = [file for name in PACKAGES for file in (sources / name).rglob("*")]
     return {file.relative_to(sources).as_posix() for file in files if file.is_file()}
 
 
