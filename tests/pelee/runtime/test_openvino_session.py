@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from data.errors import WeightsError
-from pelee.runtime.openvino_session import OpenVinoSession
+from pelee.runtime import openvino_session as module
+from pelee.runtime.openvino_session import OpenVinoSession, import_openvino
 from tests.support.paths import ROOT
 from tests.support.tiny_openvino import SIZE, random_images, save_openvino
 
@@ -55,6 +57,18 @@ def test_operator_sets_are_imported_at_their_first_use() -> None:
         "assert import_openvino() is openvino\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=300, check=True)
+
+
+def test_other_threads_import_while_openvino_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pelee-detect` does: modules appear while those of the operator sets are looked for."""
+
+    class Importing:
+        def fullmatch(self, name: str) -> None:
+            monkeypatch.setitem(sys.modules, f"appeared_with_{name}"[:60], ModuleType("appeared"))
+
+    import_openvino()
+    with module._without_opsets():
+        monkeypatch.setattr(module, "_OPSET", Importing())
 
 
 @pytest.mark.slow
