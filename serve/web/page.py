@@ -1,7 +1,8 @@
-"""Live page at `/`: static files of this package, with a content-security policy that allows this server only."""
+"""Page at `/`: static files, with a content-security policy that allows this server only."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+LIVE_PAGE = tuple(path for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES)
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -23,7 +25,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "worker-src 'self'",
         "style-src 'self'",
         "img-src 'self' blob: data:",
-        "media-src blob:",
+        "media-src 'self' blob:",
         "connect-src 'self'",  # includes ws: and wss: to the same host and port
         "base-uri 'none'",
         "form-action 'none'",
@@ -50,12 +52,16 @@ class Asset(NamedTuple):
     etag: str
 
 
-def add_page(app: FastAPI) -> None:
-    """Serve the page at `/` and its files below `/static/`; they are not in the OpenAPI description.
+def add_page(app: FastAPI, files: Sequence[Path] = LIVE_PAGE) -> None:
+    """Serve a page at `/` and its files below `/static/`; they are not in the OpenAPI description.
 
     The files are read once, when the application is built, and no request is mapped to a path.
+
+    Args:
+        app: the application.
+        files: of the page; one is `index.html`.
     """
-    assets = load_assets()
+    assets = load_assets(files)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
@@ -68,9 +74,9 @@ def add_page(app: FastAPI) -> None:
         return _answer(request, assets[name])
 
 
-def load_assets() -> dict[str, Asset]:
-    """Files of the page by name, and a generated `colors.js` with the class colors of `detection.drawing`."""
-    contents = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES}
+def load_assets(files: Sequence[Path] = LIVE_PAGE) -> dict[str, Asset]:
+    """Files of a page by name, and a generated `colors.js` with the class colors of `detection.drawing`."""
+    contents = {path.name: path.read_bytes() for path in files}
     contents["colors.js"] = f"export default {json.dumps(COLORS)};\n".encode()
     return {
         name: Asset(content, CONTENT_TYPES[Path(name).suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')

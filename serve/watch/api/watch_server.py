@@ -3,22 +3,21 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from data.errors import PeleeError
 from serve.observability.json_logging import log
 from serve.settings import ServeSettings
 from serve.watch.api.event_routes import DESCRIPTION, WatchCameras, add_watch
+from serve.watch.api.watch_page import add_watch_page
 from serve.watch.watch_store import WatchStore
-from serve.web.app import Part, create_app
+from serve.web.app import create_app
 from serve.web.server import Server, bind
 
 
 @contextlib.contextmanager
-def running_server(
-    settings: ServeSettings, store: WatchStore, cameras: WatchCameras, parts: Sequence[Part] = ()
-) -> Iterator[str]:
-    """Serve the API of a watch for the duration of the block; yields the address, such as http://127.0.0.1:8000.
+def running_server(settings: ServeSettings, store: WatchStore, cameras: WatchCameras) -> Iterator[str]:
+    """Serve API and page of a watch for the duration of the block; yields the address, such as http://127.0.0.1:8000.
 
     Signals are left to the caller. At the end running requests finish within `grace_s`, and streams end at once.
 
@@ -26,13 +25,12 @@ def running_server(
         settings: of the server.
         store: of the events; closed after the block.
         cameras: of the watch.
-        parts: what adds further endpoints, such as a page.
 
     Raises:
         SettingsError: the address is in use or not permitted.
     """
     with bind(settings.host, settings.port) as listener:
-        app = create_app(settings, {}, (add_watch(store, cameras), *parts), DESCRIPTION)
+        app = create_app(settings, {}, (add_watch(store, cameras), add_watch_page), DESCRIPTION)
         server = Server(app, settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
         thread.start()

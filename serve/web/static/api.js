@@ -15,7 +15,8 @@ export const setKey = (value) => sessionStorage.setItem(KEY_NAME, value.trim());
 
 const key = () => sessionStorage.getItem(KEY_NAME);
 
-async function request(path, options = {}) {
+/** Response to a request with the key; throws a `ServerError` where it is an error. */
+export async function request(path, options = {}) {
   const headers = key() ? { "X-API-Key": key() } : {};
   // A header holds no other characters, and the browser would say that the server does not answer.
   if (/[^\x21-\x7e]/.test(key() ?? "")) throw new ServerError("an unknown key", { status: 401, code: "unauthorized" });
@@ -24,7 +25,7 @@ async function request(path, options = {}) {
     response = await fetch(new URL(path, document.baseURI), { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error; // a timeout is none
-    throw new ServerError("The server does not answer. Is pelee-serve running?", { code: "unreachable" });
+    throw new ServerError("The server does not answer. Is it running?", { code: "unreachable" });
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
@@ -36,6 +37,13 @@ async function request(path, options = {}) {
 }
 
 export const hasKey = () => Boolean(key());
+
+/** The address of an image, video, stream or download: a browser sends no header of ours there, so the key goes in the query. */
+export function withKey(path) {
+  const address = new URL(path, document.baseURI);
+  if (key()) address.searchParams.set("key", key());
+  return address.href;
+}
 
 /** The server's models, and the names of the default ones: {models, default}. */
 export const models = async (options = {}) => (await request("models", options)).json();
@@ -51,11 +59,10 @@ export async function detect(blob, name, { model, conf, tiles, signal }) {
   return { result, roundTrip: performance.now() - started, stages: serverTiming(response) };
 }
 
-/** The address of the socket for frames. A browser sends no header of ours there, so the key goes in the query. */
+/** The address of the socket for frames. */
 export function socketAddress() {
-  const address = new URL("ws", document.baseURI);
+  const address = new URL(withKey("ws"));
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  if (key()) address.searchParams.set("key", key());
   return address;
 }
 
