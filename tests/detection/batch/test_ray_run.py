@@ -1,9 +1,11 @@
 """Runs on Ray: each image exactly once, also after a worker or the whole command was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +91,8 @@ def test_a_command_that_is_killed_goes_on_where_it_was(session, tmp_path: Path, 
         time.sleep(0.02)
     command.kill()
     command.wait()
+    for folder in Path(tempfile.gettempdir()).glob(f"pelee-ray-*/session_*_{command.pid}"):
+        shutil.rmtree(folder.parent, ignore_errors=True)
     before = output.names()
     with output.lock():  # the lock of the killed command is gone
         job = new_job(output.place, cores=2)
