@@ -76,10 +76,15 @@ def measure(sources: list[Path], seconds: float, folder: Path) -> tuple[list[dic
     watcher = Watcher(settings, Detector.load(), sink, folder, notes.append)
     thread = threading.Thread(target=watcher.run)
     thread.start()
-    time.sleep(5)  # models, first frames
+    deadline = time.monotonic() + 60  # models, first frames
+    while len(first := watcher.status()) < len(sources) or not all(state["frames"] for state in first):
+        assert time.monotonic() < deadline, (first, notes)
+        time.sleep(0.1)
     before, begin = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     time.sleep(seconds)
     states = watcher.status()
+    for state, start in zip(states, first, strict=True):
+        state["frames"], state["analyzed"] = state["frames"] - start["frames"], state["analyzed"] - start["analyzed"]
     after, wall = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - begin
     watcher.stop()
     thread.join()
@@ -111,8 +116,8 @@ def main() -> int:
         ):
             seconds = args.seconds if len(sources) > 1 else min(args.seconds, 30)
             states, cores[text], sink = measure(sources, seconds, folder / text.replace(" ", "-"))
-            frames = min(state["frames"] for state in states) / (seconds + 5)
-            analyzed = sum(state["analyzed"] for state in states) / (seconds + 5)
+            frames = min(state["frames"] for state in states) / seconds
+            analyzed = sum(state["analyzed"] for state in states) / seconds
             age, latest = max(state["age_p99_ms"] for state in states), 1000 * max(sink.seconds, default=0.0)
             print(
                 f"| {text} | {frames:.1f} | {analyzed:.1f} | {age:.0f} | {len(sink.seconds)} | {latest:.0f} | "
