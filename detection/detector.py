@@ -22,6 +22,7 @@ from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, 
 from detection.tiling.tiled_batch import TiledBatch
 from detection.tiling.tiling import Tiling
 from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
+from pelee.runtime.exit_gate import exit_gate
 from weights.card import Card
 
 if TYPE_CHECKING:
@@ -168,15 +169,17 @@ class Detector:
         tiling = Tiling.parse(tiles) if isinstance(tiles, str) else tiles
         results: list[Detections] = []
         while images := [self.read(image) for image in islice(remaining, BATCH)]:
-            predictions = self.predict_batch(images, confidence, iou, max_detections, classes, tiling)
-            results += [to_detections(prediction, self.class_names) for prediction in predictions]
+            with exit_gate:
+                predictions = self.predict_batch(images, confidence, iou, max_detections, classes, tiling)
+                results += [to_detections(prediction, self.class_names) for prediction in predictions]
         return results[0] if single else results
 
     def read(self, image: ImageInput) -> np.ndarray:
         """Return an image as (H, W, 3) uint8 RGB; see `pelee.image_input.to_rgb_array`."""
         if isinstance(image, np.ndarray):
-            return to_rgb_array(image)
-        with self.timer.stage("decode"):
+            with exit_gate:
+                return to_rgb_array(image)
+        with exit_gate, self.timer.stage("decode"):
             return to_rgb_array(image)
 
     def predict_batch(
@@ -200,10 +203,11 @@ class Detector:
                 check_image(image)
             tiles = [tiling.tiles(width, height, self.input_size) for width, height in _sizes(images)]
             return self.submit(images, search, tiles).result()
-        batch = self._batch(images)
-        with self.timer.stage("network", len(images)):
-            outputs = self.runtime(batch)
-        return self.postprocess(outputs, _sizes(images), search)
+        with exit_gate:
+            batch = self._batch(images)
+            with self.timer.stage("network", len(images)):
+                outputs = self.runtime(batch)
+            return self.postprocess(outputs, _sizes(images), search)
 
     def submit(
         self, images: Sequence[np.ndarray], search: DetectionOptions, tiles: Sequence[np.ndarray] | None = None
@@ -219,9 +223,10 @@ class Detector:
             tiles: for each image the tiles to detect in beside it, (T, 4) int64 xyxy in pixels; see
                 `detection.tiling.tiling.Tiling.tiles`.
         """
-        if tiles is None:
-            return DetectionFuture(self, self._start(images), _sizes(images), search)
-        return TiledBatch(images, tiles, search, self._start, self.timer)
+        with exit_gate:
+            if tiles is None:
+                return DetectionFuture(self, self._start(images), _sizes(images), search)
+            return TiledBatch(images, tiles, search, self._start, self.timer)
 
     def _start(self, images: Sequence[np.ndarray]) -> "Future[ScoresAndBoxes]":
         """Preprocess and submit a batch to the session."""
@@ -269,7 +274,8 @@ class DetectionFuture:
 
     def result(self) -> list[Prediction]:
         """Wait for the network and postprocess, in the caller's thread: one prediction per image."""
-        return self._detector.postprocess(self._future.result(), self._sizes, self._search)
+        with exit_gate:
+            return self._detector.postprocess(self._future.result(), self._sizes, self._search)
 
 
 def _sizes(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:

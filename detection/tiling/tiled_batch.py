@@ -12,6 +12,7 @@ from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
 from detection.inference.stage_timer import StageTimer
 from detection.tiling.merging import merge_views, view_prediction
+from pelee.runtime.exit_gate import exit_gate
 
 BATCH = 16
 #: Batches whose raw outputs are held; a large image has hundreds of tiles of 0.5 MB of outputs each.
@@ -64,9 +65,10 @@ class TiledBatch:
 
     def result(self) -> list[Prediction]:
         """Wait for the network; one merged prediction per image, boxes in its pixels, best first."""
-        while self._pending:
-            self._reduce()
-        return [merge_views(parts, self._options) for parts in self._parts]
+        with exit_gate:
+            while self._pending:
+                self._reduce()
+            return [merge_views(parts, self._options) for parts in self._parts]
 
     @property
     def seconds(self) -> float:

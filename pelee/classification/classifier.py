@@ -16,6 +16,7 @@ from data.images.prefetch import prefetch
 from data.images.preprocess import preprocess
 from pelee.classification.results import Classification
 from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
+from pelee.runtime.exit_gate import exit_gate
 from weights.card import Card
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class Classifier:
         remaining = iter([source] if single else list_images(source))
         results: list[Classification] = []
         while squares := [self._prepare(image)[0] for image in islice(remaining, BATCH)]:
-            results += self.results(self._checked(self.session(np.stack(squares))))
+            with exit_gate:
+                results += self.results(self._checked(self.session(np.stack(squares))))
         return results[0] if single else results
 
     def stream(
@@ -215,9 +217,10 @@ class Classifier:
 
     def _prepare(self, source: ImageInput) -> tuple[np.ndarray, int, int]:
         """The network's input, (S, S, 3) uint8 RGB, and the width and height of the original image in pixels."""
-        image = to_rgb_array(source)
-        height, width = image.shape[:2]
-        return preprocess(np.ascontiguousarray(image), self.input_size), width, height
+        with exit_gate:
+            image = to_rgb_array(source)
+            height, width = image.shape[:2]
+            return preprocess(np.ascontiguousarray(image), self.input_size), width, height
 
     def _finished(self, part: ClassifiedFiles, future: Future[tuple[np.ndarray, ...]] | None) -> ClassifiedFiles:
         return part if future is None else part._replace(probabilities=self._checked(future.result()))

@@ -4,10 +4,11 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Event, Lock, current_thread
+from threading import Lock, current_thread
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakSet
 
+from pelee.runtime.exit_gate import exit_gate
 from pelee.runtime.session import RawOutputs, Session
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ProcessSession:
         except RuntimeError as error:
             # Executors are shut down only by the end of the interpreter, which ends this daemon thread, too.
             if current_thread().daemon and str(error).startswith("cannot schedule new futures"):
-                Event().wait()
+                exit_gate.hold()
             raise
 
     def __reduce__(self) -> NoReturn:

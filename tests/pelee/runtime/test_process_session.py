@@ -131,14 +131,7 @@ def test_the_interpreter_ends_cleanly_after_a_list() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "runtime",
-    [
-        # Native code that a daemon thread has not left aborts the process now and then; not solved.
-        pytest.param("openvino", marks=pytest.mark.xfail(strict=False, reason="aborts in some runs")),
-        "torch",
-    ],
-)
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
 def test_the_interpreter_ends_cleanly_under_daemon_threads(runtime: str) -> None:
     code = (
         "import threading\n"
