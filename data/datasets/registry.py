@@ -30,6 +30,8 @@ class DatasetFormat:
         root: the value of `--root` in a few words, for `--help`.
         train_split: split to train on by default; empty for the only one that the root has.
         val_split: split to measure on by default; empty likewise.
+        tuning_split: split to validate on while training by default, where it is another: what chooses the weights is
+            not what measures them.
         splits: "module:function" of the list of splits, `(root: Path) -> list[str]`, training first, no image in two;
             empty where the training split is the only one.
         annotated: whether the format has boxes; one without is for `pelee-data check` only.
@@ -43,6 +45,7 @@ class DatasetFormat:
     val_split: str
     splits: str = ""
     annotated: bool = True
+    tuning_split: str = ""
 
     def open(self, root: Path, split: str) -> "Dataset":
         """Import the reader and read a split, whatever its class names are.
@@ -65,7 +68,7 @@ class DatasetFormat:
 
     def _own_split(self, root: Path, split: str) -> str | None:
         """Return the dataset's split of the role of a default split; None where there is none."""
-        if split not in (self.train_split, self.val_split):
+        if split not in (self.train_split, self.val_split, self.tuning_split):
             return None
         role = TRAIN_NAMES if split == self.train_split else VAL_NAMES
         names = {name.rpartition("-")[2]: name for name in reversed(self.list_splits(root))}
@@ -87,6 +90,7 @@ FORMATS = {
             root="VOCdevkit",
             train_split="trainval",
             val_split="2007-test",
+            tuning_split="2007-minival",
             splits="data.datasets.voc:voc_splits",
         ),
         DatasetFormat(

@@ -85,7 +85,9 @@ def resolve_settings(recipe: str | None, overrides: dict[str, Any], dataset: str
     Where `overrides` give an input size and no phases, the recipe's phases of smaller inputs are kept.
     """
     entry = FORMATS.get(dataset or "")
-    defaults: dict[str, Any] = {} if entry is None else {"train_split": entry.train_split, "val_split": entry.val_split}
+    defaults: dict[str, Any] = {}
+    if entry is not None:
+        defaults = {"train_split": entry.train_split, "val_split": entry.tuning_split or entry.val_split}
     first = resolve(TrainSettings, RECIPES, recipe, overrides, defaults)
     model = first.model
     if "input_size" in overrides and "size_phases" not in overrides:

@@ -127,7 +127,8 @@ def test_a_default_split_falls_back_to_the_dataset_s_own(tmp_path: Path, name: s
         file = tmp_path / places.format(split)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content) if name == "coco" else f"{image}\n")
-    for split, own in ((entry.train_split, "train"), (entry.val_split, "val")):
+    defaults = {entry.train_split: "train", entry.val_split: "val", entry.tuning_split or entry.val_split: "val"}
+    for split, own in defaults.items():
         dataset = open_dataset(name, tmp_path, split)
         assert dataset.split == own and dataset.warnings[0].startswith(f"no split {split!r}, {own!r} is used")
         assert open_dataset(name, tmp_path, own).warnings == dataset.warnings[1:]

@@ -20,6 +20,21 @@ def test_every_shipped_recipe_resolves() -> None:
             assert to_plain(settings)[key] == value
 
 
+def test_recipes_train_on_any_dataset_and_the_format_gives_the_splits() -> None:
+    for name in recipe_names(RECIPES):
+        assert not {"train_split", "val_split"} & read_recipe(name, RECIPES, TrainSettings).keys()
+        splits = {
+            dataset: (settings.train_split, settings.val_split)
+            for dataset in ("voc", "coco", "yolo")
+            for settings in [resolve_settings(name, {}, dataset)]
+        }
+        assert splits == {
+            "voc": ("trainval", "2007-minival"),  # not the test set, which the final figure is measured on
+            "coco": ("train2017", "val2017"),
+            "yolo": ("train", "val"),
+        }
+
+
 def test_the_papers_numbers_for_voc_and_coco() -> None:
     voc = resolve_settings("paper-voc", {})
     assert (voc.batch_size, voc.lr, voc.weight_decay, voc.momentum) == (32, 0.005, 5e-4, 0.9)
