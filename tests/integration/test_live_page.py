@@ -143,6 +143,7 @@ def test_tiles_are_asked_for_of_a_larger_photo(page: Page, stand: ServiceStub) -
     wait_until(page, lambda: len(stand.sizes) == 2)
     assert [asked.get("tiles") for asked in stand.asked] == [None, "auto"]
     assert max(stand.sizes[1]) == 2 * max(stand.sizes[0])
+    expect(page.locator("#caption")).to_contain_text(f"sent as {max(stand.sizes[1])}")  # else the first answer is kept
     page.get_by_label("Small objects").select_option("off")
     wait_until(page, lambda: len(stand.sizes) == 3)
     assert "tiles" not in stand.asked[2] and stand.sizes[2] == stand.sizes[0]

@@ -10,7 +10,6 @@ import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
-from fastapi.sse import EventSourceResponse
 
 from data.errors import SettingsError
 from detection.watch.event import Event, EventFiles
@@ -18,7 +17,7 @@ from serve.errors import ServiceError, short
 from serve.inference.image_decoding import encode_jpeg
 from serve.watch.api import event_schemas as schemas
 from serve.watch.api.event_export import MOST_EVENTS, zip_of_events
-from serve.watch.api.event_stream import StreamPlace, change_stream
+from serve.watch.api.event_stream import ChangeResponse, change_stream
 from serve.watch.api.watch_metrics import WatchMetrics
 from serve.watch.storage.database import DatabaseError
 from serve.watch.watch_store import WatchStore
@@ -128,16 +127,7 @@ async def stream_events(request: Request, query: Annotated[schemas.EventStreamQu
     after = int(last) if last else query.after
     if after is None or after > latest:  # of another database
         after = latest
-    place = StreamPlace(service)
-
-    async def content() -> Any:
-        try:
-            async for part in change_stream(store, after, lambda: service.admission.draining):
-                yield part
-        finally:
-            place.release()
-
-    return EventSourceResponse(content(), headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    return ChangeResponse(service, change_stream(store, after, lambda: service.admission.draining))
 
 
 @file_router.get(

@@ -1,16 +1,16 @@
 // Page of a watch: cameras, events with filters, the stream of changes.
 
-import { hasKey, request, setKey, withKey } from "./api.js";
+import { request, withKey } from "./api.js";
 import { Cameras } from "./cameras.js";
 import { EventDetail } from "./event_detail.js";
 import { EventList } from "./event_list.js";
 import { Filters } from "./filters.js";
+import { hideKeyForm, keyIsWanted, onKey } from "./key_form.js";
+import { hideNotice, notify } from "./notice.js";
 
 const PAGE = 50; // events
 const AGAIN = 3_000; // ms between attempts while the server is unreachable
 const MOST_EXPORTED = 500;
-const KEY_WANTED = "This server asks for an API key. It is kept until this tab is closed.";
-const KEY_UNKNOWN = "This server does not know that key. Check it, and try again.";
 const CONNECTION = { connecting: "Connecting", open: "Live", lost: "No server", key: "Key wanted" };
 
 const $ = (id) => document.getElementById(id);
@@ -34,7 +34,7 @@ async function start() {
   try {
     await cameras.start();
     if (!(await loadEvents())) return;
-    $("key-form").hidden = true;
+    hideKeyForm();
     hideNotice();
     connect();
   } catch (error) {
@@ -114,12 +114,8 @@ function setConnection(state) {
 }
 
 function failed(error) {
-  if (error.status === 401) {
+  if (keyIsWanted(error)) {
     setConnection("key");
-    $("key-text").textContent = hasKey() ? KEY_UNKNOWN : KEY_WANTED;
-    $("key").setAttribute("aria-invalid", hasKey());
-    $("key-form").hidden = false;
-    $("key").focus();
     return;
   }
   setConnection("lost");
@@ -153,27 +149,10 @@ function showSelection() {
   else link.removeAttribute("href");
 }
 
-function notify(text, action = null) {
-  $("notice-text").textContent = text;
-  $("notice-action").hidden = !action;
-  if (action) {
-    $("notice-action").textContent = action.label;
-    $("notice-action").onclick = () => action.run();
-  }
-  $("notice").hidden = false;
-}
-
-const hideNotice = () => ($("notice").hidden = true);
-
 $("notice-close").onclick = hideNotice;
 $("unselect").onclick = () => list.unselect();
 $("more").onclick = loadPage;
-$("key-form").onsubmit = (event) => {
-  event.preventDefault();
-  setKey($("key").value);
-  $("key").value = "";
-  start();
-};
+onKey(start);
 new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && next && !$("more").disabled && loadPage()).observe($("more"));
 
 start();

@@ -2,8 +2,11 @@
 
 import * as api from "./api.js";
 import { listCameras, openCamera } from "./camera.js";
+import { takeFiles } from "./file_drop.js";
+import { hideKeyForm, keyIsWanted, onKey } from "./key_form.js";
 import { Live } from "./live.js";
 import { Meter } from "./meter.js";
+import { hideNotice, noticeIsAbout, notify } from "./notice.js";
 import { Overlay } from "./overlay.js";
 import { describe, Panel } from "./panel.js";
 import { Photo, sortFiles } from "./photo.js";
@@ -13,8 +16,6 @@ const SETTLE = 150; // ms without a change of the threshold before the server is
 const PANEL_EVERY = 100; // ms between the panel's changes while the camera runs: boxes are drawn at once, text is throttled
 const SERVER_TRY_EVERY = 3_000; // ms, between attempts while the server is unreachable or not ready
 const PROBE_WITHIN = 5_000; // ms
-const KEY_WANTED = "This server asks for an API key. It is kept until this tab is closed.";
-const KEY_UNKNOWN = "This server does not know that key. Check it, and try again.";
 
 const $ = (id) => document.getElementById(id);
 const page = $("page");
@@ -78,22 +79,6 @@ const setBusy = (busy) => {
   page.querySelector(".viewer").setAttribute("aria-busy", busy);
 };
 
-function notify(text, action = null, about = "") {
-  $("notice").dataset.about = about;
-  $("notice-text").textContent = text[0].toUpperCase() + text.slice(1);
-  $("notice-action").hidden = !action;
-  if (action) {
-    $("notice-action").textContent = action.label;
-    $("notice-action").onclick = () => {
-      hideNotice();
-      action.run();
-    };
-  }
-  $("notice").hidden = false;
-}
-
-const hideNotice = () => ($("notice").hidden = true);
-
 function setRatio(width, height) {
   $("stage").style.setProperty("--ratio", width / height);
 }
@@ -104,7 +89,7 @@ async function loadModels() {
   try {
     const answer = await api.models();
     models = answer.models.filter(({ task }) => task === "detection");
-    $("key-form").hidden = true;
+    hideKeyForm();
     hideNotice();
     $("model").replaceChildren(
       ...models.map(({ name, ready }) => new Option(ready === false ? `${name} (loading)` : name, name)),
@@ -115,7 +100,7 @@ async function loadModels() {
     chooseModel();
     if (models.some(({ ready }) => ready === false)) setTimeout(showReady, SERVER_TRY_EVERY);
   } catch (error) {
-    if (failed(error)) return;
+    if (keyIsWanted(error)) return;
     notify(error.message, { label: "Try again", run: loadModels });
     setTimeout(() => model ?? loadModels(), SERVER_TRY_EVERY);
   }
@@ -144,23 +129,13 @@ function chooseModel() {
   detectPhotos();
 }
 
-/** Whether an error asked for the key; the form for it is shown then, which says whether one was refused. */
-function failed(error) {
-  if (error.status !== 401) return false;
-  $("key-text").textContent = api.hasKey() ? KEY_UNKNOWN : KEY_WANTED;
-  $("key").setAttribute("aria-invalid", api.hasKey());
-  $("key-form").hidden = false;
-  $("key").focus();
-  return true;
-}
-
 /** Why the server cannot be used, "gone" or "key"; null if it answers. */
 async function probe() {
   try {
     await api.models({ signal: AbortSignal.timeout(PROBE_WITHIN) });
     return null;
   } catch (error) {
-    return failed(error) ? "key" : "gone";
+    return keyIsWanted(error) ? "key" : "gone";
   }
 }
 
@@ -218,7 +193,7 @@ function showPhoto() {
     $("caption").textContent = name;
   }
   if (error) notify(error.message, { label: "Try again", run: tryAgain }, "photo");
-  else if ($("notice").dataset.about === "photo") hideNotice();
+  else if (noticeIsAbout("photo")) hideNotice();
   render();
 }
 
@@ -246,7 +221,7 @@ async function detectPhotos() {
     } catch (error) {
       if (mine !== asking || error.name === "AbortError") return;
       next.result = null;
-      if (failed(error)) break;
+      if (keyIsWanted(error)) break;
       next.error = error;
     }
     if (mine !== asking) return;
@@ -425,13 +400,10 @@ $("notice-close").onclick = () => {
   hideNotice();
   $("choose").focus();
 };
-$("key-form").onsubmit = (event) => {
-  event.preventDefault();
-  api.setKey($("key").value);
-  $("key").value = "";
+onKey(() => {
   loadModels();
   live?.session.connect();
-};
+});
 
 $("copy").onclick = async ({ target }) => {
   const text = $("json").textContent;
@@ -446,17 +418,9 @@ $("copy").onclick = async ({ target }) => {
   setTimeout(() => (target.textContent = "Copy JSON"), 2_000);
 };
 
-addEventListener("paste", ({ clipboardData }) => clipboardData?.files.length && showFiles(clipboardData.files));
-let dragDepth = 0;
-addEventListener("dragenter", () => (page.dataset.drag = ++dragDepth > 0));
-addEventListener("dragleave", () => (page.dataset.drag = --dragDepth > 0));
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  dragDepth = 0;
-  page.dataset.drag = false;
-  if (event.dataTransfer.files.length) showFiles(event.dataTransfer.files);
-  else notify("That was no file. Take a JPEG, PNG, WebP, GIF, AVIF or BMP file.");
+takeFiles(page, {
+  onFiles: showFiles,
+  onNothing: () => notify("That was no file. Take a JPEG, PNG, WebP, GIF, AVIF or BMP file."),
 });
 
 setThreshold(threshold);

@@ -48,7 +48,14 @@ def test_errors_before_training(train_set: Dataset, val_set: Dataset, tmp_path: 
     refused("split trainval of voc has 1 images and no objects", DatasetError, settings(), bare, val_set)
     refused("difficult ones", DatasetError, settings(), train_set, dataclasses.replace(val_set, records=hard))
     refused("split val has other classes than trainval", DatasetError, settings(), train_set, others)
-    refused("batch of 6 .* by 4 processes", SettingsError, settings(batch_size=6), train_set, val_set, processes=Processes(4))
+    refused(
+        "batch of 6 .* by 4 processes",
+        SettingsError,
+        settings(batch_size=6),
+        train_set,
+        val_set,
+        processes=Processes(4),
+    )
     refused("batch norm needs 2", SettingsError, settings(batch_size=1), train_set, val_set)
     refused("batch norm needs 2", SettingsError, settings(batch_size=2), train_set, val_set, processes=Processes(2))
     one = dataclasses.replace(val_set, records=val_set.records[:1])
