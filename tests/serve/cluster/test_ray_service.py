@@ -102,7 +102,7 @@ def test_overload_is_refused_and_not_delayed(server: RayServer) -> None:
     answers: list[int] = []
 
     def ask() -> None:
-        answers.append(server.detect(IMAGE.read_bytes(), tiles="4").status_code)
+        answers.append(server.detect(IMAGE.read_bytes(), tiles="2").status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(60)]
     for thread in threads:
