@@ -10,8 +10,10 @@ SAMPLES := data/samples
 demo: $(VENV)/light
 	$(BIN)/pelee-detect $(SAMPLES) $(SAMPLES)/bikes.mp4 --output out
 
+# Two runs with new processes: a process that has run thousands of tests holds gigabytes.
 test: $(VENV)/full lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --ignore tests/integration --ignore tests/pelee --ignore tests/serve
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/integration tests/pelee tests/serve
 
 # Under a minute on two cores: for use while editing.
 test-fast: $(VENV)/full
