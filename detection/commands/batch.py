@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from data.command_line import fraction, new_parser, positive_float, positive_int, run, word_list
+from data.command_line import new_parser, positive_float, positive_int, run
 from data.cpu_cores import usable_cores
-from detection.commands.options import add_tiles_options, parse_tiles
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
+from detection.commands.options import add_detection_options, add_tiles_options, parse_tiles
 from pelee.commands.options import add_inference_options
 
 if TYPE_CHECKING:
@@ -59,26 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="images of an output file (%(default)s); a tar shard and a row group of a Parquet file are a part each",
     )
     parser.add_argument("--column", metavar="NAME", help="column of Parquet inputs with the images (found by its type)")
-    parser.add_argument(
-        "--conf", type=fraction, metavar="SCORE", help="minimum score of a detection, 0 to 1 (the model's own default)"
-    )
-    parser.add_argument(
-        "--iou",
-        type=fraction,
-        default=NMS_THRESHOLD,
-        metavar="IOU",
-        help="IoU threshold of non-maximum suppression within a class (%(default)s)",
-    )
-    parser.add_argument(
-        "--classes", type=word_list, metavar="A,B", help="detect only these classes: names or ids, separated by commas"
-    )
-    parser.add_argument(
-        "--max-detections",
-        type=positive_int,
-        default=DETECTIONS_PER_IMAGE,
-        metavar="N",
-        help="maximum number of detections per image (%(default)s)",
-    )
+    add_detection_options(parser)
     pool = parser.add_argument_group("workers")
     pool.add_argument(
         "--workers", type=positive_int, metavar="N", help="worker processes (as many as the cores of this machine take)"

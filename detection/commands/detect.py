@@ -82,12 +82,11 @@ def _detect(args: argparse.Namespace) -> int:
             page = stack.enter_context(WebView(*args.web))
             bars.note(f"results are shown at {page.address}")
             view = page
-        classes = None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
         options = DetectionOptions(
             confidence=detector.card.default_thresholds if args.conf is None else args.conf,
             iou=args.iou,
             max_detections=args.max_detections,
-            classes=detector.class_ids(classes),
+            classes=detector.class_ids(args.classes),
         )
         labels: LabelWriter | None = None
         if args.save_labels is not None:

@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.command_line import fraction, new_parser, non_negative_int, positive_float, positive_int
+from data.command_line import new_parser, non_negative_int, positive_float, positive_int
 from data.label_formats.label_registry import LABEL_FORMATS
-from detection.commands.options import add_tiles_options
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD
+from detection.commands.options import add_detection_options, add_tiles_options
 from pelee.commands.options import add_inference_options, add_json_lines_option
 
 EPILOG = """\
@@ -63,27 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="cam0, cam1, ... or /dev/video0; an rtsp://, rtmp://, http://, tcp:// or udp:// address; test or "
         "test:1280x720@30, a test pattern; or anything that INPUT may be; several times for several at once",
     )
-    parser.add_argument(
-        "--conf",
-        type=fraction,
-        metavar="SCORE",
-        help="minimum score of a detection, 0 to 1, for all classes (the model's own, by class)",
-    )
-    parser.add_argument(
-        "--iou",
-        type=fraction,
-        default=NMS_THRESHOLD,
-        metavar="IOU",
-        help="IoU threshold of non-maximum suppression within a class (%(default)s)",
-    )
-    parser.add_argument("--classes", metavar="A,B", help="detect only these classes: names or ids, separated by commas")
-    parser.add_argument(
-        "--max-detections",
-        type=positive_int,
-        default=DETECTIONS_PER_IMAGE,
-        metavar="N",
-        help="maximum number of detections per image (%(default)s)",
-    )
+    add_detection_options(parser)
     parser.add_argument(
         "--every",
         type=positive_int,

@@ -3,11 +3,39 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from data.command_line import fraction, positive_int, word_list
 from data.errors import SettingsError
-from detection.inference.thresholds import TILE_OVERLAP
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, TILE_OVERLAP
 
 if TYPE_CHECKING:
     from detection.tiling.tiling import Tiling
+
+
+def add_detection_options(parser: argparse.ArgumentParser) -> None:
+    """Add --conf, --iou, --classes (a list) and --max-detections."""
+    parser.add_argument(
+        "--conf",
+        type=fraction,
+        metavar="SCORE",
+        help="minimum score of a detection, 0 to 1, for all classes (the model's own, by class)",
+    )
+    parser.add_argument(
+        "--iou",
+        type=fraction,
+        default=NMS_THRESHOLD,
+        metavar="IOU",
+        help="IoU threshold of non-maximum suppression within a class (%(default)s)",
+    )
+    parser.add_argument(
+        "--classes", type=word_list, metavar="A,B", help="detect only these classes: names or ids, separated by commas"
+    )
+    parser.add_argument(
+        "--max-detections",
+        type=positive_int,
+        default=DETECTIONS_PER_IMAGE,
+        metavar="N",
+        help="maximum number of detections per image (%(default)s)",
+    )
 
 
 def add_tiles_options(parser: argparse.ArgumentParser) -> None:

@@ -51,15 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings_flags(parser, ServeSettings, exclude=("api_keys", "models"))
     ray = parser.add_argument_group("Ray Serve")
     ray.add_argument("--ray", action="store_true", help="run replicas of the service behind Ray Serve (extra: ray)")
-    ray.add_argument("--replicas", default="1", metavar="N|MIN-MAX", help="number of replicas, or its range (1)")
+    ray.add_argument("--replicas", metavar="N|MIN-MAX", help="number of replicas, or its range (1)")
     ray.add_argument(
         "--replica-queue",
         type=positive_float,
-        default=4.0,
         help="requests in progress per replica that the range aims at (4)",
     )
-    ray.add_argument("--replica-cores", type=positive_int, default=1, help="CPUs of a replica (1)")
-    ray.add_argument("--replica-gpus", type=float, default=0.0, help="GPUs of a replica, may be a fraction (0)")
+    ray.add_argument("--replica-cores", type=positive_int, help="CPUs of a replica (1)")
+    ray.add_argument("--replica-gpus", type=float, help="GPUs of a replica, may be a fraction (0)")
     ray.add_argument("--address", help="address of a Ray cluster, or auto (default: Ray on this machine alone)")
     return parser
 
@@ -89,37 +88,30 @@ def _serve(argv: Sequence[str] | None) -> int:
         from serve.cluster.ray_service import serve_on_ray
 
         return serve_on_ray(settings, _scale(args))
-    given = [
-        flag
-        for flag in ("replicas", "replica_queue", "replica_cores", "replica_gpus", "address")
-        if _is_given(args, flag)
-    ]
-    if given:
-        raise SettingsError(f"--{given[0].replace('_', '-')} is for --ray; give --ray, too")
+    for name in ("replicas", "replica_queue", "replica_cores", "replica_gpus", "address"):
+        if getattr(args, name) is not None:
+            raise SettingsError(f"--{name.replace('_', '-')} is for --ray; give --ray, too")
     from serve.web.server import serve
 
     serve(settings)
-
-
-def _is_given(args: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(args, name) != build_parser().get_default(name))
 
 
 def _scale(args: argparse.Namespace) -> "Scale":
     """Return the replicas that the options ask for."""
     from serve.cluster.ray_service import Scale
 
-    least, dash, most = args.replicas.partition("-")
-    if not least.isdecimal() or (dash and not most.isdecimal()):
-        raise SettingsError(f"--replicas is {args.replicas!r}; expected a number, or a range such as 1-4")
-    return Scale(
-        least=int(least),
-        most=int(most or least),
-        queue=args.replica_queue,
-        cores=args.replica_cores,
-        gpu_share=args.replica_gpus,
-        address=args.address,
-    )
+    given: dict[str, Any] = {
+        "queue": args.replica_queue,
+        "cores": args.replica_cores,
+        "gpu_share": args.replica_gpus,
+        "address": args.address,
+    }
+    if args.replicas is not None:
+        least, dash, most = args.replicas.partition("-")
+        if not least.isdecimal() or (dash and not most.isdecimal()):
+            raise SettingsError(f"--replicas is {args.replicas!r}; expected a number, or a range such as 1-4")
+        given |= {"least": int(least), "most": int(most or least)}
+    return Scale(**{name: value for name, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.batch.batch_job import BatchJob
+from detection.batch.output_folder import OutputFolder
 from detection.inference.options import DetectionOptions
 from tests.support.paths import SAMPLES
 from weights.store import resolve
@@ -21,6 +22,13 @@ def photos(tmp_path: Path) -> Path:
     shutil.copy(SAMPLES / "astronaut.jpg", folder / "sub" / "astronaut.jpg")
     (folder / "cut.jpg").write_bytes((SAMPLES / "chelsea.jpg").read_bytes()[:30_000])
     (folder / "text.jpg").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> OutputFolder:
+    folder = OutputFolder(str(tmp_path / "out"))
+    folder.create()
     return folder
 
 

@@ -1,7 +1,6 @@
 """Manifest: an output folder holds results of one model and one set of thresholds."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +12,6 @@ from detection.inference.options import DetectionOptions
 from detection.tiling.tiling import Tiling
 
 pytest.importorskip("pyarrow")
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> OutputFolder:
-    folder = OutputFolder(str(tmp_path / "out"))
-    folder.create()
-    return folder
 
 
 def test_a_run_goes_on_with_the_same_settings_only(output: OutputFolder, new_job) -> None:

@@ -11,13 +11,6 @@ from detection.batch.output_folder import OWN, OutputFolder
 pytest.importorskip("pyarrow")
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> OutputFolder:
-    folder = OutputFolder(str(tmp_path / "out"))
-    folder.create()
-    return folder
-
-
 def test_a_file_is_replaced_whole(output: OutputFolder) -> None:
     output.write("part", b"1")
     output.write("part", b"22")

@@ -1,7 +1,6 @@
 """Plan: each source in one part, over several runs; parts of a size; sources of any name."""
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -10,13 +9,6 @@ from detection.batch.output_folder import OutputFolder
 from detection.batch.work_plan import PlanReader, WorkPlan
 
 pytest.importorskip("pyarrow")
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> OutputFolder:
-    folder = OutputFolder(str(tmp_path / "out"))
-    folder.create()
-    return folder
 
 
 def images(*names: int) -> list[PlanEntry]:
