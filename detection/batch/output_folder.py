@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.errors import SettingsError
+from data.files.file_lock import try_lock
 from detection.batch.file_systems import is_remote, open_file_system, public_name
 
 OWN = "_pelee"
@@ -93,19 +94,15 @@ class OutputFolder:
         Raises:
             SettingsError: another run has the lock.
         """
-        if is_remote(self.place) or os.name != "posix":
+        if is_remote(self.place):
             with self._cleaned():
                 yield
             return
-        import fcntl
-
         with Path(self._path, OWN, LOCK).open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(handle):
                 raise SettingsError(
                     f"another pelee-batch writes to {self.place}; wait until it ends, or choose another --output"
-                ) from None
+                )
             with self._cleaned():
                 yield
 

@@ -3,13 +3,13 @@
 The checkpoints are written by `pelee.training.callbacks.StepCheckpoint` and its neighbors.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import SettingsError
+from data.files.file_lock import try_lock
 from pelee.training.recipes import to_plain
 
 if TYPE_CHECKING:
@@ -66,15 +66,8 @@ def lock(output: Path) -> Iterator[None]:
     output.mkdir(parents=True, exist_ok=True)
     file = output / LOCK
     with file.open("a") as handle:
-        if os.name == "posix":
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SettingsError(
-                    f"another training runs in {output}; wait until it ends, or choose another --output"
-                ) from None
+        if not try_lock(handle):
+            raise SettingsError(f"another training runs in {output}; wait until it ends, or choose another --output")
         try:
             yield
         finally:
