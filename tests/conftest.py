@@ -113,6 +113,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["PELEE_MODEL_FOLDER"] = str(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(autouse=True)
+def same_cores() -> Iterator[None]:
+    """Fail a test that leaves the process on other cores: later tests would run, and encode films, on those."""
+    if not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    yield
+    assert os.sched_getaffinity(0) == before
+
+
 @pytest.fixture(scope="session")
 def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny VOC devkit, to be read only; `own_voc_root` is a test's own."""

@@ -13,6 +13,12 @@ from tests.support.paths import SAMPLES
 from weights.store import resolve
 
 
+@pytest.fixture(autouse=True)
+def all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a `PartDetector` in the process of the tests on all cores; a worker in a process of its own claims some."""
+    monkeypatch.setattr("detection.batch.part_detector.claim_cores", lambda count: set())
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Folder of two images, one that is cut off, and one that is none."""

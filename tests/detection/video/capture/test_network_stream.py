@@ -152,7 +152,7 @@ FILMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "4-slices": ("h264", "libx264", {**X264, "x264-params": "sliced-threads=0:slices=4"}),
     "b-frames": ("h264", "libx264", {"preset": "fast", "g": "25", "bf": "2"}),
     "h265": ("h265", "libx265", {"preset": "ultrafast", "x265-params": "keyint=25:bframes=0:log-level=none"}),
-    "mjpeg": ("jpeg", "mjpeg", {}),
+    "mjpeg": ("jpeg", "mjpeg", {"huffman": "default"}),  # RTP has no other tables; one thread would make its own
     "mpeg4": ("mpeg4", "mpeg4", {"g": "25"}),
 }
 
