@@ -1,4 +1,4 @@
-"""Packets for FFmpeg's decoders from bytes."""
+"""Packets for FFmpeg's decoders and muxers from bytes."""
 
 from typing import TYPE_CHECKING
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 def padded_packet(data: bytes) -> "av.Packet":
     """Return a packet with a copy of `data`, followed by the zeros that FFmpeg requires (AV_INPUT_BUFFER_PADDING_SIZE).
 
-    `av.Packet(data)` refers to the bytes themselves. Decoders read past their end, and take what lies there in memory
-    for a part of the frame.
+    `av.Packet(data)` refers to the bytes themselves. Decoders and parsers read past their end, and take what lies there
+    in memory for a part of the frame.
     """
     import av
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import ImageError
+from detection.video.capture.padded_packet import padded_packet
 from detection.video.source_names import reason_of
 from detection.watch.recording.packet_ring import PacketRing, StoredPacket, StreamFormat
 
@@ -85,8 +86,6 @@ class Clip:
             self._partial.unlink(missing_ok=True)
 
     def _write(self, packet: StoredPacket) -> None:
-        import av
-
         if self._format is None:
             if not packet.key:
                 return
@@ -96,7 +95,7 @@ class Clip:
             return
         assert self._output is not None and self._stream is not None and self._format is not None
         pts, dts = self._times(packet)
-        out = av.Packet(packet.data)
+        out = padded_packet(packet.data)
         out.stream, out.time_base = self._stream, self._format.time_base
         out.pts, out.dts, out.is_keyframe = pts, dts, packet.key
         self._output.mux(out)

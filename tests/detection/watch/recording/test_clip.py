@@ -1,3 +1,4 @@
+import ctypes
 import io
 from fractions import Fraction
 from itertools import pairwise
@@ -9,6 +10,7 @@ import pytest
 from data.errors import ImageError
 from detection.watch.recording.clip import Clip
 from detection.watch.recording.packet_ring import PacketRing
+from tests.detection.video.capture.test_padded_packet import PADDING
 from tests.detection.watch.recording.test_packet_ring import RATE, filled, film, packets_of
 
 
@@ -37,6 +39,29 @@ def test_packets_are_copied_from_the_key_frame_before(tmp_path: Path) -> None:
     copied = [bytes(packet) for packet, _ in packets_of(io.BytesIO((tmp_path / "yard" / "a.mp4").read_bytes()))]
     assert copied == originals[50:121]
     assert [path.name for path in (tmp_path / "yard").iterdir()] == ["a.mp4"]
+
+
+def test_the_muxer_gets_padded_packets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paddings: list[bytes] = []
+    original = av.open
+
+    class Output:
+        def __init__(self, container: av.container.OutputContainer) -> None:
+            self._container = container
+
+        def mux(self, packet: av.Packet) -> None:
+            paddings.append(ctypes.string_at(packet.buffer_ptr + packet.size, PADDING))
+            self._container.mux(packet)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._container, name)
+
+    ring = filled(30, film(frames=60))
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: Output(original(*args, **kwargs)))
+    clip = Clip(tmp_path / "a.mp4", ring, 0)
+    clip.advance()
+    assert clip.close()
+    assert paddings == [bytes(PADDING)] * 60
 
 
 def test_a_browser_can_play_it_from_its_first_bytes(tmp_path: Path) -> None:
