@@ -21,16 +21,11 @@ from typing import Any, Self
 import numpy as np
 
 from data.errors import SettingsError
+from data.files.content_types import CONTENT_TYPES
 from detection.display.host_names import is_local_name
 from detection.display.latest_frame import VIEWERS, LatestFrame
 
 STATIC = Path(__file__).parent / "static"
-CONTENT_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -8,15 +8,10 @@ from typing import NamedTuple
 
 from fastapi import FastAPI, HTTPException, Request, Response
 
+from data.files.content_types import CONTENT_TYPES
 from detection.drawing import COLORS
 
 STATIC = Path(__file__).parent / "static"
-CONTENT_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 LIVE_PAGE = tuple(path for path in sorted(STATIC.iterdir()) if path.suffix in CONTENT_TYPES)
 CONTENT_SECURITY_POLICY = "; ".join(
     (
