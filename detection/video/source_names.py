@@ -78,7 +78,7 @@ def reason_of(error: Exception) -> str:
     """Return FFmpeg's error message without its number, file and address."""
     import av
 
-    if isinstance(error, av.ExitError):
+    if isinstance(error, (av.ExitError, TimeoutError)):
         return "no answer in time"
     return str(getattr(error, "strerror", None) or type(error).__name__)
 

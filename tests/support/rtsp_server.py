@@ -79,9 +79,19 @@ def serve(options: argparse.Namespace) -> None:
 
     def drop(factory: Any, media: Any) -> None:
         numbers = iter(range(10**9))
+        frames: list[bytes] = []  # RTP timestamps
+        part = 0  # number of the packet in its frame
 
         def probe(pad: Any, info: Any) -> Any:
-            lost = next(numbers) in options.lose
+            nonlocal part
+            buffer = info.get_buffer()
+            head = buffer.extract_dup(0, 8)
+            part += 1
+            if head[4:] not in frames[-1:]:
+                frames.append(head[4:])
+                part = 0
+            place = "first" if part == 0 else "last" if head[1] & 0x80 else "middle"
+            lost = next(numbers) in options.lose or (str(len(frames) - 1), place) == tuple(options.lose_part)
             return Gst.PadProbeReturn.DROP if lost else Gst.PadProbeReturn.OK
 
         pad = media.get_element().get_by_name("pay0").get_static_pad("src")
@@ -123,6 +133,13 @@ def main() -> None:
     parser.add_argument("--digest", action="store_true")
     parser.add_argument("--mtu", type=int, default=1400)
     parser.add_argument("--lose", type=int, nargs="*", default=(), help="numbers of RTP packets that are dropped")
+    parser.add_argument(
+        "--lose-part",
+        nargs=2,
+        default=(),
+        metavar=("FRAME", "PART"),
+        help="drop the first or last packet of a frame, or all between them (middle)",
+    )
     serve(parser.parse_args())
 
 

@@ -9,6 +9,8 @@ a bit that FFmpeg does not pass on, so `AccessUnits` predicts the end, and predi
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from detection.video.capture.rtp_gaps import GAP_MARKS
+
 START_CODE = b"\x00\x00\x01"
 LEARN = 16  # units in a row whose end was predicted correctly, before a prediction counts
 RELEARN = 8  # a wrong prediction multiplies this number
@@ -27,11 +29,13 @@ class AccessUnit:
         data: NAL units in Annex B format; empty for the tail of a unit that was ended too early.
         pts: timestamp of its first packet, in the stream's time base.
         damaged: a part is known to be missing.
+        after_gap: packets before it are known to be missing, of frames to which it may refer.
     """
 
     data: bytes
     pts: int | None
     damaged: bool = False
+    after_gap: bool = False
 
 
 def without_messages(unit: bytes, codec: str) -> bytes:
@@ -73,7 +77,8 @@ def _messages(nal: bytes) -> set[int]:
 class _OpenUnit:
     """Unit whose packets are being collected.
 
-    predicted: its end was predicted; correct: no part of a slice followed; ended: it was yielded at that end.
+    predicted: its end was predicted; correct: no part of a slice followed; ended: it was yielded at that end;
+    gap_behind: packets behind it are missing.
     """
 
     parts: list[bytes] = field(default_factory=list)
@@ -82,12 +87,21 @@ class _OpenUnit:
     in_slice: bool = True  # the last NAL unit that began is a slice, and no SEI message or parameter set
     short: bool = False  # the last packet is no full one
     damaged: bool = False
+    after_gap: bool = False
+    gap_behind: bool = False
     predicted: bool = False
     correct: bool = True
     ended: bool = False
 
     def whole(self, codec: str) -> AccessUnit:
-        return AccessUnit(without_messages(b"".join(self.parts), codec), self.pts, self.damaged)
+        return AccessUnit(without_messages(b"".join(self.parts), codec), self.pts, self.damaged, self.after_gap)
+
+    def lose(self) -> None:
+        """Note that packets are missing behind those so far."""
+        if self.slices:
+            self.damaged = self.gap_behind = True
+        else:
+            self.after_gap = True
 
 
 class AccessUnits:
@@ -111,9 +125,12 @@ class AccessUnits:
         """Add a packet; yield the units that it completes.
 
         Args:
-            data: NAL units with start codes, or the continuation of one.
+            data: NAL units with start codes, or the continuation of one, or a mark of `GAP_MARKS`.
             pts: timestamp in the stream's time base; None for that of the packet before.
         """
+        if data == GAP_MARKS[self._codec]:
+            self._unit.lose()
+            return
         starts = data.startswith((START_CODE, b"\x00" + START_CODE))
         # A timestamp that changes within a NAL unit comes from the first RTCP report.
         other = pts is not None and pts != self._last_pts
@@ -126,7 +143,7 @@ class AccessUnits:
 
     def flush(self) -> Iterator[AccessUnit]:
         """Yield the unit of the packets so far, and begin a new one."""
-        unit, self._unit = self._unit, _OpenUnit()
+        unit, self._unit = self._unit, _OpenUnit(after_gap=self._unit.gap_behind)
         if unit.predicted:
             self._streak = self._streak + 1 if unit.correct else 0
             if unit.ended and not unit.correct:

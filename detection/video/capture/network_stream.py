@@ -9,6 +9,7 @@ from data.errors import ImageError
 from detection.video.capture.access_units import CODECS, AccessUnits
 from detection.video.capture.frame_numbers import FrameNumbers
 from detection.video.capture.padded_packet import padded_packet
+from detection.video.capture.rtsp_relay import RtspRelay
 from detection.video.capture.stream_clock import Clock
 from detection.video.frame_geometry import RgbConverter, luma_of
 from detection.video.frames import CapturedFrame, Reception
@@ -203,7 +204,8 @@ class Stream:
                 ended = packet.size == 0
                 units = self._assembler.flush() if ended else self._assembler.push(bytes(packet), packet.pts)
                 for unit in units:
-                    if self._frame_numbers is not None and self._frame_numbers.gap(unit.data):
+                    gap = self._frame_numbers is not None and self._frame_numbers.gap(unit.data)
+                    if gap or unit.after_gap:
                         self._lose()
                     whole = padded_packet(unit.data)
                     whole.pts = unit.pts
@@ -235,13 +237,21 @@ class Stream:
 
 
 def _opened(address: str, options: dict[str, str]) -> "av.container.InputContainer":
-    """Open an address. Where an http server's parts are not as FFmpeg expects them, look for JPEGs among all bytes.
+    """Open an address, a plain RTSP one through an `RtspRelay` where the camera takes that.
 
-    FFmpeg wants a boundary before the first part, and parts of the type image/jpeg; some cameras send image/jpg.
+    Where an http server's parts are not as FFmpeg expects them, look for JPEGs among all bytes. FFmpeg wants a boundary
+    before the first part, and parts of the type image/jpeg; some cameras send image/jpg.
     """
     import av
 
     timeout = (OPEN_TIMEOUT, READ_TIMEOUT)
+    if address.startswith("rtsp://"):
+        relay = RtspRelay(address, OPEN_TIMEOUT)
+        try:
+            return av.open(relay.address, timeout=timeout, options=options)
+        except (av.FFmpegError, OSError):
+            if not relay.refused:
+                raise
     try:
         container = av.open(address, timeout=timeout, options=options)
         if container.format.name != "mpjpeg" or _has_frame(container):

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from detection.video.capture.access_units import LEARN, AccessUnits, without_messages
+from detection.video.capture.rtp_gaps import GAP_MARKS
 
 FULL = 1386  # bytes of a full fragment
 
@@ -95,6 +96,38 @@ def test_a_timestamp_that_changes_within_a_slice_does_not_cut_it() -> None:
     first, *rest = slice_packets(3000, first=True)
     found = [*units.push(first, 1), *(unit for packet in rest for unit in units.push(packet, 77)), *units.flush()]
     assert [(unit.data, unit.damaged) for unit in found] == [(first + b"".join(rest), False)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_gap_damages_the_frame_before_it_and_is_told_with_the_one_behind_it(codec: str) -> None:
+    """Whatever the mark's timestamp is: it may be that of the packet behind it."""
+    mark = GAP_MARKS[codec]
+    head, middle, last = frame_packets([3000], codec)
+    cases = {
+        "within": [[head, mark, last], [head, middle, last], [head, middle, last]],
+        "tail": [[head, middle], [mark, head, middle, last], [head, middle, last]],
+        "between": [[head, middle, last, mark], [head, middle, last], [head, middle, last]],
+    }
+    for name, frames in cases.items():
+        units = AccessUnits(codec)
+        found = [unit for pts, packets in enumerate(frames) for packet in packets for unit in units.push(packet, pts)]
+        found += units.flush()
+        assert [(unit.damaged, unit.after_gap) for unit in found] == [(True, False), (False, True), (False, False)], (
+            name
+        )
+        assert not any(mark in unit.data for unit in found)
+
+
+def test_a_gap_behind_a_frame_that_was_passed_on_is_told_with_the_next() -> None:
+    frames = [frame_packets([3000])] * 40
+    units = AccessUnits("h264")
+    found = []
+    for pts, packets in enumerate(frames):
+        marked = [GAP_MARKS["h264"], *packets] if pts == 30 else packets
+        found += [unit for packet in marked for unit in units.push(packet, pts)]
+    assert [unit.pts for unit in found] == list(range(40))
+    assert not any(unit.damaged for unit in found)
+    assert [unit.pts for unit in found if unit.after_gap] == [30]
 
 
 RECOVERY = b"\x00\x00\x01\x06\x06\x01\xc4\x80"

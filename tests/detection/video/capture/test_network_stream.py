@@ -249,6 +249,30 @@ def test_rtsp_that_loses_packets_gives_whole_frames_only(film, name: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", ["first", "middle", "last"])
+@pytest.mark.parametrize("name", ["1-slice", "4-slices", "h265", "mpeg4", "mjpeg"])
+def test_rtsp_that_loses_a_part_of_a_frame_goes_on_with_the_next_key_frame(film, name: str, part: str) -> None:
+    path, codec, reference = film(name)
+    with RtspServer(path, codec, "--lose-part", "4", part) as server:
+        frames, damaged = received(server.address())
+    numbers = assert_whole(frames, reference)
+    missing = set(range(FRAMES)) - set(numbers)
+    if name == "mjpeg":
+        assert missing == {4}
+    else:  # frame 3 may be left out, too: its end is not known
+        assert set(range(4, 25)) <= missing <= set(range(3, 25))
+        assert damaged > 0
+
+
+@pytest.mark.slow
+def test_rtsp_that_loses_a_part_of_a_key_frame(film) -> None:
+    path, codec, reference = film("h265")
+    with RtspServer(path, codec, "--lose-part", "25", "middle") as server:
+        numbers = assert_whole(received(server.address())[0], reference)
+    assert numbers == [*range(25), *range(50, FRAMES)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [[], ["--digest"]])
 @pytest.mark.parametrize("login", ["admin:p@ss/w?rd#1", "ad min:a b%&=+;,ä"])
 def test_rtsp_passwords_of_any_characters(film, login: str, method: list[str]) -> None:
