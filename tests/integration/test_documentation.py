@@ -52,6 +52,8 @@ def test_every_page_is_in_the_navigation():
     navigation = re.findall(r"^ +- (?:\w+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES if (ROOT / "docs") in page.parents]
     assert sorted(navigation) == sorted(pages)
+    linked = re.findall(r"\]\((\S+\.md)\)", text(ROOT / "docs" / "index.md"))
+    assert sorted({*linked, "index.md"}) == sorted(pages)
 
 
 def test_the_readme_is_short():
