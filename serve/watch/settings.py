@@ -271,12 +271,14 @@ def _database_url(text: str, folder: Path) -> str:
     """URL of SQLAlchemy for a file's path, an address sqlite:/// or postgresql://, or nothing."""
     if not text:
         return f"sqlite:///{folder / DATABASE_NAME}"
-    if "://" not in text:
-        return f"sqlite:///{text}"
-    scheme = _split("database", text).scheme
-    if scheme not in DATABASES:
+    scheme = _split("database", text).scheme if "://" in text else ""
+    if scheme and (scheme not in DATABASES or (scheme == "sqlite" and not text.startswith("sqlite:///"))):
         raise SettingFault("database", f"begins with {scheme}://; expected a file, sqlite:/// or postgresql://")
-    return text if scheme == "sqlite" else "postgresql+psycopg://" + text.partition("://")[2]
+    if scheme not in ("", "sqlite"):
+        return "postgresql+psycopg://" + text.partition("://")[2]
+    if text == "sqlite:///" or ":memory:" in text or "mode=memory" in text:
+        raise SettingFault("database", "is in memory and loses events; expected a file")
+    return text if scheme else f"sqlite:///{text}"
 
 
 def _split(name: str, text: str) -> Any:

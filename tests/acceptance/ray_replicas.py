@@ -9,14 +9,18 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import httpx
 
 from data.command_line import run
 from tests.acceptance.wrk import wrk
 from tests.support.ports import free_port
 
+READY_S = 60.0  # s in which the models are loaded
 SERVERS = {"plain": [], "Ray, 1 replica": ["--ray"], "Ray, 2 replicas": ["--ray", "--replicas", "2"]}
 
 
@@ -32,10 +36,20 @@ def server(flags: Sequence[str]) -> Iterator[int]:
         assert process.stdout is not None
         if not process.stdout.readline().startswith("Pelee serves"):
             raise SystemExit("the server did not start")
+        wait_until_ready(port)
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def wait_until_ready(port: int) -> None:
+    """Wait for the models; the plain server answers 503 until they are loaded."""
+    deadline = time.monotonic() + READY_S
+    while httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=READY_S).status_code != 200:
+        if time.monotonic() > deadline:
+            raise SystemExit("the models were not ready in time")
+        time.sleep(0.1)
 
 
 def measure(image: Path, connections: int, seconds: float, rounds: int) -> int:

@@ -6,9 +6,11 @@ The values themselves come from `serve.watch.storage.event_queries`, `serve.watc
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from detection.watch.event import EventKind
+from serve.errors import short
 from serve.watch.storage.event_queries import LARGEST_PAGE, EventFilter
 
 FileName = Literal["none", "stored", "dropped", "missing"]
@@ -33,6 +35,15 @@ class EventFilterQuery(BaseModel):
     before: AwareDatetime | None = Field(None, description="Only events that start before this time.")
     open: bool | None = Field(None, description="true: only events that still last; false: only those that have ended.")
     ids: Names | None = Field(None, description="Only events with these ids.")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: list[str] | None) -> list[str] | None:
+        for name in _split(value):
+            if name not in list(EventKind):
+                context = {"name": short(name), "kinds": ", ".join(EventKind)}
+                raise PydanticCustomError("kind", "no kind {name}; expected {kinds}", context)
+        return value
 
     def to_filter(self) -> EventFilter:
         """Filter for the database."""

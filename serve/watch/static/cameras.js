@@ -4,7 +4,7 @@ import { request } from "./api.js";
 
 const STATUS_EVERY = 2_000; // ms
 const FRAME_EVERY = 1_000;
-const STATES = { connecting: "connecting", live: "live", lost: "no picture", ended: "ended" };
+const STATES = { connecting: "connecting", live: "live", lost: "no signal", ended: "ended" };
 
 export class Cameras {
   #list;

@@ -43,7 +43,7 @@ class Database:
         """Open the database, or create it.
 
         Args:
-            url: of SQLAlchemy, sqlite or postgresql+psycopg.
+            url: of SQLAlchemy, sqlite with a file, or postgresql+psycopg.
 
         Raises:
             DatabaseError: in one line, without the password of the address.
@@ -87,8 +87,6 @@ class Database:
         address = sa.make_url(url)
         if address.get_backend_name() != "sqlite":
             return sa.create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-        if not address.database or address.database == ":memory:":
-            raise DatabaseError("database: a database in memory loses events; expected a file")
         try:
             self._folder(address).mkdir(parents=True, exist_ok=True)
         except OSError as error:

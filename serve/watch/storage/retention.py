@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from serve.watch.storage.event_store import DeliveryState, FileState, event_of, 
 from serve.watch.storage.tables import DELIVERIES, EVENTS
 
 BATCH = 200  # events of one transaction
+JUMP_S = 600.0  # s between two rounds by the clock of the day and not by the monotonic one: the clock was set
+HOLD_S = 86_400.0  # s after such a jump in which no event counts as old
 GIGABYTE = 1e9
 ROOM = 4e6  # bytes that are made free for a write that has failed; the log of SQLite takes 1 MB
 WITHOUT_BOXES = [column for column in EVENTS.c if column.name != "boxes"]
@@ -36,6 +39,7 @@ class Retention:
         folder: Path,
         settings: RetentionSettings,
         free: Callable[[Path], int] = free_bytes,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set up.
 
@@ -44,17 +48,24 @@ class Retention:
             folder: of the events' files.
             settings: limits.
             free: returns the free space of the folder's disk, bytes.
+            elapsed: returns seconds of a clock that nobody sets.
         """
         self.database = database
         self.folder = folder
         self.settings = settings
         self.free = free
+        self._elapsed = elapsed
+        self._offset: float | None = None  # s between the clock of the day and `elapsed`, at the last round
+        self._held_until = float("-inf")  # by `elapsed`
 
     def expire(self, now: datetime) -> int:
         """Remove finished events whose end is older than their rule's days; returns their number.
 
-        An event with a pending delivery stays until that is delivered or given up.
+        An event with a pending delivery stays until that is delivered or given up. After a jump of the clock none is
+        removed for a day: a wrong date must not empty the store.
         """
+        if self._clock_jumped(now):
+            return 0
         removed = 0
         for rule in self._rules():
             if (days := self.settings.days_of(rule)) is not None:
@@ -95,6 +106,19 @@ class Retention:
             return self.free(self.folder) < ROOM
         except OSError:
             return False
+
+    def _clock_jumped(self, now: datetime) -> bool:
+        """Whether the clock of the day was set in the last day, as far as these rounds saw it."""
+        elapsed = self._elapsed()
+        before, self._offset = self._offset, now.timestamp() - elapsed
+        if before is not None and abs(jump := self._offset - before) > JUMP_S:
+            self._held_until = elapsed + HOLD_S
+            log(
+                logging.WARNING,
+                "the clock jumped; no event is removed for a day, so that it can be set right",
+                hours=round(jump / 3600, 1),
+            )
+        return elapsed < self._held_until
 
     def _rules(self) -> list[str]:
         with self.database.errors(), self.database.read() as connection:

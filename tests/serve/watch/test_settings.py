@@ -73,6 +73,10 @@ def test_addresses_of_databases(given: str, expected: str) -> None:
     [
         ("database: mysql://me:a-password@h/d", "line 1: database: begins with mysql://; expected a file,"),
         ("database: postgresql://me:a-password@h:x/d", "line 1: database: is no valid address"),
+        ("database: ':memory:'", "line 1: database: is in memory and loses events; expected a file"),
+        ("database: 'sqlite:///'", "line 1: database: is in memory and loses events; expected a file"),
+        ("database: 'sqlite:///file:a?mode=memory&uri=true'", "line 1: database: is in memory and loses events"),
+        ("database: sqlite://host/watch.db", "line 1: database: begins with sqlite://; expected a file,"),
         ("mqtt:\n  port: 1883", "line 1: mqtt: 'host' is missing"),
         ("mqtt:\n  host: b\n  port: 70000", "line 3: mqtt.port: found 70000; expected 0 to 65535"),
         ("mqtt:\n  host: b\n  topic: a/#", "line 3: mqtt.topic: 'a/#' is no topic"),
@@ -91,6 +95,7 @@ def test_addresses_of_databases(given: str, expected: str) -> None:
         ("retention:\n  days: -1", "line 2: retention.days: found -1; expected more than 0"),
         ("retention:\n  rules:\n    peple: {days: 1}", "retention.rules.peple: unknown rule; did you mean 'people'?"),
         ("retention:\n  free_gigabytes: -1", "retention.free_gigabytes: found -1; expected 0 or more"),
+        ("server:\n  port: 70000", "line 2: server.port: found 70000; expected 0 to 65535"),
         ("server:\n  api_keys: a-password", "line 2: server.api_keys: a key is shorter than 16 characters"),
         ("server:\n  api_keys: ${NO_SUCH_NAME}", "line 2: server.api_keys: the environment has no variable"),
     ],

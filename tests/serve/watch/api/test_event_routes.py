@@ -79,6 +79,8 @@ def test_pages(api: WatchApi) -> None:
         ("/events?limit=0", "limit: Input should be greater than or equal to 1"),
         ("/events?camra=x", "unknown parameter 'camra'; expected camera, label, zone"),
         ("/events?cursor=x", "cursor: is no cursor"),
+        ("/events?kind=entered,entred", "kind: no kind 'entred'; expected entered, left, crossed"),
+        ("/events/export?kind=x", "kind: no kind 'x'"),
         ("/events?after=2026-01-01T00:00:00", "after: Input should have timezone info"),
         ("/events?limit=1&limit=2", "'limit' is given 2 times"),
         ("/events/xyz", "id: String should match"),

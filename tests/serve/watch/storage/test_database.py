@@ -100,8 +100,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseError, match="its folder cannot be made"):
         Database(url(tmp_path / "file" / "watch.db"))
-    with pytest.raises(DatabaseError, match="a database in memory loses events"):
-        Database("sqlite://")
 
 
 def test_a_server_that_is_away_and_no_password_in_the_message() -> None:

@@ -70,6 +70,27 @@ def test_old_events_end_with_their_files_by_the_days_of_their_rule(events: Event
     assert events.retention(days=None).expire(START + timedelta(days=9000)) == 0
 
 
+def test_a_clock_that_jumps_removes_nothing_for_a_day(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+    """Forward by years and back again; the date of the machine counts once it has stayed."""
+    for number in range(1, 4):
+        events.add(number, number)
+    events.deliver()
+    hours = 0.0
+    retention = Retention(
+        events.database, events.folder, RetentionSettings(days=30), lambda folder: 1 << 60, lambda: 3600 * hours
+    )
+    steady = START + timedelta(days=1)
+    assert retention.expire(steady) == 0
+    for hours, jump in ((0.1, 9000.0), (1.0, 9000.0), (2.0, 0.0), (25.9, 9000.0), (49.8, 9000.0)):
+        assert retention.expire(steady + timedelta(days=jump, hours=hours)) == 0
+    assert len(events.states()) == 3
+    assert [record.message for record in caplog.records].count(
+        "the clock jumped; no event is removed for a day, so that it can be set right"
+    ) == 3
+    hours = 50.0
+    assert retention.expire(steady + timedelta(days=9000, hours=hours)) == 3
+
+
 def test_neither_open_events_nor_undelivered_ones_are_removed(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
     for number in range(1, 6):
