@@ -177,15 +177,20 @@ def serve(settings: ServeSettings, sources: Mapping[str, ModelSource] | None = N
     end_process()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises `SettingsError` if the address is in use, unknown or not permitted."""
+def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
+    """Open a listening socket. Raises `SettingsError` if the address is in use, unknown or not permitted.
+
+    Args:
+        host, port: of the address.
+        setting: what the user gives the port with, for the message.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         if "in use" in str(error):
             raise SettingsError(
-                f"port {port} of {host} is taken, perhaps by another pelee-serve; choose another with --port"
+                f"port {port} of {host} is taken, perhaps by another server of pelee; choose another with {setting}"
             ) from None
         raise SettingsError(f"cannot listen on port {port} of {host}: {error.strerror or error}") from None
 

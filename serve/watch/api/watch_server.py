@@ -29,7 +29,7 @@ def running_server(settings: ServeSettings, store: WatchStore, cameras: WatchCam
     Raises:
         SettingsError: the address is in use or not permitted.
     """
-    with bind(settings.host, settings.port) as listener:
+    with bind(settings.host, settings.port, "`port` of the section `server`") as listener:
         app = create_app(settings, {}, (add_watch(store, cameras), add_watch_page), DESCRIPTION)
         server = Server(app, settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
