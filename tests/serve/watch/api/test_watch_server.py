@@ -21,7 +21,7 @@ def test_it_serves_the_page_and_no_images_and_ends_with_the_block(tmp_path: Path
         assert "Events of cameras" in httpx.get(f"{address}/openapi.json").json()["info"]["description"]
         taken = load_settings(port=int(address.rpartition(":")[2]))
         with (
-            pytest.raises(SettingsError, match="is taken.*with `port` of the section `server`"),
+            pytest.raises(SettingsError, match=r"is taken.*with `port` of the section `server`"),
             running_server(taken, store, FakeCameras()),
         ):
             pass
