@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,11 +56,14 @@ def test_dependencies_are_updated_where_they_are_named():
     assert {one["directory"] for one in updates} == {"/"}
 
 
-def test_actions_name_their_versions():
+def test_actions_are_commits_with_their_version_beside_them():
     text = "".join(file.read_text(encoding="utf-8") for file in sorted((GITHUB / "workflows").glob("*.yml")))
-    actions = [used for used in re.findall(r"uses: (\S+)", text) if not used.startswith("./")]
-    actions = [used for used in actions if not re.fullmatch(r"docker://[\w/-]+:[\d.]+", used)]
-    assert len(actions) > 4 and all(re.fullmatch(r"[\w/-]+@[\w./]+", used) for used in actions)
+    used = [line for line in re.findall(r"uses: (.+)", text) if not line.startswith("./")]
+    actions = [line for line in used if not re.fullmatch(r"docker://[\w/-]+:[\d.]+", line)]
+    assert len(actions) > 4
+    for line in actions:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), f"{line}: pin a commit, version as comment"
+    assert len(set(actions)) == len({line.partition("@")[0] for line in actions}), "one version for each action"
 
 
 def test_the_wheel_is_tested_on_every_python_of_the_metadata():
@@ -80,3 +85,12 @@ def test_actionlint_accepts_the_workflows():
     files = sorted((GITHUB / "workflows").glob("*.yml"))
     done = subprocess.run([actionlint, *files], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_zizmor_finds_no_weakness():
+    zizmor = shutil.which("zizmor", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if zizmor is None:
+        pytest.skip("zizmor is not installed")
+    command = [zizmor, "--offline", "--no-progress", "--quiet", "--min-severity=medium", GITHUB]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
