@@ -5,8 +5,11 @@ import re
 import selectors
 import socket
 import threading
+import time
 
 from detection.video.capture.rtp_gaps import RtpGaps
+from detection.video.capture.rtp_over_udp import RtpOrder, UdpTransport
+from detection.video.capture.rtsp_items import DOLLAR, RtspItems, packet
 
 PORT = 554
 CHUNK = 1 << 16  # bytes read at once
@@ -15,13 +18,14 @@ ACCEPT = 5.0  # seconds within which FFmpeg connects to the relay
 _ADDRESS = re.compile(r"(rtsp://(?:[^@/]*@)?)(\[[^\]]+\]|[^:/?#]*)(?::(\d+))?(.*)", re.DOTALL)
 #: Status codes that a connection without the relay would get, too: authentication, and a wrong path.
 _FINAL = frozenset({0, 200, 401, 403, 404})
-_NO_TRANSPORT = 461  # the camera sends over UDP only, beside this connection
+_NO_TRANSPORT = 461  # unsupported transport: the camera sends over UDP only
 
 
 class RtspRelay:
     """Connection to a camera, and a socket on the loopback interface at which FFmpeg finds it.
 
-    A thread passes the bytes on until either side closes. User and password pass through as FFmpeg sends them.
+    A thread passes messages and packets on until either side closes. User and password pass through as FFmpeg sends
+    them. Where a camera sends over UDP only, the relay receives its packets and FFmpeg has them from the connection.
 
     Attributes:
         address: address for FFmpeg.
@@ -45,6 +49,10 @@ class RtspRelay:
         self._listener.settimeout(ACCEPT)
         self.address = f"{user}127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self._gaps = RtpGaps()
+        self._requests, self._responses = RtspItems(), RtspItems()
+        self._setup = b""  # the last SETUP request
+        self._udp: UdpTransport | None = None
+        self._order = RtpOrder()
         threading.Thread(target=self._run, name="rtsp-relay", daemon=True).start()
 
     @property
@@ -61,22 +69,65 @@ class RtspRelay:
                 player.settimeout(None)
                 player.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 player.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, QUEUE)
-                self._pass_on(player)
+                try:
+                    self._pass_on(player)
+                finally:
+                    if self._udp is not None:
+                        self._udp.close()
 
     def _pass_on(self, player: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._camera, selectors.EVENT_READ)
             selector.register(player, selectors.EVENT_READ)
             while True:
-                for key, _ in selector.select():
+                for key, _ in selector.select(self._order.left(time.monotonic())):
                     source = key.fileobj
                     assert isinstance(source, socket.socket)
                     data = source.recv(CHUNK)
-                    if not data:
+                    if self._udp is not None and source in (self._udp.rtp, self._udp.rtcp):
+                        player.sendall(self._marked(self._received(source is self._udp.rtp, data)))
+                    elif not data:
                         return
-                    if source is player:
-                        self._camera.sendall(data)
+                    elif source is player:
+                        self._camera.sendall(b"".join(self._requested(item) for item in self._requests.split(data)))
                     else:
-                        player.sendall(self._gaps.marked(data))
-                        if self._gaps.status == _NO_TRANSPORT:
+                        had_udp = self._udp is not None
+                        player.sendall(self._marked(self._responses.split(data)))
+                        if self._udp is not None and self._gaps.status == _NO_TRANSPORT and had_udp:
                             return
+                        if self._udp is not None and not had_udp:
+                            selector.register(self._udp.rtp, selectors.EVENT_READ)
+                            selector.register(self._udp.rtcp, selectors.EVENT_READ)
+                if late := self._order.late(time.monotonic()):
+                    assert self._udp is not None
+                    player.sendall(self._marked([packet(self._udp.channels[0], one) for one in late]))
+
+    def _requested(self, item: bytes) -> bytes:
+        """Return what the camera gets of a message or packet of FFmpeg's."""
+        if item.startswith(b"SETUP "):
+            self._setup = item
+            return item if self._udp is None else self._udp.request(item)
+        if self._udp is not None and item[0] == DOLLAR:
+            self._udp.report(item[4:])
+            return b""
+        return item
+
+    def _marked(self, items: list[bytes]) -> bytes:
+        """Return what FFmpeg gets of the camera's messages and packets."""
+        passed = []
+        for item in items:
+            mark = self._gaps.mark(item)
+            if item[0] == DOLLAR:
+                passed += [mark, item]
+            elif self._gaps.status == _NO_TRANSPORT and self._setup and self._udp is None:
+                self._udp = UdpTransport(self._camera)
+                self._camera.sendall(self._udp.request(self._setup))
+            else:
+                passed.append(item if self._udp is None else self._udp.response(item))
+        return b"".join(passed)
+
+    def _received(self, is_rtp: bool, data: bytes) -> list[bytes]:
+        """Return the packets whose turn it is with a datagram of the camera's."""
+        assert self._udp is not None
+        contents = self._order.push(data, time.monotonic()) if is_rtp else [data]
+        return [packet(self._udp.channels[not is_rtp], content) for content in contents if content]

@@ -265,6 +265,16 @@ def test_rtsp_that_loses_a_part_of_a_frame_goes_on_with_the_next_key_frame(film,
 
 
 @pytest.mark.slow
+def test_rtsp_over_udp_that_loses_a_part_of_a_frame(film) -> None:
+    path, codec, reference = film("h265")
+    with RtspServer(path, codec, "--udp", "--lose-part", "4", "middle") as server:
+        frames, damaged = received(server.address())
+    numbers = assert_whole(frames, reference)
+    assert set(range(4, 25)).isdisjoint(numbers) and numbers[-1] > 25
+    assert damaged > 0
+
+
+@pytest.mark.slow
 def test_rtsp_that_loses_a_part_of_a_key_frame(film) -> None:
     path, codec, reference = film("h265")
     with RtspServer(path, codec, "--lose-part", "25", "middle") as server:

@@ -1,5 +1,6 @@
 """RTSP relay: what passes through it, refusals that may be its own, and its end."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -42,8 +43,9 @@ def read(source: socket.socket, size: int) -> bytes:
 
 def test_both_ways_and_the_mark_of_a_gap(camera: socket.socket) -> None:
     relay, near, far = connect(camera)
-    near.sendall(b"DESCRIBE")
-    assert read(far, 8) == b"DESCRIBE"
+    request = b"DESCRIBE x RTSP/1.0\r\nCSeq: 2\r\n\r\n"
+    near.sendall(request)
+    assert read(far, len(request)) == request
     head = described(b"H264") + packet(1)
     far.sendall(head + packet(3))
     far.close()
@@ -57,10 +59,39 @@ def test_both_ways_and_the_mark_of_a_gap(camera: socket.socket) -> None:
 def test_a_refusal_that_may_be_the_relay_s_is_told(camera: socket.socket, status: int, refused: bool) -> None:
     relay, near, far = connect(camera)
     far.sendall(b"RTSP/1.0 %d No\r\nCSeq: 1\r\n\r\n" % status)
-    if status != 461:
-        far.close()
+    far.close()
     assert read(near, 1 << 20).startswith(b"RTSP/1.0")  # and then the end
     assert relay.refused == refused
+    near.close()
+    far.close()
+
+
+def test_a_camera_that_sends_over_udp_only(camera: socket.socket) -> None:
+    relay, near, far = connect(camera)
+    setup = b"SETUP x RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nCSeq: 3\r\n\r\n"
+    near.sendall(setup)
+    assert read(far, len(setup)) == setup
+    refusal = b"RTSP/1.0 461 Unsupported Transport\r\nCSeq: 3\r\n\r\n"
+    far.sendall(described(b"H264") + refusal)
+    asked = far.recv(999)
+    matched = re.search(rb"client_port=(\d+)-(\d+)", asked)
+    assert matched and b"TCP" not in asked
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(TIMEOUT)
+        far.sendall(b"RTSP/1.0 200 OK\r\nTransport: RTP/AVP;server_port=%d-9\r\n\r\n" % udp.getsockname()[1])
+        expected = described(b"H264") + b"RTSP/1.0 200 OK\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+        assert read(near, len(expected)) == expected
+        for number in (1, 3, 2, 5):
+            udp.sendto(packet(number)[4:], ("127.0.0.1", int(matched[1])))
+    expected = packet(1) + packet(2) + packet(3)
+    assert read(near, len(expected)) == expected
+    payload = GAP_MARKS["h264"][4:]
+    behind = read(near, len(packet(4, body=payload) + packet(5)))
+    assert payload in behind and behind.endswith(packet(5))
+    assert not relay.refused
+    far.sendall(refusal)  # of UDP, too
+    assert near.recv(999) == refusal and near.recv(1) == b"" and relay.refused
     near.close()
     far.close()
 
