@@ -197,13 +197,14 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
 
 
 def _settings(task: TrainingTask[S], options: argparse.Namespace, begun: BegunRun | None) -> S:
-    """Resolve the settings; those of a begun run are its record's, whatever its recipe is by now."""
-    from pelee.training.resume import RESUMABLE
+    """Resolve the settings; those of a begun run are its record's, whatever its recipe is by now.
 
     given = given_settings(options)
     if begun is None or not begun.settings:
         return task.resolve(options.recipe or task.default_recipe, given, options.dataset)
-    known = {field.name for field in fields(task.settings_class)} - RESUMABLE
+    But for the precision: the record has the one that suited the machine on which the run was begun.
+    """
+    known = {field.name for field in fields(task.settings_class)} - {"precision"}
     recorded = {name: value for name, value in begun.settings.items() if name in known}
     return task.resolve(None, recorded | given, options.dataset)
 

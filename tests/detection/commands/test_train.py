@@ -375,6 +375,20 @@ def test_printed_settings_are_a_recipe(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == printed
 
 
+def test_a_resumed_run_has_the_settings_of_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those, too, that may change when a run is resumed; but for the precision, which suits the machine."""
+    recipe, run = tmp_path / "mine.yaml", tmp_path / "run"
+    recipe.write_text("patience: 3\ncheckpoint_every: 7\nmax_minutes: 60\nlr: 0.005\n")
+    settings = to_plain(resolve_settings(str(recipe), {"epochs": 4}, "yolo")) | {"precision": "bf16"}
+    recipe.unlink()
+    run.mkdir()
+    command = f"pelee-train --dataset yolo --root x --recipe {recipe} --epochs 4 --output {run}"
+    (run / "run.json").write_text(json.dumps({"command": command, "folder": str(tmp_path), "settings": settings}))
+    assert main(["--output", str(run), "--resume", "--max-minutes", "9", "--print-settings"]) == 0
+    resumed = yaml.safe_load(capsys.readouterr().out)
+    assert resumed == settings | {"precision": "auto", "max_minutes": 9.0}
+
+
 def test_help_names_a_way_on_and_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, detection.commands.train as c\n"
