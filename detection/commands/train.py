@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_RECIPE = "quick"
 EPILOG = """\
-A recipe sets the settings above; a flag overrides the recipe. --print-settings prints the result.
+A recipe sets the settings above; a flag overrides the recipe. Values in parentheses hold for what a recipe leaves out.
+--print-settings prints the result.
 
 examples:
   pelee-train --dataset voc --root VOCdevkit --recipe quick --output runs/voc

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 EPILOG = """\
-A recipe sets the settings above; a flag overrides the recipe. --print-settings prints the result.
+A recipe sets the settings above; a flag overrides the recipe. Values in parentheses hold for what a recipe leaves out.
+--print-settings prints the result.
 
 examples:
   pelee-train-classifier --model peleenet --dataset tiny-imagenet --root tiny-imagenet --recipe quick --output runs/tiny
