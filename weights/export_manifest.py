@@ -12,7 +12,7 @@ from data.errors import WeightsError
 EXPORT_NAME = "export.json"
 FORMAT_VERSION = 1
 # format -> the suffix of the file that its runtime opens
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript"}
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript", "litert": ".tflite", "ncnn": ".param"}
 PRECISIONS = ("f32", "int8")
 
 

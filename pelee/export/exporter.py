@@ -1,4 +1,4 @@
-"""Exporter: a torch graph to ONNX, OpenVINO or TorchScript, f32 or int8, verified before it replaces anything.
+"""Exporter: a torch graph to one of the formats, f32 or int8, verified before it replaces anything.
 
 An export is a folder: the model's files, `card.json` (its source's) and `export.json` (`weights.export_manifest`).
 """
@@ -49,11 +49,13 @@ def export(
         calibration: calibration images for int8; None for f32.
 
     Raises:
-        SettingsError: an unknown format, int8 where a format has none, or a folder that holds something else.
+        SettingsError: an unknown format, int8 or NMS where a format has none, or a folder that holds something else.
         WeightsError: the verification failed; `folder` is unchanged.
     """
     folder = Path(folder).expanduser()
     check_request(folder, form, calibration is not None)
+    if graph.nms and not FORMATS[form].nms:
+        raise SettingsError(f"{form} has no non-maximum suppression in its graph; add --no-nms")
     size = source.card.input_size
     fuse_conv_bn(graph.module)
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -46,11 +46,13 @@ class ExportFormat:
         writer: function (path, graph, input_size, metadata, calibration) by dotted path.
         libraries: distributions whose versions determine the file; they are recorded in the manifest.
         int8: whether the writer takes a calibration.
+        nms: whether the writer appends the graph's NMS.
     """
 
     writer: str
     libraries: tuple[str, ...]
     int8: bool = True
+    nms: bool = True
 
 
 #: Runtimes by name, in the order of preference.
@@ -72,6 +74,8 @@ BACKENDS: dict[str, Backend] = {
             "'pelee[onnxruntime]'",
             "pelee.runtime.onnxruntime_session:open_backend",
         ),
+        Backend("litert", "ai_edge_litert", ("litert",), "'pelee[litert]'", "pelee.runtime.mobile_session:open_litert"),
+        Backend("ncnn", "ncnn", ("ncnn",), "'pelee[ncnn]'", "pelee.runtime.mobile_session:open_ncnn"),
         Backend(
             "torch",
             "torch",
@@ -87,6 +91,10 @@ FORMATS: dict[str, ExportFormat] = {
     "onnx": ExportFormat("pelee.export.formats:write_onnx", ("torch", "onnx", "onnxscript")),
     "openvino": ExportFormat("pelee.export.formats:write_openvino", ("torch", "onnx", "onnxscript", "openvino")),
     "torchscript": ExportFormat("pelee.export.formats:write_torchscript", ("torch",), int8=False),
+    "litert": ExportFormat(
+        "pelee.export.mobile_formats:write_litert", ("torch", "litert-torch"), int8=False, nms=False
+    ),
+    "ncnn": ExportFormat("pelee.export.mobile_formats:write_ncnn", ("torch", "pnnx"), int8=False, nms=False),
 }
 
 
