@@ -5,6 +5,9 @@ import struct
 
 DOLLAR = 0x24  # first byte of a packet
 _LONGEST_MESSAGE = 1 << 18  # bytes
+_BEGIN = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # of a response or a request, as far as it has come
+_LINE_ENDS = re.compile(rb"[\r\n]+")
+_HEAD_END = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"^content-length\s*:\s*(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -21,7 +24,7 @@ class RtspItems:
         self._unreadable = False
 
     def split(self, data: bytes) -> list[bytes]:
-        """Return the messages and packets that are complete with `data`.
+        """Return the messages and packets that are complete with `data`, and line ends between them.
 
         From the first byte on that is no RTSP, bytes are returned as they come.
         """
@@ -43,11 +46,13 @@ class RtspItems:
         if data[start] == DOLLAR:
             end = start + 4 + int.from_bytes(data[start + 2 : start + 4], "big")
             return end if start + 4 <= len(data) and end <= len(data) else None
-        head = data.find(b"\r\n\r\n", start) + 4
-        readable = data[start : start + 1].isalpha()
-        if readable and head >= 4:
-            length = _LENGTH.search(data, start, head)
-            end = head + (int(length[1]) if length else 0)
+        if between := _LINE_ENDS.match(data, start):
+            return between.end()
+        head = _HEAD_END.search(data, start)
+        readable = _BEGIN.match(data, start) is not None
+        if readable and head is not None:
+            length = _LENGTH.search(data, start, head.end())
+            end = head.end() + (int(length[1]) if length else 0)
             if end <= len(data):
                 return end
         self._unreadable = not readable or len(data) - start > _LONGEST_MESSAGE

@@ -16,8 +16,8 @@ CHUNK = 1 << 16  # bytes read at once
 QUEUE = 1 << 17  # bytes that wait for FFmpeg in the relay; more of them would be latency
 ACCEPT = 5.0  # seconds within which FFmpeg connects to the relay
 _ADDRESS = re.compile(r"(rtsp://(?:[^@/]*@)?)(\[[^\]]+\]|[^:/?#]*)(?::(\d+))?(.*)", re.DOTALL)
-#: Status codes that a connection without the relay would get, too: authentication, and a wrong path.
-_FINAL = frozenset({0, 200, 401, 403, 404})
+#: Status codes with which a connection without the relay ends, too; a wrong password is not tried twice.
+_FINAL = frozenset({0, 200, 401})
 _NO_TRANSPORT = 461  # unsupported transport: the camera sends over UDP only
 
 

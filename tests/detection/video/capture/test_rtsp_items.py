@@ -14,7 +14,15 @@ def test_items_are_found_in_whatever_pieces_the_bytes_come(size: int) -> None:
     assert [one for at in range(0, len(sent), size) for one in items.split(sent[at : at + size])] == expected
 
 
-@pytest.mark.parametrize("sent", [b"\x00\x01" + packet(1), b"x" * 300_000, b"\x16\x03\x01"])
+def test_cameras_that_end_lines_as_they_like() -> None:
+    answer, request = b"RTSP/1.0 200 OK\nContent-Length: 2\n\nab", b"SET_PARAMETER x RTSP/1.0\r\n\r\n"
+    sent = answer + b"\r\n" + packet(1) + request
+    assert RtspItems().split(sent) == [answer, b"\r\n", packet(1), request]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"a=more than its length\r\n" + packet(1), b"\x00\x01" + packet(1), b"x" * 300_000, b"\x16\x03\x01"]
+)
 def test_bytes_that_are_no_rtsp_are_passed_on(sent: bytes) -> None:
     items = RtspItems()
     assert items.split(described(b"H264") + sent) == [described(b"H264"), sent]
