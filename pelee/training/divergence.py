@@ -27,8 +27,8 @@ class DivergenceGuard(Callback):
     """Raises `DivergedError` before a step whose loss is not finite, and where the loss explodes.
 
     The loss explodes where its moving average exceeds 30 times the loss of the run's first step (of at
-    least 1). Weights that are not finite are never written to a checkpoint. A single process on a CPU is checked at
-    each step, others every 20 steps.
+    least 1). Weights that are not finite, or whose last loss exceeds 100 times the first, are never written to a
+    checkpoint. A single process on a CPU is checked at each step, others every 20 steps.
 
     Args:
         lr: the learning rate of the settings, for the message.
@@ -41,11 +41,13 @@ class DivergenceGuard(Callback):
         self.tolerated = SKIPPED if precision == "fp16" else 0
         self.first: float | None = None
         self.average: Tensor | None = None
+        self.last: Tensor | None = None  # loss of the last step
         self.bad: Tensor | None = None  # steps in a row without a finite loss
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         value = loss.detach().float()
         finite = value.isfinite()
+        self.last = torch.where(finite, value, 0.0)
         if self.bad is None:
             self.bad = torch.zeros((), device=value.device)
         self.bad = torch.where(finite, torch.zeros_like(self.bad), self.bad + 1)
@@ -89,6 +91,15 @@ class DivergenceGuard(Callback):
     ) -> None:
         if not is_finite(pl_module):
             raise DivergedError(f"the weights are not finite after step {trainer.global_step}; {self._remedy(trainer)}")
+        limit = CLAMP * (self.first or 1.0)
+        exploded = self.last is not None and bool(self.last > limit)
+        if trainer.world_size > 1:
+            exploded = trainer.strategy.reduce_boolean_decision(exploded, all=False)
+        if exploded:
+            raise DivergedError(
+                f"the loss explodes: it is above {limit:.0f} at step {trainer.global_step}, {CLAMP} times that of the "
+                f"first step, and a checkpoint is due; {self._remedy(trainer)}"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.first, "average": None if self.average is None else float(self.average)}

@@ -105,6 +105,7 @@ def build_trainer(
         "smaller than the logging interval",
         "does not have many workers",
         "could not find the monitored key",  # a run that ends before its first validation, which `fit` then makes
+        "callbacks used to create the checkpoint",  # a run resumed with another `checkpoint_every`
         "isinstance.treespec, LeafSpec",  # a deprecated call in Lightning
     ):
         warnings.filterwarnings("ignore", f".*{advice}")

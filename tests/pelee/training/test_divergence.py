@@ -37,7 +37,7 @@ def test_a_loss_that_is_not_finite_stops_before_its_step(
 
 
 def test_a_loss_that_explodes_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scale_loss(monkeypatch, 1e4, 3)
+    scale_loss(monkeypatch, 60, 3)
     with pytest.raises(DivergedError, match=r"the loss explodes: it is above .* 30 times that of the first step"):
         run_small(small_sets(tmp_path / "sets"), tmp_path / "run", small_settings(lr=1e-9, epochs=20))
 
@@ -62,6 +62,14 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
         run_small(small_sets(tmp_path / "sets"), tmp_path / "run", small_settings())
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 3
+
+
+def test_weights_of_an_exploded_loss_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is due after step 6, before the moving average of the loss says so."""
+    scale_loss(monkeypatch, 1e4, 5)
+    with pytest.raises(DivergedError, match=r"100 times that of the first step, and a checkpoint is due; .*is kept"):
+        run_small(small_sets(tmp_path / "sets"), tmp_path / "run", small_settings(lr=1e-9))
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
 def test_finite_state() -> None:
