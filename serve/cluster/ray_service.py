@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from serve.settings import ServeSettings, load_settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
+
+    from serve.web.middleware import App, Message, Receive, Scope, Send
 
 NAME = "pelee"
 UPSCALE_DELAY_S = 5.0  # of a longer queue, before a replica is added
@@ -52,7 +55,20 @@ class Scale:
             raise SettingsError("the queue and the cores of a replica are positive, its share of a GPU is not negative")
 
 
-def build(settings: ServeSettings, scale: Scale) -> "Application":
+def replica_app(settings: ServeSettings) -> "FastAPI":
+    """Build the application of a replica, in its process."""
+    import cv2
+
+    from serve.web.app import create_app
+
+    cv2.setNumThreads(1)  # networks and decoders use the cores; OpenCV's calls are too short to split
+    set_up_logging(settings.log_level)
+    return create_app(settings, wait_for_models=True)
+
+
+def build(
+    settings: ServeSettings, scale: Scale, create: Callable[[ServeSettings], "FastAPI"] = replica_app
+) -> "Application":
     """Return the application for `ray.serve.run`; each call is a new version, whose replicas replace earlier ones.
 
     A replica takes requests once its models are loaded and warm. It refuses those above its `queue_size` with 429, as
@@ -61,13 +77,16 @@ def build(settings: ServeSettings, scale: Scale) -> "Application":
     Args:
         settings: settings of each replica; host, port and limits of connections do not apply.
         scale: number and size of the replicas.
+        create: returns the application, in the process of a replica.
     """
     from ray import serve
 
     own = replace(settings, decode_threads=settings.decode_threads or scale.cores)
 
     def build_app() -> "FastAPI":
-        return _replica_app(own)
+        app = create(own)
+        app.add_middleware(WithoutRequestId)
+        return app
 
     deployment: Any = serve.deployment(
         serve.ingress(build_app)(),
@@ -108,8 +127,32 @@ def application(arguments: dict[str, str]) -> "Application":
     return build(load_settings(), scale)
 
 
-def serve_on_ray(settings: ServeSettings, scale: Scale) -> int:
+class WithoutRequestId:
+    """ASGI middleware that drops the header X-Request-ID of responses: Ray's proxy adds it with the same id."""
+
+    def __init__(self, app: "App") -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Handle a request."""
+
+        async def without(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name, value) for name, value in message["headers"] if name != b"x-request-id"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, without)
+
+
+def serve_on_ray(
+    settings: ServeSettings, scale: Scale, create: Callable[[ServeSettings], "FastAPI"] = replica_app
+) -> int:
     """Serve until SIGTERM or ctrl-C; SIGHUP replaces the replicas by new ones, without a gap. Return exit code 0.
+
+    Args:
+        settings, scale, create: as for `build`.
 
     Raises:
         PeleeError: a model that is missing, a port in use, Ray does not start, ...
@@ -135,7 +178,7 @@ def serve_on_ray(settings: ServeSettings, scale: Scale) -> int:
         http = {"host": host, "port": port, "root_path": settings.root_path}
         serve.start(proxy_location="HeadOnly", http_options=http, logging_config=quiet)
         try:
-            _run(settings, scale)
+            _run(settings, scale, create)
             for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
                 signal.signal(number, handle)
             print(
@@ -147,27 +190,16 @@ def serve_on_ray(settings: ServeSettings, scale: Scale) -> int:
                 if any(number != getattr(signal, "SIGHUP", None) for number in events):
                     return 0
                 events.clear()
-                _run(settings, scale)
+                _run(settings, scale, create)
         finally:
             serve.shutdown()
 
 
-def _run(settings: ServeSettings, scale: Scale) -> None:
+def _run(settings: ServeSettings, scale: Scale, create: Callable[[ServeSettings], "FastAPI"]) -> None:
     from ray import serve
 
     try:
-        serve.run(build(settings, scale), name=NAME, route_prefix="/")
+        serve.run(build(settings, scale, create), name=NAME, route_prefix="/")
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ClusterError(f"the replicas do not start: {reason}") from None
-
-
-def _replica_app(settings: ServeSettings) -> "FastAPI":
-    """Build the application within a replica's process."""
-    import cv2
-
-    from serve.web.app import create_app
-
-    cv2.setNumThreads(1)  # networks and decoders use the cores; OpenCV's calls are too short to split
-    set_up_logging(settings.log_level)
-    return create_app(settings, wait_for_models=True)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from serve.inference.model_pool import ModelSource, ServedModel
 from serve.inference.service import Service
@@ -89,15 +90,36 @@ class FakeNetwork:
         return ModelSource(card, lambda: ServedModel(name, card, self, batch_size, self))
 
 
-class RunningServer:
-    """Running server: its address, a client, and its internals."""
+def fake_sources(network: FakeNetwork) -> dict[str, ModelSource]:
+    """Models of a server: two detectors, of which the first is the network, and a classifier."""
+    return {
+        "fake": network.source(),
+        "second": FakeNetwork().source("second"),
+        "classes": FakeNetwork(classification=True).source("classes"),
+    }
 
-    def __init__(self, server: Server, address: str, thread: threading.Thread) -> None:
-        self.server = server
-        self.thread = thread
+
+class AnyServer:
+    """Server in any process: its address, a client, its metrics."""
+
+    def __init__(self, address: str) -> None:
         self.address = address
         self.host, self.port = "127.0.0.1", int(address.rpartition(":")[2])
         self.client = httpx.Client(base_url=address, timeout=60)
+
+    def metric(self, name: str, **labels: str) -> float:
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = (sample for family in families for sample in family.samples)
+        return sum(sample.value for sample in samples if sample.name == name and sample.labels == labels)
+
+
+class RunningServer(AnyServer):
+    """Server in this process, with its internals."""
+
+    def __init__(self, server: Server, address: str, thread: threading.Thread) -> None:
+        super().__init__(address)
+        self.server = server
+        self.thread = thread
 
     @property
     def service(self) -> Service:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import PeleeError
+from data.files.file_lock import try_lock
 from serve.watch.storage.tables import COUNTERS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -181,19 +182,14 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _lock_file(path: Path, taken: DatabaseError) -> IO[str] | None:
-    """Lock a file until it is closed, or the process ends, however; None on a system without such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
+def _lock_file(path: Path, taken: DatabaseError) -> IO[str]:
+    """Lock a file until it is closed, or the process ends, however."""
     try:
         handle = path.open("a")
+        locked = try_lock(handle)
     except OSError as error:
         raise DatabaseError(f"database: {path}: {error.strerror}; make its folder writable") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not locked:
         handle.close()
-        raise taken from None
+        raise taken
     return handle

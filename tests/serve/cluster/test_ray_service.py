@@ -98,6 +98,15 @@ def test_the_errors_are_those_of_the_service(server: RayServer) -> None:
 
 
 @pytest.mark.slow
+def test_a_response_has_one_request_id(server: RayServer) -> None:
+    for given in ({}, {"X-Request-ID": "a-given-id"}):
+        answer = httpx.get(f"{server.address}/nothing", headers=HEADERS | given, timeout=60)
+        (identity,) = answer.headers.get_list("x-request-id")
+        assert identity == answer.json()["request_id"] and identity == given.get("X-Request-ID", identity)
+    assert httpx.get(f"{server.address}/-/healthz", timeout=60).text == "success"  # for probes
+
+
+@pytest.mark.slow
 def test_overload_is_refused_and_not_delayed(server: RayServer) -> None:
     answers: list[int] = []
 
@@ -160,6 +169,11 @@ def test_arguments_of_the_application() -> None:
         line for line in (ROOT / "constraints.txt").read_text().splitlines() if re.match(r"ray(\[.*\])?==", line)
     )
     assert manifest["spec"]["rayClusterConfig"]["rayVersion"] == version.partition("==")[2]
+    cluster = manifest["spec"]["rayClusterConfig"]
+    # KubeRay sends the configuration to the dashboard, and its own probe of workers needs wget.
+    assert "include-dashboard" not in cluster["headGroupSpec"]["rayStartParams"]
+    (worker,) = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert worker["readinessProbe"]["httpGet"] == {"path": "/-/healthz", "port": config.http_options.port}
     for arguments, message in (
         ({"most": "many"}, "is no number"),
         ({"replicas": "2"}, "unknown argument 'replicas'; expected least"),

@@ -21,7 +21,18 @@ from serve.errors import STATUS, ServiceError
 from serve.inference.model_pool import ModelSource
 from serve.web.request_body import BodyReader
 from tests.serve.inference.test_image_decoding import png_header
-from tests.support.fake_server import CLASSES, FakeNetwork, RunningServer, encoded, image, running, wait_until
+from tests.support.fake_ray_server import ROUTE_SETTINGS, running_on_ray
+from tests.support.fake_server import (
+    CLASSES,
+    AnyServer,
+    FakeNetwork,
+    RunningServer,
+    encoded,
+    fake_sources,
+    image,
+    running,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +41,20 @@ def network() -> FakeNetwork:
 
 
 @pytest.fixture(scope="module")
-def live(network: FakeNetwork) -> Iterator[RunningServer]:
-    sources = {
-        "fake": network.source(),
-        "second": FakeNetwork().source("second"),
-        "classes": FakeNetwork(classification=True).source("classes"),
-    }
-    with running(sources, max_body_mb=1.0, max_files=3, deadline_s=60) as server:
+def local(network: FakeNetwork) -> Iterator[RunningServer]:
+    """Server in this process, whose network a test may change."""
+    with running(fake_sources(network), **ROUTE_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["process", pytest.param("ray", marks=pytest.mark.slow)])
+def live(request: pytest.FixtureRequest) -> Iterator[AnyServer]:
+    """The same application in this process, and as a replica behind Ray Serve."""
+    if request.param == "process":
+        yield request.getfixturevalue("local")
+        return
+    pytest.importorskip("ray")
+    with running_on_ray() as server:
         yield server
 
 
@@ -55,7 +73,7 @@ BRIGHT = {"label": "bright thing", "class_id": 0, "score": 0.9, "box": [20.0, 30
 DARK = {"label": "dark thing", "class_id": 1, "score": 0.4, "box": [20.0, 30.0, 60.0, 60.0]}
 
 
-def test_detect_with_a_form_and_with_a_body(live: RunningServer) -> None:
+def test_detect_with_a_form_and_with_a_body(live: AnyServer) -> None:
     expected = {"source": "upload", "frame": 0, "width": 80, "height": 60, "detections": [BRIGHT]}
     for options in ({"files": {"file": encoded()}}, {"content": encoded()}):
         response = live.client.post("/detect", **options)
@@ -81,11 +99,11 @@ def test_detect_with_a_form_and_with_a_body(live: RunningServer) -> None:
         ("model=second&iou=0.9", [BRIGHT]),
     ],
 )
-def test_query_parameters_are_applied(live: RunningServer, query: str, found: list) -> None:
+def test_query_parameters_are_applied(live: AnyServer, query: str, found: list) -> None:
     assert live.client.post(f"/detect?{query}", content=encoded()).json()["detections"] == found
 
 
-def test_exif_is_applied_to_size_and_boxes(live: RunningServer) -> None:
+def test_exif_is_applied_to_size_and_boxes(live: AnyServer) -> None:
     source = Image.fromarray(image(40, 20))
     exif = source.getexif()
     exif[0x0112] = 6
@@ -94,7 +112,7 @@ def test_exif_is_applied_to_size_and_boxes(live: RunningServer) -> None:
     assert result["detections"][0]["box"] == [5.0, 20.0, 15.0, 40.0]
 
 
-def test_the_annotated_image(live: RunningServer) -> None:
+def test_the_annotated_image(live: AnyServer) -> None:
     source = image(200, 160)
     response = live.client.post("/detect", content=encoded(source), headers={"accept": "image/jpeg"})
     assert response.status_code == 200 and response.headers["content-type"] == "image/jpeg"
@@ -117,12 +135,12 @@ def test_the_annotated_image(live: RunningServer) -> None:
         ("", False),
     ],
 )
-def test_the_accept_header_selects_json_or_jpeg(live: RunningServer, accept: str, jpeg: bool) -> None:
+def test_the_accept_header_selects_json_or_jpeg(live: AnyServer, accept: str, jpeg: bool) -> None:
     response = live.client.post("/detect", content=encoded(), headers={"accept": accept})
     assert response.headers["content-type"] == ("image/jpeg" if jpeg else "application/json")
 
 
-def test_batch_has_a_result_or_an_error_for_each(live: RunningServer) -> None:
+def test_batch_has_a_result_or_an_error_for_each(live: AnyServer) -> None:
     files = [("file", encoded()), ("file", encoded()[:200]), ("file", encoded(image(40, 40), "PNG"))]
     results = live.client.post("/detect/batch?conf=0.1", files=files).json()["results"]
     assert results[0]["detections"] == [BRIGHT, DARK] and results[0]["source"] == "upload"
@@ -157,7 +175,7 @@ def test_a_form_is_parsed_within_admission_and_deadline(network: FakeNetwork, mo
         assert server.service.admission.pending == 0
 
 
-def test_classify(live: RunningServer) -> None:
+def test_classify(live: AnyServer) -> None:
     response = live.client.post("/classify?top=2", files={"file": encoded()})
     assert response.json() == {
         "source": "upload",
@@ -172,7 +190,7 @@ def test_classify(live: RunningServer) -> None:
     assert error(live.client.post("/classify?model=fake", content=encoded())) == (422, "invalid_parameter")
 
 
-def test_models(live: RunningServer) -> None:
+def test_models(live: AnyServer) -> None:
     answer = live.client.get("/models").json()
     assert answer["default"] == {"detection": "fake", "classification": "classes"}
     first, _, last = answer["models"]
@@ -205,20 +223,20 @@ def test_a_model_with_thresholds_by_class() -> None:
             assert json.loads(socket.recv())["conf"] == 0.25
 
 
-def test_health(live: RunningServer) -> None:
+def test_health(live: AnyServer) -> None:
     assert live.client.get("/healthz").json() == {"status": "ok"}
     assert live.client.get("/readyz").json() == {"status": "ready"}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/models", "/metrics"])
-def test_head_is_get_without_the_body(live: RunningServer, path: str) -> None:
+def test_head_is_get_without_the_body(live: AnyServer, path: str) -> None:
     head, get = live.client.head(path), live.client.get(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
     assert int(head.headers["content-length"]) > 0
 
 
-def test_parameters_that_are_unknown_or_given_twice_are_errors(live: RunningServer) -> None:
+def test_parameters_that_are_unknown_or_given_twice_are_errors(live: AnyServer) -> None:
     for path, part in (
         ("/detect?confidence=0.1", "'confidence'; expected model, conf, iou"),
         ("/detect/batch?x=1", "'x'; expected model, conf, iou, classes, max_detections"),
@@ -233,7 +251,7 @@ def test_parameters_that_are_unknown_or_given_twice_are_errors(live: RunningServ
         assert len(response.json()["message"]) < 160
 
 
-def test_an_annotated_image_that_no_jpeg_can_hold_is_no_bug(live: RunningServer) -> None:
+def test_an_annotated_image_that_no_jpeg_can_hold_is_no_bug(live: AnyServer) -> None:
     content = encoded(image(65_501, 1), "PNG")
     assert live.client.post("/detect", content=content).status_code == 200
     answer = live.client.post("/detect", content=content, headers={"accept": "image/jpeg"})
@@ -256,7 +274,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "100,000 x 100,000": ({"content": png_header(100_000, 100_000)}, 422, "too_many_pixels"),
     "over the cap": ({"content": bytes(1_000_001)}, 413, "body_too_large"),
     "over the cap in a form": ({"files": {"file": bytes(1_000_001)}}, 413, "body_too_large"),
-    "over the cap in chunks": ({"content": (bytes(100_000) for _ in range(11))}, 413, "body_too_large"),
+    "over the cap in chunks": ({"content": [bytes(100_000)] * 11}, 413, "body_too_large"),
     "animated GIF": ({"content": gif()}, 415, "unsupported_picture"),
     "SVG with script": ({"content": SVG, "headers": {"content-type": "image/svg+xml"}}, 415, "unsupported_picture"),
     "text": ({"content": b"hello", "headers": {"content-type": "image/jpeg"}}, 415, "unsupported_picture"),
@@ -282,7 +300,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_invalid_input_is_an_error_of_its_code(live: RunningServer, network: FakeNetwork, name: str) -> None:
+def test_invalid_input_is_an_error_of_its_code(live: AnyServer, network: FakeNetwork, name: str) -> None:
     options, status, code = BAD[name]
     before = network.image_count
     response = live.client.post("/detect", **options)
@@ -307,41 +325,41 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_unusual_valid_input_is_accepted(live: RunningServer, name: str) -> None:
+def test_unusual_valid_input_is_accepted(live: AnyServer, name: str) -> None:
     response = live.client.post("/detect", **GOOD[name])
     assert response.status_code == 200 and response.json()["source"] == "upload"
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(live: RunningServer) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones(live: AnyServer) -> None:
     message = live.client.post("/detect?model=ghost", content=encoded()).json()["message"]
     assert message == "unknown model 'ghost'; this server has fake, second, classes"
     assert "ghost" * 13 not in live.client.post(f"/detect?model={'ghost' * 30}", content=encoded()).text
 
 
-def test_unknown_paths_and_methods_are_errors(live: RunningServer) -> None:
+def test_unknown_paths_and_methods_are_errors(live: AnyServer) -> None:
     assert error(live.client.get("/nowhere")) == (404, "not_found")
     assert error(live.client.get("/../../etc/passwd")) == (404, "not_found")
     wrong = live.client.get("/detect")
     assert error(wrong) == (405, "method_not_allowed") and wrong.headers["allow"] == "POST"
 
 
-def test_nan_outputs_are_an_error(live: RunningServer, network: FakeNetwork) -> None:
+def test_nan_outputs_are_an_error(local: RunningServer, network: FakeNetwork) -> None:
     network.invalid = True
     try:
-        assert error(live.client.post("/detect", content=encoded())) == (500, "model_invalid")
-        results = live.client.post("/detect/batch", files={"file": encoded()}).json()["results"]
+        assert error(local.client.post("/detect", content=encoded())) == (500, "model_invalid")
+        results = local.client.post("/detect/batch", files={"file": encoded()}).json()["results"]
         assert results[0]["error"]["code"] == "model_invalid"
     finally:
         network.invalid = False
 
 
-def test_an_internal_error_has_no_traceback(live: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_an_internal_error_has_no_traceback(local: RunningServer, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr("serve.inference.service.to_dict", lambda *_: 1 / 0)
-    assert error(live.client.post("/detect", content=encoded())) == (500, "internal_error")
+    assert error(local.client.post("/detect", content=encoded())) == (500, "internal_error")
     assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
 
 
-def test_metrics_count_requests_and_stages(live: RunningServer) -> None:
+def test_metrics_count_requests_and_stages(live: AnyServer) -> None:
     before = {
         "requests": live.metric("pelee_requests_total", endpoint="/detect", model="fake", status="200"),
         "stages": live.metric("pelee_stage_seconds_count", stage="network", model="fake"),
@@ -362,7 +380,7 @@ def test_metrics_count_requests_and_stages(live: RunningServer) -> None:
     assert 'endpoint="other"' in text
 
 
-def test_a_reload_needs_keys(live: RunningServer) -> None:
+def test_a_reload_needs_keys(live: AnyServer) -> None:
     assert error(live.client.post("/models/fake/reload")) == (403, "forbidden")
 
 
