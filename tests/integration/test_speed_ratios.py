@@ -1,10 +1,10 @@
-"""CPU time of the file pipeline by that of the parts that it cannot do without: network, decoding, preprocessing.
+"""CPU time of the file pipeline and of the service by that of the parts they need: network, decoding, preprocessing.
 
 Processor time, not time of day, of interleaved rounds in one process, so that a busy machine does not decide. 4 ms more
-per frame raise the ratio to 1.28. The service is measured by tests/acceptance only: its threads of low priority starve
-beside other processes.
+per frame raise the ratio of the pipeline to 1.28 or more, and that of the service to 1.6 to 1.8.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +14,21 @@ import av
 import numpy as np
 import pytest
 
+from data.images.image_io import read_image
 from data.images.preprocess import preprocess
 from detection.benchmark.end_to_end import decode, run_pipeline
 from detection.detector import Detector
 from detection.pipeline.inputs import InputSource, collect
+from serve.settings import load_settings
+from tests.acceptance.http_client import Connection, post
+from tests.acceptance.server_process import inside
 from tests.support.paths import ROOT
 
-FRAMES = 50
+FRAMES = 52  # a multiple of CLIENTS
 ROUNDS = 5
 MEASURED = 1.0  # medians on a busy machine: up to 1.0
+SERVED = 1.33  # the same of the service, its client included: 1.26 to 1.41
+CLIENTS = 4
 TOLERANCE = 1.2
 
 
@@ -69,3 +75,33 @@ def test_the_pipeline_takes_little_more_than_its_parts(tmp_path: Path) -> None:
     pipeline_ratio(detector, item)  # a warm-up
     ratios = [pipeline_ratio(detector, item) for _ in range(ROUNDS)]
     assert median(ratios) < TOLERANCE * MEASURED, f"by rounds: {ratios}"
+
+
+async def ask(port: int, request: bytes, count: int) -> None:
+    """Send a request `count` times, by `CLIENTS` connections that wait for their answers."""
+
+    async def client() -> None:
+        async with Connection(port) as connection:
+            for _ in range(count // CLIENTS):
+                assert (await connection.ask(request)).status == 200
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+def service_ratio(detector: Detector, port: int, picture: bytes) -> float:
+    parts = cpu_seconds(lambda: run_network(detector, FRAMES))
+    parts += cpu_seconds(lambda: [preprocess(read_image(picture), detector.input_size) for _ in range(FRAMES)])
+    request = post("/detect", picture)
+    return cpu_seconds(lambda: asyncio.run(ask(port, request, FRAMES))) / parts
+
+
+@pytest.mark.slow
+def test_the_service_takes_little_more_than_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in ("batcher", "decoders", "service"):  # beside other processes, its threads would take minutes
+        monkeypatch.setattr(f"serve.inference.{user}.lower_thread_priority", lambda: None)
+    picture = (ROOT / "data" / "samples" / "chelsea.jpg").read_bytes()
+    detector = Detector.load("pelee-voc", mode="throughput")
+    with inside(load_settings(models=["pelee-voc"], log_level="warning")) as port:
+        service_ratio(detector, port, picture)  # a warm-up
+        ratios = [service_ratio(detector, port, picture) for _ in range(ROUNDS)]
+    assert median(ratios) < TOLERANCE * SERVED, f"by rounds: {ratios}"
