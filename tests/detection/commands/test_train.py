@@ -4,6 +4,7 @@ import csv
 import errno
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -167,10 +168,12 @@ def test_it_is_interrupted_and_resumed(
 
     assert main(["--finish", output]) in (0, 1)  # of no use after so few steps, perhaps
     finished = load_tensors(resolve(tmp_path / "shapes" / "model"))
-    assert "best.ckpt: step 4, val/mAP " in capsys.readouterr().out
-    best = torch.load(tmp_path / "shapes" / "best.ckpt", weights_only=True)["state_dict"]
+    scores = dict(re.findall(r"^(best.ckpt|last.ckpt): step \d, val/mAP (\S+)", capsys.readouterr().out, re.MULTILINE))
+    better = max(scores, key=lambda file: float(scores[file]))  # the first of equal ones
+    assert list(scores) == ["best.ckpt", "last.ckpt"]
+    kept = torch.load(tmp_path / "shapes" / better, weights_only=True)["state_dict"]
     name = "heads.0.classify.weight"
-    np.testing.assert_allclose(finished[name], best[f"network.{name}"].numpy(), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(finished[name], kept[f"network.{name}"].numpy(), rtol=1e-3, atol=1e-6)
 
     monkeypatch.chdir(tmp_path)
     assert main(["--output", "shapes", "--resume"]) in (0, 1)
@@ -187,7 +190,7 @@ def test_other_classes_take_the_rows_of_their_names_and_say_so(
 ) -> None:
     source = resolve(trained_run.output / "model")
     command = ["--dataset", "yolo", "--root", str(yolo_root), "--weights", str(source.path.parent)]
-    assert main([*command, "--output", str(tmp_path / "two"), "--name", "two-shapes", *ONE_STEP]) == 1
+    assert main([*command, "--output", str(tmp_path / "two"), "--name", "two-shapes", *ONE_STEP]) in (0, 1)  # as above
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith("from shapes")]
     assert "replaced" not in line
@@ -215,7 +218,7 @@ def test_a_backbone_is_taken_from_a_classifier_and_nothing_else(
     card = Card(name="trees", task="classification", architecture="peleenet", class_names=names, input_size=224)
     source = save_model(tmp_path / "trees", to_tensors(PeleeNet(5)), card)
     command = ["--dataset", "voc", "--root", str(voc_root), "--val-split", "val", *ONE_STEP]
-    assert main([*command, "--output", str(tmp_path / "out"), "--backbone", str(tmp_path / "trees")]) == 1
+    assert main([*command, "--output", str(tmp_path / "out"), "--backbone", str(tmp_path / "trees")]) in (0, 1)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("from trees")]
     before, after = load_tensors(source), load_tensors(resolve(tmp_path / "out" / "model"))
     assert f"took {len(before) - 2} tensors; left (no place for them): 2 tensors of classifier.1" in line
