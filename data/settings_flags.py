@@ -10,6 +10,7 @@ Values are read here and validated by the settings class.
 
 import argparse
 import dataclasses
+import inspect
 import json
 import re
 import types
@@ -45,14 +46,14 @@ def settings_fields(settings_class: type[Any]) -> list[SettingsField]:
     """Return the fields of a dataclass or a pydantic model, in their order."""
     hints = typing.get_type_hints(settings_class, include_extras=True)
     defaults = _defaults(settings_class)
-    bases = [base for base in reversed(settings_class.__mro__) if "__annotations__" in vars(base)]
+    bases = [base for base in reversed(settings_class.__mro__) if inspect.get_annotations(base)]
     texts: dict[str, str] = {}
     groups: dict[str, str] = {}
     for base in bases:
         doc = _docstring(base)
         texts |= attribute_texts(doc)
         title = (doc.partition("\n")[0]).rstrip(".")
-        for name in vars(base)["__annotations__"]:
+        for name in inspect.get_annotations(base):
             groups.setdefault(name, title)
     return [
         SettingsField(name, hints[name], default, texts.get(name, ""), groups[name])

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data.command_line import new_parser, run
+from data.errors import did_you_mean
 from pelee.commands.completion import SHELLS
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+OWN = ("doctor", "completion")  # what is no command of its own
 EPILOG = """\
 examples:
   pelee detect cat.jpg                        the same as pelee-detect cat.jpg
@@ -35,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="more commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="more commands")
     doctor = commands.add_parser(
         "doctor",
         help="print versions, instruction sets, devices, folders, memory and codecs, for bug reports",
@@ -60,13 +62,25 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and (point := _commands().get(f"pelee-{words[0]}")) is not None:
+    found = _commands()
+    if words and (point := found.get(f"pelee-{words[0]}")) is not None:
         sys.argv = [point.name, *words[1:]]  # a run records it
         return point.load()(words[1:])
     if not words:
         words = ["--help"]
-    args = build_parser().parse_args(words)
+    parser = build_parser()
+    if not words[0].startswith("-") and words[0] not in OWN:
+        parser.error(_unknown(words[0], [*(name.removeprefix("pelee-") for name in found), *OWN]))
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.error("a command is missing; pelee --help lists them")
     return run(lambda: _completion(args.shell) if args.command == "completion" else _doctor(args.json))
+
+
+def _unknown(word: str, names: Sequence[str]) -> str:
+    """Return the error for a word that is no command: the nearest name, if any is near, else all names."""
+    near = did_you_mean(word.removeprefix("pelee-"), names)
+    return f"no command {word!r}; {near or 'expected one of ' + ', '.join(names)}"
 
 
 def _completion(shell: str) -> int:

@@ -18,7 +18,9 @@ BUILDS = (
     *("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     *("onnxruntime-gpu", "onnxruntime-openvino"),
 )
-SECRET = "PELEE_API_KEYS"
+# Of these only that they are set: the service's keys, and variables of a user's watch.yaml that are named alike.
+SECRET_NAME = re.compile(r"KEY|PASS|PWD|SECRET|TOKEN|CREDENTIAL|AUTH")
+SECRET_VALUE = re.compile(r"://[^/\s]*@")  # user and password in an address
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "LD_PRELOAD", "QT_QPA_PLATFORM", "LANG")
 
 
@@ -54,7 +56,11 @@ def optional_packages() -> tuple[str, dict[str, Any]]:
 def environment() -> tuple[str, dict[str, Any]]:
     """Return the environment variables that change how Pelee runs; of secrets only that they are set."""
     names = sorted({*VARIABLES, *(name for name in os.environ if name.startswith("PELEE_"))} & set(os.environ))
-    found = {name: "(set)" if name == SECRET else os.environ[name] for name in names}
+    values = {name: os.environ[name] for name in names}
+    found = {
+        name: "(set)" if SECRET_NAME.search(name) or SECRET_VALUE.search(value) else value
+        for name, value in values.items()
+    }
     return " ".join(f"{name}={value}" for name, value in found.items()) or "nothing set", {"variables": found}
 
 

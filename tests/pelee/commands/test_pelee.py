@@ -44,10 +44,21 @@ def test_a_command_by_its_short_name(capsys, monkeypatch):
     assert sys.argv == ["pelee-runs", "/nonexistent"]
 
 
-def test_an_unknown_command_is_an_error(capsys):
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["detcet", "cat.jpg"], "no command 'detcet'; did you mean 'detect'?"),
+        (["pelee-trian"], "no command 'pelee-trian'; did you mean 'train'?"),
+        (["docter", "--json"], "no command 'docter'; did you mean 'doctor'?"),
+        (["xyz"], "no command 'xyz'; expected one of ablate, batch, "),
+        (["--verbose"], "unrecognized arguments: --verbose"),
+        (["--"], ""),  # in words of the version of argparse
+    ],
+)
+def test_wrong_words_are_an_error(words, line, capsys):
     with pytest.raises(SystemExit) as ended:
-        command.main(["detcet"])
-    assert ended.value.code == 2 and "detcet" in capsys.readouterr().err
+        command.main(words)
+    assert ended.value.code == 2 and capsys.readouterr().err.splitlines()[-1].startswith(f"pelee: error: {line}")
 
 
 def test_doctor_as_text_and_json(capsys, tmp_path):

@@ -31,11 +31,17 @@ def test_a_checkout_that_is_not_installed(monkeypatch):
 
 
 def test_keys_are_not_published(monkeypatch):
-    monkeypatch.setenv("PELEE_API_KEYS", "0123456789abcdef")
-    monkeypatch.setenv("PELEE_MODELS", "/srv/models")
+    secrets = {
+        "PELEE_API_KEYS": "0123456789abcdef",
+        "PELEE_MQTT_PASSWORD": "0123456789abcdef",
+        "PELEE_HOOK_TOKEN": "0123456789abcdef",
+        "PELEE_YARD": "rtsp://user:0123456789abcdef@10.0.0.2/stream",
+    }
+    for name, value in {**secrets, "PELEE_MODELS": "/srv/models"}.items():
+        monkeypatch.setenv(name, value)
     text, details = software.environment()
     assert "0123456789abcdef" not in text + str(details)
-    assert "PELEE_API_KEYS=(set)" in text and "PELEE_MODELS=/srv/models" in text
+    assert all(f"{name}=(set)" in text for name in secrets) and "PELEE_MODELS=/srv/models" in text
 
 
 def test_models_and_cache(tmp_path, monkeypatch):
