@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,11 +14,11 @@ import numpy as np
 from data.errors import WeightsError
 from data.images.preprocess import preprocess
 from data.images.validation import check_image
-from detection.inference.options import DetectionOptions, class_ids
+from detection.inference.options import DetectionOptions, class_ids, evaluation_options
 from detection.inference.prediction import Prediction
 from detection.inference.result_formats import to_detections
 from detection.inference.stage_timer import StageTimer
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, Confidence
+from detection.inference.thresholds import DETECTIONS_PER_IMAGE, Confidence
 from detection.tiling.tiled_batch import TiledBatch
 from detection.tiling.tiling import Tiling
 from pelee.image_input import ImageInput, is_single, list_images, to_rgb_array
@@ -115,7 +115,7 @@ class Detector:
         self,
         source: ImageInput,
         confidence: Confidence | None = None,
-        iou: float = NMS_THRESHOLD,
+        iou: float | None = None,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
@@ -126,7 +126,7 @@ class Detector:
         self,
         source: Iterable[ImageInput],
         confidence: Confidence | None = None,
-        iou: float = NMS_THRESHOLD,
+        iou: float | None = None,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
@@ -136,7 +136,7 @@ class Detector:
         self,
         source: ImageInput | Iterable[ImageInput],
         confidence: Confidence | None = None,
-        iou: float = NMS_THRESHOLD,
+        iou: float | None = None,
         classes: str | int | Iterable[str | int] | None = None,
         max_detections: int = DETECTIONS_PER_IMAGE,
         tiles: "Tiling | str" = "off",
@@ -148,7 +148,8 @@ class Detector:
                 image, an RGB, gray or RGBA array (H, W, C), or a tensor (3, H, W); see
                 `pelee.image_input.to_rgb_array`. Arrays and tensors of four dimensions are several images.
             confidence: score threshold, 0 to 1, or a tuple of one for each class; None for the card's.
-            iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
+            iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped. None
+                for the card's.
             classes: names or ids to return, as a list or as in "cat,dog"; None for all.
             max_detections: maximum number of detections per image; those of the highest scores.
             tiles: tiles to detect in beside the whole image, for small objects: "off", "auto", "2" for 2 × 2, "2x3"
@@ -185,17 +186,24 @@ class Detector:
     def predict_batch(
         self,
         images: Sequence[np.ndarray],
-        confidence: Confidence = SCORE_THRESHOLD,
-        iou: float = NMS_THRESHOLD,
-        max_detections: int = DETECTIONS_PER_IMAGE,
+        confidence: Confidence | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         classes: str | int | Iterable[str | int] | None = None,
         tiling: Tiling | None = None,
     ) -> list[Prediction]:
-        """Detect in (H, W, 3) uint8 RGB images of any sizes, as one batch; the defaults are those of evaluation.
+        """Detect in (H, W, 3) uint8 RGB images of any sizes, as one batch; None is the model's option of evaluation.
 
         Returns one `Prediction` per image, boxes in its pixels, sorted by score. Errors as in `__call__`.
         """
-        search = DetectionOptions(confidence, iou, max_detections, self.class_ids(classes))
+        own = evaluation_options(self.card)
+        search = replace(
+            own,
+            confidence=own.confidence if confidence is None else confidence,
+            iou=own.iou if iou is None else iou,
+            max_detections=own.max_detections if max_detections is None else max_detections,
+            classes=self.class_ids(classes),
+        )
         if not images:
             return []
         if tiling is not None:
@@ -237,12 +245,12 @@ class Detector:
         return future
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Preprocess images -> (N, S, S, 3) uint8."""
+        """Preprocess images -> (N, S, S, 3), uint8 or float32 as the card's `preprocessing.resize`."""
         for image in images:
             check_image(image)
         with self.timer.stage("preprocess", len(images)):
             size = self.input_size
-            return np.stack([preprocess(np.ascontiguousarray(image), size) for image in images])
+            return np.stack([preprocess(np.ascontiguousarray(image), size, self.card.resize) for image in images])
 
     def postprocess(
         self, outputs: "ScoresAndBoxes", sizes: Sequence[tuple[int, int]], search: DetectionOptions

@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any, Self
 
 from data.errors import WeightsError, did_you_mean, nearest_name
-from data.images.preprocess import MEAN, SCALE
+from data.images.preprocess import MEAN, RESIZES, SCALE, WARP
 
 CARD_NAME = "card.json"
 FORMAT_VERSION = 1
-ADDED_FIELDS = ("class_confidence",)  # missing from the cards of earlier versions
+ADDED_FIELDS = ("class_confidence", "suppression")  # missing from the cards of earlier versions
 TASKS = ("detection", "classification")
 TRAINING_KEYS = ("command", "commit", "settings", "data", "started_from")
 CONFIDENCE_KEYS = ("precision", "split", "classes")
 CLASS_KEYS = ("confidence", "chosen_by", "precision", "recall")
 CHOSEN_BY = ("precision", "best F1")
+SUPPRESSION_KEYS = ("score", "iou", "candidates", "keep")
 SCORE_KEYS = ("metric", "value", "split", "command", "pictures")
 
 
 def _preprocessing() -> dict[str, Any]:
-    return {"colour_order": "RGB", "resize": "warp", "mean": list(MEAN), "scale": SCALE}
+    return {"colour_order": "RGB", "resize": WARP, "mean": list(MEAN), "scale": SCALE}
 
 
 def _training() -> dict[str, Any]:
@@ -42,30 +43,29 @@ class Card:
     """Metadata of a model. An inconsistent card raises `WeightsError` when it is created.
 
     Attributes:
-        name: the model's name, such as "pelee-voc".
-        task: "detection" or "classification".
+        name, task: the model's name, such as "pelee-voc"; "detection" or "classification".
         architecture: name in the registry of networks, such as "pelee".
         architecture_settings: arguments of the network's builder that replace its defaults.
         class_names: names in the order of the 0-based labels; no background.
         input_size: side of the square input in pixels.
-        preprocessing: `colour_order` ("RGB"), `resize` (of an image to the square input, "warp"), and the normalization
-            that is part of the network's graph: `mean` (3 numbers, 0 to 255) and `scale` (a number, or 3) of
-            (x - mean) * scale, x being uint8; optional `grey`, which converts to gray before it. A runtime therefore
-            does not normalize.
+        preprocessing: `colour_order` ("RGB"), `resize` (one of `data.images.preprocess.RESIZES`), and the normalization
+            in the network's graph, (x - mean) * scale: `mean` (3 numbers, 0 to 255) and `scale` (a number, or 3);
+            optional `grey`, which converts to gray before it. A runtime therefore does not normalize.
         default_confidence: default score threshold of a detection, 0 to 1.
         class_confidence: default score thresholds by class, instead of `default_confidence`; empty for none. Otherwise
             `precision` (the one that they were chosen for, 0 to 1), `split` (the data that they were chosen on), and
             `classes`: class name -> `confidence`, `chosen_by` ("precision", or "best F1" for a class that does not
             reach it), and the class's `precision` and `recall` on that split at its confidence. A class without an
             entry has `default_confidence`.
+        suppression: `score` (least score in an evaluation), `iou` (NMS threshold), `candidates` (boxes of a class that
+            enter NMS) and `keep` (detections an image in an evaluation); empty for `detection.inference.thresholds`.
         training: `command`, `commit`, `settings` (all, resolved), `data` (the training data), `started_from`.
         scores: dicts with `metric`, `value`, `split`, `command` and `pictures` (number of images measured on).
         licence: license of the weights.
-        file: file name of the weights, in the card's folder; set by `weights.store.save_model`, as are the next two.
-        sha256: SHA-256 of that file, 64 hexadecimal digits.
+        file, sha256: name of the weights' file in the card's folder, and its SHA-256; `weights.store.save_model` sets
+            them and `parameters`.
         parameters: number of trained parameters (without batch-norm statistics).
-        created: ISO date.
-        format_version: version of this format.
+        created, format_version: ISO date; version of this format.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Card:
     preprocessing: dict[str, Any] = field(default_factory=_preprocessing)
     default_confidence: float = 0.3
     class_confidence: dict[str, Any] = field(default_factory=dict)
+    suppression: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=_training)
     scores: list[dict[str, Any]] = field(default_factory=list)
     licence: str = ""
@@ -101,6 +102,7 @@ class Card:
         confidence = self.default_confidence
         _expect(_is_share(confidence), "default_confidence", confidence, "a number from 0 to 1")
         _check_class_confidence(self.class_confidence, self.class_names)
+        _check_suppression(self.suppression)
         _need_keys(self.training, TRAINING_KEYS, "training")
         settings = self.training["settings"]
         _expect(isinstance(settings, dict), "training.settings", settings, "an object")
@@ -164,6 +166,11 @@ class Card:
             classes.get(name, {"confidence": self.default_confidence})["confidence"] for name in self.class_names
         )
 
+    @property
+    def resize(self) -> str:
+        """Way to resize an image to the input, one of `data.images.preprocess.RESIZES`."""
+        return str(self.preprocessing["resize"])
+
     def to_json(self) -> str:
         """Return the card as indented JSON with a final newline; paths and NumPy scalars become plain values."""
         values = dataclasses.asdict(self)
@@ -218,6 +225,15 @@ def _check_class_confidence(values: object, names: list[str]) -> None:
         _expect(entry["chosen_by"] in CHOSEN_BY, f"{path}.chosen_by", entry["chosen_by"], " or ".join(CHOSEN_BY))
 
 
+def _check_suppression(values: object) -> None:
+    _expect(isinstance(values, dict), "suppression", values, "an object")
+    assert isinstance(values, dict)
+    _need_keys(values, SUPPRESSION_KEYS if values else (), "suppression")
+    for key, value in values.items():
+        fits = _is_share(value) if key in ("score", "iou") else key in SUPPRESSION_KEYS and _is_int(value) and value > 0
+        _expect(fits, f"suppression.{key}", value, "score and iou from 0 to 1, candidates and keep above 0")
+
+
 def _check_preprocessing(values: Mapping[str, Any]) -> None:
     keys = tuple(_preprocessing())
     for key in values:
@@ -225,7 +241,7 @@ def _check_preprocessing(values: Mapping[str, Any]) -> None:
     _need_keys(values, keys, "preprocessing")
     color_order, resize, mean, scale = (values[key] for key in keys)
     _expect(color_order == "RGB", "preprocessing.colour_order", color_order, "RGB, the one order of this project")
-    _expect(isinstance(resize, str) and resize != "", "preprocessing.resize", resize, "a name such as warp")
+    _expect(resize in RESIZES, "preprocessing.resize", resize, " or ".join(RESIZES))
     three = isinstance(mean, list) and len(mean) == 3 and all(_is_number(value) for value in mean)
     _expect(three, "preprocessing.mean", mean, "three numbers")
     scales = scale if isinstance(scale, list) and len(scale) == 3 else [scale]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command_line import positive_int
 from data.commands.options import add_dataset_options
-from data.datasets.registry import find_format, open_unchecked
+from data.datasets.registry import find_format, find_root, open_unchecked
 from data.errors import DatasetError, ImageError
 from data.json_output import check_json_target, is_stdout, write_json
 
@@ -55,6 +55,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     from data.progress_bar import progress_bar
 
     check_json_target(arguments.json)
+    arguments.root = find_root(arguments.dataset, arguments.root)
     splits = list(dict.fromkeys(arguments.split or _all_splits(arguments.dataset, arguments.root)))
     datasets, between = _open(arguments.dataset, arguments.root, splits)
     reports = []

@@ -1,4 +1,4 @@
-"""`pelee-data convert`: a dataset in another format, with copies of its images."""
+"""`pelee-data convert`: a dataset in another format, with links to its images or copies of them."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command_line import first_few
-from data.datasets.registry import TRAIN_NAMES, VAL_NAMES, dataset_formats, find_format, open_dataset
+from data.datasets.registry import TRAIN_NAMES, VAL_NAMES, dataset_formats, find_format, find_root, open_dataset
 from data.errors import DatasetError
 from data.label_formats.label_registry import LABEL_FORMATS, open_label_writer
 
@@ -22,13 +22,13 @@ def add_convert(commands: Any) -> None:
         "convert",
         help="write a dataset in another format",
         description="Write a dataset in another format, for annotation tools and other programs: a new folder with "
-        "copies of the images, upright boxes in pixels of what they show. Masks, polygons and keypoints become the "
-        "boxes around them. Exit code 1: images could not be read and were left out.",
+        "the images (hard links where the disk has them) and upright boxes in pixels of what they show. Masks, "
+        "polygons and keypoints become the boxes around them. Exit code 1: images could not be read and were left out.",
     )
     convert.add_argument(
         "--from", dest="source", choices=dataset_formats(), required=True, help="format of the dataset, as --dataset"
     )
-    convert.add_argument("--root", type=Path, required=True, help="the dataset's folder, as for pelee-data check")
+    convert.add_argument("--root", type=Path, help="the dataset's folder, as for pelee-data check")
     convert.add_argument(
         "--split",
         action="append",
@@ -37,6 +37,9 @@ def add_convert(commands: Any) -> None:
     )
     convert.add_argument("--to", dest="target", choices=tuple(LABEL_FORMATS), required=True, help="format to write")
     convert.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new dataset's folder")
+    convert.add_argument(
+        "--copy", action="store_true", help="copy the images instead of linking them, to change their pixels"
+    )
     convert.set_defaults(body=run_convert)
 
 
@@ -48,13 +51,16 @@ def run_convert(arguments: argparse.Namespace) -> int:
     from data.progress_bar import progress_bar
 
     source = find_format(arguments.source)
+    arguments.root = find_root(arguments.source, arguments.root)
     splits = arguments.split or (source.list_splits(arguments.root) if arguments.root.exists() else [""])
     datasets = [
         verify_dataset(open_dataset(arguments.source, arguments.root, split)) for split in dict.fromkeys(splits)
     ]
     _check_classes(datasets)
     names = split_names([dataset.split for dataset in datasets])
-    with open_label_writer(arguments.target, arguments.output, datasets[0].class_names) as writer:
+    with open_label_writer(
+        arguments.target, arguments.output, datasets[0].class_names, link=not arguments.copy
+    ) as writer:
         for dataset, name in zip(datasets, names, strict=True):
             with progress_bar(f"writing {name}", len(dataset.records)) as advance:
                 for record in dataset.records:
@@ -72,7 +78,8 @@ def run_convert(arguments: argparse.Namespace) -> int:
         print(f"{shapes:,} objects have masks, polygons or keypoints; the boxes around them are written")
     for line in writer.notes():
         print(line)
-    print(f"written: {arguments.output}, {arguments.target}")
+    linked = f", {writer.linked:,} of {writer.images:,} images as hard links" if writer.linked else ""
+    print(f"written: {arguments.output}, {arguments.target}{linked}")
     return 1 if any(dataset.unreadable for dataset in datasets) else 0
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.datasets.registry import FORMATS
 from data.download.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def add_download(commands: Any) -> None:
         "Parts: " + "; ".join(f"{name}: {', '.join(source.parts)}" for name, source in SOURCES.items()) + ".",
     )
     download.add_argument("dataset", choices=tuple(SOURCES), help="the dataset")
-    download.add_argument("--root", type=Path, required=True, help="the folder to unpack into")
+    download.add_argument("--root", type=Path, help="the folder to unpack into (datasets/NAME)")
     download.add_argument("--parts", nargs="+", metavar="PART", default=[], help="parts to download (default: all)")
     download.add_argument("--base-url", default="", metavar="URL", help="a mirror that has the same paths")
     download.set_defaults(body=run_download)
@@ -33,6 +34,7 @@ def run_download(arguments: argparse.Namespace) -> int:
     from data.download.fetch_dataset import download
 
     source = SOURCES[arguments.dataset]
+    arguments.root = arguments.root or Path(FORMATS[arguments.dataset].default_root)
     with _byte_bars() as progress:
         fetched = download(
             source, arguments.root, parts=arguments.parts, base_url=arguments.base_url, progress=progress

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.command_line import first_few, positive_int
 from data.commands.options import add_dataset_options, default_splits
-from data.datasets.registry import find_format, open_dataset
+from data.datasets.registry import find_format, find_root, open_dataset
 
 
 def add_pack(commands: Any) -> None:
@@ -54,6 +54,7 @@ def run_pack(arguments: argparse.Namespace) -> int:
     from data.packed.packing import PackOptions, pack_split
     from data.progress_bar import progress_bar
 
+    arguments.root = find_root(arguments.dataset, arguments.root)
     options = PackOptions(
         max_side=arguments.max_side,
         format=arguments.format,

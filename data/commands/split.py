@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.datasets.registry import find_format, open_dataset
+from data.datasets.registry import find_format, find_root, open_dataset
 from data.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add_split(commands: Any) -> None:
         "lists for ImageSets/Main, coco: annotations/instances_SPLIT.json.",
     )
     split.add_argument("--dataset", choices=FORMATS, required=True, help="format of the dataset")
-    split.add_argument("--root", type=Path, required=True, help="the dataset's folder, as for pelee-data check")
+    split.add_argument("--root", type=Path, help="the dataset's folder, as for pelee-data check")
     split.add_argument("--split", metavar="S", help="the split to divide (default: the dataset's first)")
     split.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the new files to")
     split.add_argument("--val-share", type=_share, default=0.2, metavar="X", help="share of the images for val (0.2)")
@@ -43,6 +43,7 @@ def run_split(arguments: argparse.Namespace) -> int:
     from data.splitting.split_files import write_split
     from data.splitting.stratified_split import stratified_split
 
+    arguments.root = find_root(arguments.dataset, arguments.root)
     train_share = 1 - arguments.val_share - arguments.test_share
     if train_share < 1e-6 or arguments.val_share == 0:
         raise SettingsError("expected --val-share above 0, and with --test-share less than 1 together")

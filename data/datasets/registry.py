@@ -35,6 +35,7 @@ class DatasetFormat:
         splits: "module:function" of the list of splits, `(root: Path) -> list[str]`, training first, no image in two;
             empty where the training split is the only one.
         annotated: whether the format has boxes; one without is for `pelee-data check` only.
+        default_root: where `pelee-data download` puts the published dataset, the root where none is given; "" for none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DatasetFormat:
     splits: str = ""
     annotated: bool = True
     tuning_split: str = ""
+    default_root: str = ""
 
     def open(self, root: Path, split: str) -> "Dataset":
         """Import the reader and read a split, whatever its class names are.
@@ -92,6 +94,7 @@ FORMATS = {
             val_split="2007-test",
             tuning_split="2007-minival",
             splits="data.datasets.voc:voc_splits",
+            default_root="datasets/voc",
         ),
         DatasetFormat(
             name="coco",
@@ -101,6 +104,7 @@ FORMATS = {
             train_split="train2017",
             val_split="val2017",
             splits="data.datasets.coco:coco_splits",
+            default_root="datasets/coco",
         ),
         DatasetFormat(
             name="yolo",
@@ -152,6 +156,29 @@ def find_format(name: str) -> DatasetFormat:
     if name not in FORMATS:
         raise SettingsError(f"unknown dataset format {name!r}; there are {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def find_root(format_name: str, root: Path | None, parts: str = "", again: str = "this command again") -> Path:
+    """Return a dataset's folder: `root`, or the format's default one, which `pelee-data download` made.
+
+    Args:
+        format_name: a key of `FORMATS`.
+        root: the folder that the user named; None for the default.
+        parts: what to download, for the message, such as "--parts val2017 annotations".
+        again: what to do then, for the message.
+
+    Raises:
+        SettingsError: no folder is named, and the format has no default, or it is not there.
+    """
+    if root is not None:
+        return root
+    default = find_format(format_name).default_root
+    if not default:
+        raise SettingsError(f"--root is needed with --dataset {format_name}")
+    if not Path(default).exists():
+        command = " ".join(["pelee-data download", format_name, *([parts] if parts else [])])
+        raise SettingsError(f"{default} is not there: {command}, then {again}; or give --root")
+    return Path(default)
 
 
 def open_dataset(format_name: str, root: Path | str, split: str) -> "Dataset":

@@ -19,13 +19,14 @@ LABEL_FORMATS = {
 }
 
 
-def open_label_writer(format_name: str, folder: Path, class_names: Sequence[str]) -> "LabelWriter":
+def open_label_writer(format_name: str, folder: Path, class_names: Sequence[str], link: bool = False) -> "LabelWriter":
     """Return the writer of a format, a context manager that writes the dataset's files at its end.
 
     Args:
         format_name: a key of `LABEL_FORMATS`.
         folder: folder of the new dataset; it is made.
         class_names: class names by label.
+        link: images are hard links where the file system has them, instead of copies.
 
     Raises:
         SettingsError: the folder holds files already, or is a file.
@@ -34,5 +35,5 @@ def open_label_writer(format_name: str, folder: Path, class_names: Sequence[str]
     from data.label_formats.label_writer import prepare_label_folder
 
     prepare_label_folder(folder)
-    writer: LabelWriter = load_object(LABEL_FORMATS[format_name])(folder, class_names)
+    writer: LabelWriter = load_object(LABEL_FORMATS[format_name])(folder, class_names, link)
     return writer

@@ -33,21 +33,28 @@ class LabelWriter(ABC):
         folder: the dataset's folder.
         class_names: class names by label.
         images: number of images so far.
+        linked: number of them that are hard links to the originals.
     """
 
     keeps_difficult: ClassVar[bool] = False
     keeps_crowd: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
-        """Take the folder, which `prepare_label_folder` has checked, and the class names."""
+    def __init__(self, folder: Path, class_names: Sequence[str], link: bool = False) -> None:
+        """Take the folder, which `prepare_label_folder` has checked, and the class names.
+
+        With `link`, images are hard links where the file system has them: every reader sees a file, and it needs no
+        space. Otherwise, and for images in an archive, they are copies.
+        """
         self.folder = folder
+        self.linked = 0
+        self._link = link
         self.class_names = tuple(class_names)
         self.images = 0
         self._taken: dict[str, int] = {}  # the last number of each stem, case folded
         self._difficult = self._crowd = 0
 
     def add(self, split: str, record: Record, scores: np.ndarray | None = None) -> None:
-        """Copy an image and write its annotations.
+        """Copy or link an image and write its annotations.
 
         Args:
             split: name of its split.
@@ -68,7 +75,11 @@ class LabelWriter(ABC):
         limits = np.array([*size, *size], dtype=np.float64)
         boxes = np.clip(record.boxes.astype(np.float64), 0, limits)
         name = self._unique_name(record)
-        _copy(image, self.folder / self._image_place(split) / name)
+        target = self.folder / self._image_place(split) / name
+        if self._link and _link(image, target):
+            self.linked += 1
+        else:
+            _copy(image, target)
         self._write(split, name, replace(record, boxes=boxes, size=size), scores)
         self.images += 1
 
@@ -167,6 +178,18 @@ def _suffix(image: ImageFile) -> str:
         return ".jpg"
     with Image.open(image) as opened:
         return f".{(opened.format or 'jpg').lower()}"
+
+
+def _link(image: ImageFile, target: Path) -> bool:
+    """Make a hard link to an image; returns whether the file system can."""
+    if isinstance(image, ImageSlice):
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(image.resolve())
+    except OSError:  # another file system, one without links, or too many of them
+        return False
+    return True
 
 
 def _copy(image: ImageFile, target: Path) -> None:

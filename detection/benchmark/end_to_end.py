@@ -12,7 +12,7 @@ from typing import Any
 
 from detection.benchmark.latency import async_throughput, openvino_model, raw_throughput
 from detection.detector import Detector
-from detection.inference.options import DetectionOptions
+from detection.inference.options import model_options
 from detection.inference.stage_timer import StageTimer
 from detection.pipeline.annotated_copies import VideoCopies
 from detection.pipeline.file_pipeline import Pipeline
@@ -163,7 +163,7 @@ def decode(item: InputSource) -> tuple[int, float]:
 def run_pipeline(detector: Detector, item: InputSource, output: Path | None) -> float:
     """Seconds of a video through the pipeline, with JSON Lines to a file and annotated copies to `output`, if any."""
     with tempfile.TemporaryFile("w") as file:
-        options = DetectionOptions(confidence=detector.card.default_thresholds)
+        options = model_options(detector.card)
         progress = SilentProgress()
         sinks: list[Sink] = [JsonLines(lambda line: print(line, file=file), detector.class_names)]
         if output is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from data.errors import SettingsError, WeightsError
 from data.images.preprocess import preprocess
 from detection.detector import Detector
-from detection.inference.options import DetectionOptions
+from detection.inference.options import DetectionOptions, model_options
 from detection.inference.stage_timer import StageTimer
 from weights.store import ModelFile, find_exports, resolve
 
@@ -200,10 +200,12 @@ def time_nms(detector: Detector, images: Sequence[np.ndarray], repeats: int) -> 
 
     The slowest is the image of the largest median over `repeats`.
     """
-    defaults = DetectionOptions(confidence=detector.card.default_thresholds)
+    defaults = model_options(detector.card)
     found: dict[str, list[float]] = {"default": [], "at_0.01": []}
     for image in images:
-        outputs = detector.runtime(preprocess(np.ascontiguousarray(image), detector.input_size)[None])
+        outputs = detector.runtime(
+            preprocess(np.ascontiguousarray(image), detector.input_size, detector.card.resize)[None]
+        )
         size = [(image.shape[1], image.shape[0])]
         for name, search in (("default", defaults), ("at_0.01", DetectionOptions(confidence=0.01))):
             own = Detector(detector.runtime, detector.card)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data.command_line import new_parser, run, word_list
 from data.commands.options import add_dataset_options
+from data.datasets.registry import find_root
 from data.errors import SettingsError
 from detection.ablation.experiment import COMPARISONS, read_comparison
 from detection.ablation.plan import PlanOptions, backbones_by_model, is_done, plan, train
@@ -70,7 +71,7 @@ def plan_options(options: argparse.Namespace, arguments: Sequence[str]) -> PlanO
 
     return PlanOptions(
         dataset=options.dataset,
-        root=options.root,
+        root=find_root(options.dataset, options.root),
         output=options.output,
         only=options.only,
         backbones=backbones_by_model(options.backbone),

@@ -169,7 +169,7 @@ def _settings(args: argparse.Namespace) -> "tuple[BatchJob, PoolOptions]":
     from detection.batch.output_folder import OutputFolder
     from detection.batch.part_files import JSON_LINES, PARQUET
     from detection.batch.ray_run import PoolOptions
-    from detection.inference.options import DetectionOptions, class_ids
+    from detection.inference.options import class_ids, model_options
     from weights.store import resolve
 
     card = resolve(args.weights).card
@@ -182,11 +182,8 @@ def _settings(args: argparse.Namespace) -> "tuple[BatchJob, PoolOptions]":
         weights=args.weights if args.weights == card.name else str(Path(args.weights).absolute()),
         model=card.name,
         sha256=card.sha256,
-        options=DetectionOptions(
-            confidence=card.default_thresholds if args.conf is None else args.conf,
-            iou=args.iou,
-            max_detections=args.max_detections,
-            classes=class_ids(args.classes, card.class_names),
+        options=model_options(
+            card, args.conf, args.iou, args.max_detections, class_ids(args.classes, card.class_names)
         ),
         runtime=args.runtime,
         device="cuda" if args.gpu_share and args.device == "auto" else args.device,

@@ -60,7 +60,7 @@ def _detect(args: argparse.Namespace) -> int:
 
         from data.json_lines import json_lines
         from data.termination_signals import termination_raises
-        from detection.inference.options import DetectionOptions
+        from detection.inference.options import model_options
         from detection.pipeline.annotated_copies import WrittenCopies
         from detection.pipeline.file_pipeline import Pipeline
         from detection.pipeline.run_config import RunConfig, RunState
@@ -82,11 +82,8 @@ def _detect(args: argparse.Namespace) -> int:
             page = stack.enter_context(WebView(*args.web))
             bars.note(f"results are shown at {page.address}")
             view = page
-        options = DetectionOptions(
-            confidence=detector.card.default_thresholds if args.conf is None else args.conf,
-            iou=args.iou,
-            max_detections=args.max_detections,
-            classes=detector.class_ids(args.classes),
+        options = model_options(
+            detector.card, args.conf, args.iou, args.max_detections, detector.class_ids(args.classes)
         )
         labels: LabelWriter | None = None
         if args.save_labels is not None:

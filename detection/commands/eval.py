@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command_line import first_few, fraction, new_parser, positive_int, run
 from data.commands.options import add_dataset_options, default_splits
-from data.datasets.registry import find_format, open_dataset
+from data.datasets.registry import FORMATS, find_format, find_root, open_dataset
 from data.errors import SettingsError
 from data.json_output import check_json_target, is_stdout, write_json
 from detection.commands.options import add_tiles_options, parse_tiles
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 #: Default of --weights, by dataset format: the first one that is there.
 MODELS = {"voc": ("pelee-voc",), "coco": ("pelee-coco", "pelee-voc")}
-#: Default of --root, by dataset format: where the documentation has `pelee-data download` put it.
-ROOTS = {"coco": Path("datasets/coco")}
+#: What to download for an evaluation, by dataset format.
+PARTS = {"coco": "--parts val2017 annotations", "voc": "--parts 2007-test"}
 #: COCO's own short names of splits.
 COCO_SPLITS = {"test-dev": "test-dev2017"}
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.dataset is None:
         parser.error("--dataset is needed")
-    if arguments.root is None and arguments.dataset not in ROOTS:
+    if arguments.root is None and not FORMATS[arguments.dataset].default_root:
         parser.error(f"--root is needed with --dataset {arguments.dataset}")
     arguments.weights = arguments.weights or _default_model(arguments.dataset)
     if arguments.weights is None:
@@ -116,12 +116,8 @@ def _open(arguments: argparse.Namespace) -> tuple[Path, Dataset]:
     """Return the root and the dataset."""
     from data.inspection.verification import verify_dataset
 
-    root = arguments.root or ROOTS[arguments.dataset]
-    if arguments.root is None and not root.exists():
-        raise SettingsError(
-            f"{root} is not there: pelee-data download {arguments.dataset} --root {root} --parts val2017 annotations, "
-            f"then pelee-eval --dataset {arguments.dataset}; or give --root"
-        )
+    name = arguments.dataset
+    root = find_root(name, arguments.root, PARTS.get(name, ""), f"pelee-eval --dataset {name}")
     split = arguments.split or find_format(arguments.dataset).val_split
     if arguments.dataset == "coco":
         split = COCO_SPLITS.get(split, split)
@@ -155,7 +151,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.evaluation.evaluate import evaluate
     from detection.evaluation.label_mapping import common_classes, relabel
     from detection.evaluation.report import report
-    from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD
+    from detection.inference.options import evaluation_options
 
     detector = Detector.load(
         arguments.weights,
@@ -168,14 +164,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     root, dataset = _open(arguments)
     test_set = _is_test_set(arguments, dataset)
     tiling = parse_tiles(arguments)
+    own = evaluation_options(detector.card)
     common = common_classes(detector.class_names, dataset.class_names, arguments.map)
 
     def detect(images: list[np.ndarray]) -> list[Prediction]:
         return [
             relabel(found, common.mapping)
-            for found in detector.predict_batch(
-                images, SCORE_THRESHOLD, NMS_THRESHOLD, DETECTIONS_PER_IMAGE, tiling=tiling
-            )
+            for found in detector.predict_batch(images, own.confidence, own.iou, own.max_detections, tiling=tiling)
         ]
 
     to_stdout = is_stdout(arguments.json)
@@ -195,9 +190,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     name = f"{detector.card.name} in {detector.runtime.name}, input {detector.input_size} × {detector.input_size}"
     print(f"{name}\n{report(evaluation)}", end="", file=sys.stderr if to_stdout else sys.stdout)
     settings: dict[str, Any] = {
-        "confidence": SCORE_THRESHOLD,
-        "iou": NMS_THRESHOLD,
-        "max_detections": DETECTIONS_PER_IMAGE,
+        "confidence": own.confidence,
+        "iou": own.iou,
+        "max_detections": own.max_detections,
         "batch": arguments.batch_size,
     }
     settings |= {"runtime": detector.runtime.name, "size": detector.input_size, "tiles": arguments.tiles}

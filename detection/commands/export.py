@@ -153,9 +153,11 @@ def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:
     from pelee.export.calibration import calibrate_on
 
     if options.calibration is not None:
-        return calibrate_on(options.calibration, card.input_size)
+        return calibrate_on(options.calibration, card.input_size, resize=card.resize)
     dataset, files = _open(options, options.calibration_split, card)
-    return None if dataset is None else calibrate_on(files, card.input_size, f"{dataset.name} {dataset.split}")
+    if dataset is None:
+        return None
+    return calibrate_on(files, card.input_size, f"{dataset.name} {dataset.split}", resize=card.resize)
 
 
 if __name__ == "__main__":

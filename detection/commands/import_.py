@@ -9,13 +9,15 @@ from pathlib import Path
 from data.command_line import new_parser, positive_int, run
 
 EPILOG = """\
-Reads Caffe's .caffemodel of Pelee (VOC, COCO, own classes) and PeleeNet, with BatchNorm layers or merged, and PyTorch
-checkpoints of PeleeNet (.pth.tar). Files are only parsed: no code in them runs. The folder has the weights in f32, the
-card, an OpenVINO export that is verified, and with --calibration one in int8.
+Reads Caffe's .caffemodel of Pelee (VOC, COCO, own classes) and PeleeNet, with BatchNorm layers or merged, PyTorch
+checkpoints of PeleeNet (.pth.tar) and of the ports' Pelee, and torchvision's ssdlite320_mobilenet_v3_large and
+ssd300_vgg16. Files are only parsed: no code in them runs. The folder has the weights in f32, the card, an OpenVINO
+export that is verified, and with --calibration one in int8.
 
 examples:
   pelee-import pelee_304x304_acc7637.caffemodel --output pelee-voc-coco --calibration my-photos/
   pelee-import pelee_coco.caffemodel --output pelee-coco
+  pelee-import ssdlite320_mobilenet_v3_large_coco.pth --output ssdlite-coco
   pelee-import peleenet_acc7208.pth.tar --output peleenet-imagenet
   pelee-models add pelee-coco
 
@@ -27,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Argument parser of the command."""
     parser = new_parser(
         prog="pelee-import",
-        description="Turn published weights of Pelee or PeleeNet, from Caffe or PyTorch, into a model folder.",
+        description="Turn published weights of Pelee, PeleeNet or torchvision's SSDs into a model folder.",
         epilog=EPILOG,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the weights: .caffemodel, .pth.tar or .pth")
@@ -86,7 +88,7 @@ def _main(options: argparse.Namespace, command: str) -> int:
     images = choose(find_images([options.pictures or SAMPLES]), COMPARED_PICTURES)
     calibration = None
     if options.calibration is not None:
-        calibration = calibrate_on(options.calibration, imported.card.input_size)
+        calibration = calibrate_on(options.calibration, imported.card.input_size, resize=imported.card.resize)
     model = write_model(imported, options.output, images, calibration)
     print(
         f"{options.output}: {model.card.name}, {model.card.parameters:,} parameters, exported to OpenVINO f32", end=""

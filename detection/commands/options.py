@@ -22,9 +22,9 @@ def add_detection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iou",
         type=fraction,
-        default=NMS_THRESHOLD,
         metavar="IOU",
-        help="IoU threshold of non-maximum suppression within a class (%(default)s)",
+        help=f"IoU threshold of non-maximum suppression within a class (the model's own: {NMS_THRESHOLD} unless its "
+        "card states another)",
     )
     parser.add_argument(
         "--classes", type=word_list, metavar="A,B", help="detect only these classes: names or ids, separated by commas"

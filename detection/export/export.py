@@ -1,11 +1,17 @@
 """Export of a detector to other formats, verified against its source."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import torch
+
 from data.images.image_slice import ImageFile
-from detection.export.nms_graph import SETTINGS, ScriptedSuppression, append_nms
+from data.images.preprocess import FLOAT_WARP
+from detection.export.nms_graph import ScriptedSuppression, append_nms, suppression_settings
 from detection.export.verification import LIMITS, DetectorCheck, verify
+from detection.inference.options import evaluation_options
 from detection.models.inference_model import DetectionGraph
 from detection.models.loading import load_network
 from pelee.export.calibration import Calibration
@@ -36,15 +42,16 @@ def export_detector(
     """
     check_source(source, "detection", check.images)
     check_request(Path(folder), form, calibration is not None)
-    graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"))
+    input_type = torch.float32 if source.card.resize == FLOAT_WARP else torch.uint8
+    graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"), input_type=input_type)
     if nms:
-        graph = Graph(
-            graph.module,
-            graph.outputs,
-            append_nms,
-            ScriptedSuppression(),
+        options = evaluation_options(source.card)
+        graph = replace(
+            graph,
+            onnx_tail=partial(append_nms, options=options),
+            scripted_tail=ScriptedSuppression(options),
             nms=True,
-            settings={"suppression": SETTINGS},
+            settings={"suppression": suppression_settings(options)},
         )
     limits = LIMITS["int8" if calibration else "f32"]
     return export(source, graph, folder, form, lambda made: verify(source, made, check, limits), calibration)

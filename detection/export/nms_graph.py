@@ -2,27 +2,22 @@
 
 Both take scores (N, P, C) and boxes (N, P, 4) xyxy relative to the input, and return the K best detections of an image,
 best first: boxes (N, K, 4) float32 relative to the input, clipped to 0 to 1; scores (N, K) float32; classes (N, K)
-int64, 0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `DETECTIONS_PER_IMAGE`.
+int64, 0-based. Where fewer were found, classes are -1, and scores and boxes 0. K is at most `max_detections`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from detection.inference.thresholds import DETECTIONS_PER_IMAGE, NMS_THRESHOLD, SCORE_THRESHOLD, TOPK_CANDIDATES
+from detection.inference.options import DetectionOptions
 
 if TYPE_CHECKING:
     import onnx
 
 
 OUTPUTS = ("boxes", "scores", "classes")
-SETTINGS = {
-    "confidence": SCORE_THRESHOLD,
-    "iou": NMS_THRESHOLD,
-    "candidates": TOPK_CANDIDATES,
-    "keep": DETECTIONS_PER_IMAGE,
-}
+DEFAULTS = DetectionOptions()
 PREFIX = "suppression/"
 # N is the batch and stays free, P priors, C classes. k candidates of each class enter, K detections are kept.
 ONNX_TEXT = """
@@ -65,18 +60,31 @@ suppression (float[N, {P}, {C}] scores, float[N, {P}, 4] boxes)
 """
 
 
-def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return a detector's ONNX graph with NMS behind it; its outputs become `OUTPUTS`."""
+def suppression_settings(options: DetectionOptions) -> dict[str, Any]:
+    """Settings of the NMS, as in an export's manifest."""
+    return {
+        "confidence": options.confidence,
+        "iou": options.iou,
+        "candidates": options.candidates,
+        "keep": options.max_detections,
+    }
+
+
+def append_nms(model: "onnx.ModelProto", options: DetectionOptions = DEFAULTS) -> "onnx.ModelProto":
+    """Return a detector's ONNX graph with NMS behind it; its outputs become `OUTPUTS`.
+
+    `options` have one score threshold for all classes.
+    """
     import onnx
 
     scores = next(output for output in model.graph.output if output.name == "scores")
     _, priors, classes = (dim.dim_value for dim in scores.type.tensor_type.shape.dim)
-    k = min(TOPK_CANDIDATES, priors)
+    k = min(options.candidates, priors)
     opset = next(item.version for item in model.opset_import if item.domain == "")
     text = ONNX_TEXT.format(
         ir=model.ir_version, opset=opset, P=priors, C=classes, k=k, Ck=classes * k,
-        K=min(DETECTIONS_PER_IMAGE, classes * k),
-        iou=NMS_THRESHOLD, confidence=SCORE_THRESHOLD,
+        K=min(options.max_detections, classes * k),
+        iou=options.iou, confidence=options.confidence,
     )  # fmt: skip
     tail = onnx.compose.add_prefix(onnx.parser.parse_model(text), PREFIX)
     for number, node in enumerate(tail.graph.node):
@@ -99,12 +107,14 @@ def append_nms(model: "onnx.ModelProto") -> "onnx.ModelProto":
 class ScriptedSuppression(nn.Module):
     """The same for `torch.jit.script`, without torchvision: one step suppresses in all classes and images."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: DetectionOptions = DEFAULTS) -> None:
+        """Use the thresholds and numbers of `options`, which have one score threshold for all classes."""
         super().__init__()
-        self.confidence = SCORE_THRESHOLD
-        self.iou = NMS_THRESHOLD
-        self.candidates = TOPK_CANDIDATES
-        self.keep = DETECTIONS_PER_IMAGE
+        assert not isinstance(options.confidence, tuple)
+        self.confidence = float(options.confidence)
+        self.iou = float(options.iou)
+        self.candidates = options.candidates
+        self.keep = options.max_detections
 
     def forward(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes = boxes.clamp(0.0, 1.0)

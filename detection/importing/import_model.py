@@ -3,17 +3,24 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from data.errors import SettingsError, WeightsError
 from data.images.image_slice import ImageFile
 from detection.importing.pelee_weights import FIRST_HEAD, caffe_detector
+from detection.importing.port_weights import holds_port, port_detector
+from detection.importing.torchvision_weights import (
+    holds_detector,
+    torchvision_detector,
+    torchvision_preprocessing,
+)
 from detection.models.loading import to_settings
 from detection.models.pelee import Pelee
+from detection.models.pelee_port import PeleePort
 from pelee.classification.loading import preprocessing_of, settings_of
 from pelee.export.calibration import Calibration
 from pelee.importing.caffe_weights import CaffeWeights
@@ -55,7 +62,7 @@ class ImportedModel:
 
 
 def read_model(file: Path, options: ImportOptions) -> ImportedModel:
-    """Read a Caffe or PyTorch file of Pelee or PeleeNet; which of them it is is recognized by its content.
+    """Read a Caffe or PyTorch file of Pelee, PeleeNet or torchvision's detectors, recognized by its content.
 
     Raises:
         WeightsError: another file or network, or a damaged one.
@@ -64,7 +71,13 @@ def read_model(file: Path, options: ImportOptions) -> ImportedModel:
     if not file.is_file():
         raise WeightsError(f"{file}: no such file, expected published weights: a .caffemodel or a .pth.tar")
     if is_pickle(file):
-        network: nn.Module = torch_classifier(read_checkpoint(file), file)
+        state = read_checkpoint(file)
+        if holds_detector(state):
+            return _torchvision(file, state, options)
+        if holds_port(state):
+            port = port_detector(state, file, options.prior_sizes, options.input_size)
+            return _detector(file, port, options, "PyTorch port")
+        network: nn.Module = torch_classifier(state, file)
         source = "PyTorch"
     else:
         weights = CaffeWeights(file)
@@ -139,7 +152,7 @@ def _export(model: ModelFile, folder: Path, images: Sequence[ImageFile], calibra
         export_detector(model, folder, "openvino", DetectorCheck(images), nms=False, calibration=calibration)
 
 
-def _detector(file: Path, network: Pelee, options: ImportOptions, source: str) -> ImportedModel:
+def _detector(file: Path, network: Pelee | PeleePort, options: ImportOptions, source: str) -> ImportedModel:
     config = network.config
     names = name_classes(config.num_classes, options.classes)
     card = Card(
@@ -149,12 +162,36 @@ def _detector(file: Path, network: Pelee, options: ImportOptions, source: str) -
         architecture_settings=to_settings(config),
         class_names=names.names,
         input_size=config.input_size,
+        preprocessing=preprocessing_of(network.backbone),
         training=_training(file, options, source),
     )
     sizes = ", ".join(f"{100 * size:g}" for size in config.prior_sizes)
     summary = (
         f"Pelee ({source}), {config.num_classes} classes ({names.source}), input {config.input_size} px, "
         f"priors of {sizes} % of it"
+    )
+    return ImportedModel(network, card, summary)
+
+
+def _torchvision(file: Path, state: Mapping[str, Tensor], options: ImportOptions) -> ImportedModel:
+    if options.prior_sizes is not None:
+        raise SettingsError(f"--prior-sizes is for Pelee, and {file} holds a detector of torchvision: leave it out")
+    network, names, suppression = torchvision_detector(state, file, options.classes, options.input_size)
+    config = network.config
+    card = Card(
+        name=options.name,
+        task="detection",
+        architecture=config.architecture,
+        architecture_settings=to_settings(config),
+        class_names=names.names,
+        input_size=config.input_size,
+        preprocessing=torchvision_preprocessing(network),
+        suppression=suppression,
+        training=_training(file, options, "torchvision"),
+    )
+    summary = (
+        f"{config.architecture} (torchvision), {config.num_classes} classes ({names.source}), input "
+        f"{config.input_size} px"
     )
     return ImportedModel(network, card, summary)
 

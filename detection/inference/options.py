@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from detection.inference.thresholds import (
     Confidence,
 )
 
+if TYPE_CHECKING:
+    from weights.card import Card
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionOptions:
@@ -29,12 +32,14 @@ class DetectionOptions:
         iou: NMS threshold, 0 to 1; of two boxes of one class with a larger IoU, the lower score is dropped.
         max_detections: maximum number of detections per image; those of the highest scores.
         classes: class ids to return; None for all. `Detector.class_ids` converts names.
+        candidates: maximum number of boxes of a class that enter NMS, or `max_detections` if that is more.
     """
 
     confidence: Confidence = SCORE_THRESHOLD
     iou: float = NMS_THRESHOLD
     max_detections: int = DETECTIONS_PER_IMAGE
     classes: Sequence[int] | None = None
+    candidates: int = TOPK_CANDIDATES
 
     def __post_init__(self) -> None:
         if isinstance(self.confidence, list | tuple | np.ndarray) and np.ndim(self.confidence) == 1:
@@ -68,16 +73,47 @@ class DetectionOptions:
             height=height,
             confidence=self.confidence,
             iou=self.iou,
-            candidates=max(TOPK_CANDIDATES, self.max_detections),
+            candidates=self.nms_candidates,
             keep=self.max_detections,
             classes=self.classes,
         )
+
+    @property
+    def nms_candidates(self) -> int:
+        """Maximum number of boxes of a class that enter NMS."""
+        return max(self.candidates, self.max_detections)
 
     def change_confidence(self, change: Callable[[float], float]) -> Self:
         """Return these options with a function applied to the threshold, or to that of each class."""
         if isinstance(self.confidence, tuple):
             return replace(self, confidence=tuple(map(change, self.confidence)))
         return replace(self, confidence=change(self.confidence))
+
+
+def evaluation_options(card: "Card") -> DetectionOptions:
+    """Options of a model's evaluation: the defaults, or those of its card's `suppression`."""
+    own = card.suppression
+    if not own:
+        return DetectionOptions()
+    return DetectionOptions(own["score"], own["iou"], own["keep"], candidates=own["candidates"])
+
+
+def model_options(
+    card: "Card",
+    confidence: Confidence | None = None,
+    iou: float | None = None,
+    max_detections: int = DETECTIONS_PER_IMAGE,
+    classes: Sequence[int] | None = None,
+) -> DetectionOptions:
+    """Options of a detection with a model; None for the score and NMS thresholds of its card."""
+    own = evaluation_options(card)
+    return DetectionOptions(
+        card.default_thresholds if confidence is None else confidence,
+        own.iou if iou is None else iou,
+        max_detections,
+        classes,
+        own.candidates,
+    )
 
 
 def class_ids(classes: str | int | Iterable[str | int] | None, names: Sequence[str]) -> list[int] | None:

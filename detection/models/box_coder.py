@@ -19,8 +19,14 @@ def encode(boxes: Tensor, priors: Tensor) -> Tensor:
     return torch.cat([center, size], -1)
 
 
-def decode(offsets: Tensor, priors: Tensor) -> Tensor:
-    """Inverse of `encode`: (..., 4) offsets and (..., 4) cxcywh priors -> (..., 4) xyxy, relative."""
+def decode(offsets: Tensor, priors: Tensor, log_limit: float | None = None) -> Tensor:
+    """Inverse of `encode`: (..., 4) offsets and (..., 4) cxcywh priors -> (..., 4) xyxy, relative.
+
+    `log_limit` is the largest logarithm of a box's size relative to its prior; None for no limit.
+    """
     center = priors[..., :2] + offsets[..., :2] * CENTER_VARIANCE * priors[..., 2:]
-    half = priors[..., 2:] * torch.exp(offsets[..., 2:] * SIZE_VARIANCE) / 2
+    log_size = offsets[..., 2:] * SIZE_VARIANCE
+    if log_limit is not None:
+        log_size = log_size.clamp(max=log_limit)
+    half = priors[..., 2:] * torch.exp(log_size) / 2
     return torch.cat([center - half, center + half], -1)

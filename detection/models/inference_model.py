@@ -22,4 +22,4 @@ class DetectionGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits, offsets = self.network(images.permute(0, 3, 1, 2))
         scores = logits.float().softmax(-1)[..., 1:]
-        return scores, decode(offsets.float(), self.priors)
+        return scores, decode(offsets.float(), self.priors, self.network.log_limit)

@@ -42,4 +42,8 @@ def load_network(model: ModelFile) -> DetectorNetwork:
 def class_rows(network: DetectorNetwork, class_names: tuple[str, ...]) -> ClassRows:
     """Return the tensors of a detector's heads whose rows are its classes, for a transfer by name."""
     layers = [f"{name}.{module.class_layer}" for name, module in network.named_modules() if isinstance(module, Head)]
-    return ClassRows(tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias")), class_names, 1)
+    head = network.heads[0]
+    assert isinstance(head, Head)
+    background = head.num_outputs - network.config.num_classes
+    tensors = tuple(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))
+    return ClassRows(tensors, class_names, background)

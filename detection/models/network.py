@@ -45,14 +45,14 @@ class DetectorConfig(Protocol):
         ...
 
 
-def check_config(config: DetectorConfig) -> None:
-    """Raise SettingsError for an invalid input size, class count or number of prior sizes."""
+def check_config(config: DetectorConfig, heads: int = NUM_HEADS) -> None:
+    """Raise SettingsError for an invalid input size, class count or number of prior sizes for so many heads."""
     ARCHITECTURES[config.architecture].check_input_size(config.input_size)
     if config.num_classes < 1:
         raise SettingsError(f"num_classes is {config.num_classes}; a detector needs at least 1")
-    if len(config.prior_sizes) != NUM_HEADS + 1:
+    if len(config.prior_sizes) != heads + 1:
         raise SettingsError(
-            f"prior_sizes has {len(config.prior_sizes)} sizes; expected {NUM_HEADS + 1}, one per head and the largest"
+            f"prior_sizes has {len(config.prior_sizes)} sizes; expected {heads + 1}, one per head and the largest"
         )
 
 
@@ -67,7 +67,10 @@ class DetectorNetwork(nn.Module, ABC):
         backbone: initialized from classifier weights; trained at `backbone_lr`.
         heads: `detection.models.heads.Head` modules, in the order of the priors.
         feature_channels: channels of the last two `features`, strides 16 and 32, used for feature distillation.
+        log_limit: largest logarithm of a box's size relative to its prior in the decoding; None for no limit.
     """
+
+    log_limit: ClassVar[float | None] = None
 
     config: DetectorConfig
     backbone: nn.Module

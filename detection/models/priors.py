@@ -4,7 +4,7 @@ Source: the paper, section 3, and Liu et al., "SSD", 2016, section 2.2, for the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,10 +24,13 @@ class PriorMap(NamedTuple):
     Attributes:
         cells: side of the feature map in cells.
         shapes: (width, height) of the priors of a cell, as fractions of the input.
+        span: cells that the input's side counts as, input side / step, which spaces the centers; 0 for `cells`.
+            SSD's published steps differ from it by rounding: 300 / 8 = 37.5 for a map of 38 cells.
     """
 
     cells: int
     shapes: tuple[tuple[float, float], ...]
+    span: float = 0.0
 
 
 def cell_priors(smallest: float, largest: float) -> list[tuple[float, float]]:
@@ -50,6 +53,13 @@ def ssd_maps(map_sizes: Sequence[int], sizes: Sequence[float]) -> tuple[PriorMap
     return tuple(PriorMap(cells, tuple(cell_priors(smallest, largest))) for cells, smallest, largest in each)
 
 
+def clip_priors(maps: Iterable[PriorMap]) -> tuple[PriorMap, ...]:
+    """Prior maps whose shapes are at most the input: what is trained with clipped priors describes boxes by them."""
+    return tuple(
+        one._replace(shapes=tuple((min(width, 1.0), min(height, 1.0)) for width, height in one.shapes)) for one in maps
+    )
+
+
 def make_priors(map_sizes: tuple[int, ...], sizes: tuple[float, ...]) -> Tensor:
     """Priors of all heads by SSD's rule: `generate_priors` of `ssd_maps`."""
     return generate_priors(ssd_maps(map_sizes, sizes))
@@ -64,8 +74,8 @@ def generate_priors(maps: tuple[PriorMap, ...]) -> Tensor:
         (P, 4) float32, (cx, cy, w, h) relative to the input. The tensor is cached: do not modify it.
     """
     heads = []
-    for cells, shapes in maps:
-        centers = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
+    for cells, shapes, span in maps:
+        centers = (torch.arange(cells, dtype=torch.float32) + 0.5) / (span or cells)
         cy, cx = torch.meshgrid(centers, centers, indexing="ij")
         center = torch.stack([cx, cy], -1).view(-1, 1, 2)  # (cells², 1, 2)
         size = torch.tensor(shapes).view(1, -1, 2)  # (1, A, 2)

@@ -156,6 +156,16 @@ class SeparableHead(Head):
         super().__init__(num_outputs, classify, regress)
 
 
+def initialize_parts(*parts: nn.Module) -> None:
+    """Initial weights of the layers after the backbone: normal with `INIT_STD`, zero biases."""
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=INIT_STD)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
 class SSDLite(DetectorNetwork):
     """SSDLite on MobileNetV2; shapes as in `DetectorNetwork`, with 1,917 priors at 300×300."""
 
@@ -177,12 +187,7 @@ class SSDLite(DetectorNetwork):
         self.heads = nn.ModuleList(
             SeparableHead(c, config.num_classes + 1, count) for c, count in zip(channels, priors, strict=True)
         )
-        for part in (self.extras, self.heads):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.normal_(module.weight, std=INIT_STD)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+        initialize_parts(self.extras, self.heads)
 
     def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         """SSD's six priors per cell; on the finest map three: half the smallest size, and 2:1 and 1:2 at full size."""

@@ -11,7 +11,7 @@ from data.boxes import box_iou
 from detection.inference.nms import nms
 from detection.inference.options import DetectionOptions
 from detection.inference.prediction import Prediction
-from detection.inference.thresholds import TOPK_CANDIDATES, Confidence
+from detection.inference.thresholds import Confidence
 
 #: Largest box of a tile that counts, the root of its area as a share of the root of the tile's area. Larger objects are
 #: found better in the whole image or in a coarser grid.
@@ -75,8 +75,7 @@ def merge_views(parts: Sequence[Prediction], options: DetectionOptions) -> Predi
     """`merge` with the thresholds of `options`; a whole image without tiles is returned as it is."""
     if len(parts) == 1:
         return parts[0]
-    candidates = max(TOPK_CANDIDATES, options.max_detections)
-    return merge(parts, options.confidence, options.iou, candidates, options.max_detections)
+    return merge(parts, options.confidence, options.iou, options.nms_candidates, options.max_detections)
 
 
 def merge(parts: Sequence[Prediction], confidence: Confidence, iou: float, candidates: int, keep: int) -> Prediction:

@@ -61,7 +61,7 @@ def atss_match(boxes: Tensor, images: Tensor, count: int, priors: Tensor, maps: 
         return assign_best_priors(iou, iou, images, count)
     distance = torch.cdist((boxes[:, :2] + boxes[:, 2:]) / 2, priors[:, :2])
     candidates, start = [], 0
-    for cells, shapes in maps:
+    for cells, shapes, _ in maps:
         of_map = cells * cells * len(shapes)
         nearest = distance[:, start : start + of_map].topk(min(ATSS_TOPK * len(shapes), of_map), largest=False).indices
         candidates.append(nearest + start)

@@ -15,7 +15,7 @@ import torch
 from data.command_line import new_parser, positive_int, run
 from data.commands.options import add_dataset_options
 from data.datasets.records import Record
-from data.datasets.registry import open_dataset
+from data.datasets.registry import find_root, open_dataset
 from data.errors import DatasetError
 from data.images.image_io import read_image
 from data.images.preprocess import preprocess
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     def body() -> int:
-        dataset = verify_dataset(open_dataset(options.dataset, options.root, options.split))
+        dataset = verify_dataset(open_dataset(options.dataset, find_root(options.dataset, options.root), options.split))
         records = [record for record in dataset.records if (~record.difficult & ~record.crowd).any()]
         records = records[: options.num_images]
         if not records:

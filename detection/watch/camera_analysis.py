@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from detection.detector import Detector
-from detection.inference.options import DetectionOptions
+from detection.inference.options import DetectionOptions, model_options
 from detection.inference.prediction import Prediction
 from detection.tiling.tiling import Tiling
 from detection.tracking.counting import Counting
@@ -60,7 +60,8 @@ def detection_options(settings: WatchSettings, detector: Detector) -> DetectionO
     rules = settings.rules.values()
     labels = sorted({label for rule in rules for label in rule.labels})
     classes = detector.class_ids(labels) if all(rule.labels for rule in rules) else None
-    options = DetectionOptions(start_thresholds(rules, class_thresholds(detector)), classes=classes)
+    starts = start_thresholds(rules, class_thresholds(detector))
+    options = model_options(detector.card, starts, classes=classes)
     return options.change_confidence(continuation_threshold)
 
 

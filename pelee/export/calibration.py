@@ -10,7 +10,7 @@ import numpy as np
 from data.errors import DatasetError
 from data.images.image_io import find_images, read_image
 from data.images.image_slice import ImageFile
-from data.images.preprocess import preprocess
+from data.images.preprocess import WARP, preprocess
 
 CALIBRATION_PICTURES = 300
 COMPARED_PICTURES = 500
@@ -18,7 +18,7 @@ COMPARED_PICTURES = 500
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibration images at the input size of the network, (S, S, 3) uint8 RGB, and the name of their source."""
+    """Calibration images, the network's inputs (S, S, 3) RGB of `data.images.preprocess`, and their source's name."""
 
     images: Sequence[np.ndarray]
     source: str
@@ -30,13 +30,17 @@ def choose(images: Sequence[ImageFile], count: int) -> list[ImageFile]:
     return [images[number] for number in sorted(numbers)]
 
 
-def read_inputs(images: Sequence[ImageFile], size: int) -> Iterator[np.ndarray]:
-    """Read images at the input size of the network: (S, S, 3) uint8 RGB."""
-    return (preprocess(read_image(image), size) for image in images)
+def read_inputs(images: Sequence[ImageFile], size: int, resize: str = WARP) -> Iterator[np.ndarray]:
+    """Read images at the input size of the network: (S, S, 3) RGB, see `data.images.preprocess.preprocess`."""
+    return (preprocess(read_image(image), size, resize) for image in images)
 
 
 def calibrate_on(
-    images: Path | Sequence[ImageFile], size: int, source: str = "", count: int = CALIBRATION_PICTURES
+    images: Path | Sequence[ImageFile],
+    size: int,
+    source: str = "",
+    count: int = CALIBRATION_PICTURES,
+    resize: str = WARP,
 ) -> Calibration:
     """Read `count` calibration images at the input size: of a folder, or of a list whose name is `source`.
 
@@ -49,4 +53,4 @@ def calibrate_on(
             raise DatasetError(f"{images}: no such folder, expected one with images to calibrate int8 on")
         source = source or images.resolve().name
         images = find_images([images])
-    return Calibration(list(read_inputs(choose(images, count), size)), source)
+    return Calibration(list(read_inputs(choose(images, count), size, resize)), source)

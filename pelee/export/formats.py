@@ -21,7 +21,7 @@ def write_onnx(path: Path, graph: Graph, size: int, metadata: dict[str, str], ca
     """Write an ONNX file; its tail is appended after quantization and stays f32."""
     import onnx
 
-    model = _to_onnx(graph.module, size, graph.outputs)
+    model = _to_onnx(graph.module, size, graph.outputs, graph.input_type)
     if calibration is not None:
         model = quantize(model, onnx_kept(model), calibration)
     if graph.onnx_tail is not None:
@@ -35,7 +35,7 @@ def write_openvino(
     path: Path, graph: Graph, size: int, metadata: dict[str, str], calibration: Calibration | None
 ) -> None:
     """Write OpenVINO IR, converted from the ONNX graph."""
-    model = _to_onnx(graph.module, size, graph.outputs)
+    model = _to_onnx(graph.module, size, graph.outputs, graph.input_type)
     if graph.onnx_tail is not None:
         model = graph.onnx_tail(model)
     from pelee.runtime.openvino_session import import_openvino
@@ -54,13 +54,13 @@ def write_openvino(
     openvino.save_model(network, path, compress_to_fp16=False)
 
 
-def _to_onnx(module: nn.Module, size: int, outputs: Sequence[str]) -> "onnx.ModelProto":
+def _to_onnx(module: nn.Module, size: int, outputs: Sequence[str], input_type: torch.dtype) -> "onnx.ModelProto":
     """Return the graph with a dynamic batch, without the exporter's metadata, which contains paths of the machine."""
     import onnx
 
     program = torch.onnx.export(
         module,
-        (_example(size),),
+        (_example(size, input_type),),
         dynamo=True,
         dynamic_shapes=({0: torch.export.Dim("N")},),
         input_names=[INPUT],
@@ -87,7 +87,7 @@ def write_torchscript(
 ) -> None:
     """Write a traced graph and its scripted tail; there is no int8."""
     assert calibration is None
-    traced = torch.jit.trace(graph.module, _example(size), check_trace=False)
+    traced = torch.jit.trace(graph.module, _example(size, graph.input_type), check_trace=False)
     if graph.scripted_tail is not None:
         traced = torch.jit.script(_Chain(traced, torch.jit.script(graph.scripted_tail)))
     torch.jit.save(traced, str(path), _extra_files=metadata)
@@ -106,5 +106,5 @@ class _Chain(nn.Module):
         return self.tail(first, second)
 
 
-def _example(size: int) -> Tensor:
-    return torch.zeros(2, size, size, 3, dtype=torch.uint8)  # batch 2: the exporter specializes a batch of 1
+def _example(size: int, input_type: torch.dtype) -> Tensor:
+    return torch.zeros(2, size, size, 3, dtype=input_type)  # batch 2: the exporter specializes a batch of 1

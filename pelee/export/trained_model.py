@@ -63,7 +63,9 @@ def export_trained(model: ModelFile, plan: ExportPlan) -> Iterator[ExportResult]
             calibration = None
             if precision == "int8":
                 chosen = _readable(plan.training, CALIBRATION_PICTURES)
-                calibration = Calibration(list(read_inputs(chosen, model.card.input_size)), plan.source)
+                calibration = Calibration(
+                    list(read_inputs(chosen, model.card.input_size, model.card.resize)), plan.source
+                )
             plan.write(model, folder, FORMAT, _readable(plan.held_out, COMPARED), calibration)
         except Exception as error:  # of any library that takes part; the trained model is complete without its exports
             problem = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

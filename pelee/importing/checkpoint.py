@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from data.errors import WeightsError
+from pelee.models.pretrained import unpickling_reason
 
 MAX_BYTES = 1 << 30
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a state dict, or of the one under "state_dict" of a checkpoint, without the prefix `module.`.
+    """Tensors of a state dict, or of the one under "state_dict" or "model", without the prefix `module.`.
 
     Opened with `weights_only=True`, on the CPU: a pickle that holds code is refused, not run.
 
@@ -29,9 +30,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling of a damaged file raises errors of many types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = unpickling_reason(error)
         raise WeightsError(f"{path}: is no checkpoint that opens without running code ({reason})") from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content
+    if isinstance(content, dict):  # "model" is the key of torchvision's reference training
+        state = content.get("state_dict", content.get("model", content))
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path}: holds no state dict; expected tensors by name, or a checkpoint with state_dict")
     for name, tensor in state.items():

@@ -25,7 +25,8 @@ def name_classes(count: int, file: Path | None = None) -> NamedClasses:
         file: text with one name per line, in the order of the labels.
 
     Raises:
-        SettingsError: a file of another number of names, or a number of classes that no known dataset has.
+        SettingsError: a file of another number of names or with a name twice, or a number of classes that no known
+            dataset has.
     """
     if file is not None:
         names = _read(file)
@@ -48,15 +49,25 @@ def _read(file: Path) -> list[str]:
 
     if not file.is_file():
         raise SettingsError(f"{file}: no such file, expected class names, one per line")
-    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(f"{file} has the class name {twice[0]!r} twice; expected every name once")
+    return names
 
 
-def _coco() -> list[str]:
-    """The 80 names; torchvision lists them with the background and the categories that COCO left out."""
+def coco_by_label() -> list[str | None]:
+    """Names of COCO's classes by category id, 0 to 90, as torchvision lists them.
+
+    None for the background, 0, and for the ten ids without a class.
+    """
     from torchvision.models.detection import SSD300_VGG16_Weights
 
     listed = SSD300_VGG16_Weights.COCO_V1.meta["categories"]
-    return [name for name in listed if name not in ("__background__", "N/A")]
+    return [None if name in ("__background__", "N/A") else name for name in listed]
+
+
+def _coco() -> list[str]:
+    return [name for name in coco_by_label() if name is not None]
 
 
 def _imagenet() -> list[str]:

@@ -97,11 +97,21 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises whatever it likes
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{file}: is no state dict ({reason})") from None
+        raise WeightsError(f"{file}: is no state dict ({unpickling_reason(error)})") from None
     if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
         raise WeightsError(f"{file}: is no state dict; expected tensors by name, as torch.save(network.state_dict())")
     return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): each for name, each in state.items()}
+
+
+def unpickling_reason(error: Exception) -> str:
+    """Reason why `torch.load` with `weights_only=True` failed, in a few words, without its advice to run the code."""
+    text = str(error).strip()
+    if named := re.search(r"GLOBAL (\S+) (?:was|whose) ", text):
+        return f"it names {named[1]}, which is code and no tensor"
+    if "Weights only load failed" in text:
+        return "it holds other objects than tensors, or is damaged"
+    first = (text.splitlines() or [type(error).__name__])[0]
+    return first.partition(". ")[0].rstrip(".")
 
 
 def read_weights(file: Path, network: nn.Module) -> dict[str, np.ndarray]:
@@ -146,6 +156,8 @@ class ClassRows:
         """Return tensors of other weights with the rows of the classes at the places that they have in the network.
 
         Rows of classes that the weights lack are the network's own. Without a common class the tensors are left out.
+        A detector's weights may have more rows of background than the network (torchvision's for COCO have eleven), of
+        which the first ones are taken.
 
         Args:
             state: the network's state dict.
@@ -156,11 +168,16 @@ class ClassRows:
         found = dict(tensors)
         labels = [label for label in match.old_labels if label >= 0]
         here = [*range(self.background), *(self.background + i for i, old in enumerate(match.old_labels) if old >= 0)]
-        there = [*range(self.background), *(self.background + label for label in labels)]
-        rows, old_rows = self.background + len(self.class_names), self.background + old_classes
+        rows = self.background + len(self.class_names)
         for name in self.tensors:
-            if name not in tensors or len(tensors[name]) * rows != len(state[name]) * old_rows:
+            if name not in tensors:
                 continue
+            old_rows, rest = divmod(len(tensors[name]) * rows, len(state[name]))
+            old_background = old_rows - old_classes
+            fits = old_background >= self.background if self.background else old_background == 0
+            if rest or not fits:
+                continue
+            there = [*range(self.background), *(old_background + label for label in labels)]
             if not labels:
                 del found[name]
                 continue

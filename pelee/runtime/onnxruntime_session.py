@@ -47,10 +47,12 @@ class OnnxRuntimeSession:
                 "export it again"
             )
         self._input = self._session.get_inputs()[0].name
+        # Callers that warm up or measure give uint8 images to every model.
+        self._type = np.float32 if self._session.get_inputs()[0].type == "tensor(float)" else np.uint8
         self._workers = ThreadPoolExecutor(self.parallel, thread_name_prefix="onnxruntime")
 
     def __call__(self, images: np.ndarray) -> RawOutputs:
-        return tuple(self._session.run(None, {self._input: np.ascontiguousarray(images)}))
+        return tuple(self._session.run(None, {self._input: np.ascontiguousarray(images, self._type)}))
 
     def submit(self, images: np.ndarray) -> Future[RawOutputs]:
         return self._workers.submit(self, images)

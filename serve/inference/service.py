@@ -211,10 +211,11 @@ class Service:
         image = decode_image(content, self.settings.max_pixels)
         upload.height, upload.width = image.shape[:2]
         size = model.session.input_size
-        squares, futures = [preprocess(image, size)], [inference]
+        resize = model.card.resize
+        squares, futures = [preprocess(image, size, resize)], [inference]
         if tiling is not None:
             upload.tiles = tiles_of(tiling, upload.width, upload.height, size)
-            squares += [preprocess(image[y1:y2, x1:x2], size) for x1, y1, x2, y2 in upload.tiles.tolist()]
+            squares += [preprocess(image[y1:y2, x1:x2], size, resize) for x1, y1, x2, y2 in upload.tiles.tolist()]
             futures = view_futures(inference, len(squares))
         added = time.monotonic()
         upload.seconds = added - start

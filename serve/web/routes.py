@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response, Security
 from fastapi.security import APIKeyHeader
 
 from data.errors import PeleeError, SettingsError
-from detection.inference.options import DetectionOptions, class_ids
+from detection.inference.options import DetectionOptions, class_ids, model_options
 from serve.errors import STATUS, ServiceError, short
 from serve.inference.model_pool import ServedModel
 from serve.inference.service import Answer, Service
@@ -90,8 +90,7 @@ def detection_options(model: ServedModel, query: schemas.DetectQuery | schemas.F
         ids = class_ids(query.class_list, model.class_names)
     except SettingsError as error:
         raise ServiceError("invalid_parameter", f"classes: {error}") from None
-    confidence = model.card.default_thresholds if query.conf is None else query.conf
-    return DetectionOptions(confidence, query.iou, query.max_detections, ids)
+    return model_options(model.card, query.conf, query.iou, query.max_detections, ids)
 
 
 async def _one_image(

@@ -122,9 +122,10 @@ class DetectQuery(BaseModel):
     conf: Share | None = Field(
         None, description="Minimum score, of all classes; the model's own, by class, if not given.", examples=[0.4]
     )
-    iou: Share = Field(
-        NMS_THRESHOLD,
-        description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays.",
+    iou: Share | None = Field(
+        None,
+        description="NMS threshold: of two boxes of a class with a larger IoU, the better one stays; the model's own, "
+        f"usually {NMS_THRESHOLD}, if not given.",
         examples=[0.45],
     )
     classes: list[Annotated[str, Field(max_length=2000)]] | None = Field(
@@ -172,7 +173,7 @@ class FrameSettings(BaseModel):
     type: Literal["settings"]
     model: Annotated[str, Field(max_length=200)] | None = None
     conf: Share | None = None
-    iou: Share = NMS_THRESHOLD
+    iou: Share | None = None
     classes: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=1000)] | None = None
     tiles: Annotated[str, Field(max_length=100)] = "off"
 

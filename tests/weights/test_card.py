@@ -79,6 +79,7 @@ def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
         ("input_size", True),
         ("default_confidence", 1.5),
         ("class_confidence", [0.5]),
+        ("suppression", 0.5),
         ("scores", {}),
         ("file", "../other/model.safetensors"),
         ("file", "/model.safetensors"),
@@ -173,3 +174,34 @@ def test_a_file_that_is_no_card_is_one_line(tmp_path: Path, text: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         Card.load(tmp_path)
+
+
+SUPPRESSION = {"score": 0.001, "iou": 0.55, "candidates": 300, "keep": 300}
+
+
+def test_suppression_is_kept_and_earlier_cards_have_none(tmp_path: Path) -> None:
+    card = make_card(suppression=SUPPRESSION)
+    (tmp_path / "card.json").write_text(card.to_json())
+    assert Card.load(tmp_path) == card
+    assert Card.load(write(tmp_path, suppression=...)).suppression == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"iou": 0.5}, r"'suppression\.score' is missing"),
+        (SUPPRESSION | {"iou": 55}, r"'suppression\.iou' is 55"),
+        (SUPPRESSION | {"keep": 0}, r"'suppression\.keep' is 0"),
+        (SUPPRESSION | {"candidates": 2.5}, r"'suppression\.candidates' is 2\.5"),
+        (SUPPRESSION | {"soft": True}, r"'suppression\.soft' is True"),
+    ],
+)
+def test_wrong_suppression_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(WeightsError, match=said):
+        make_card(suppression=values)
+
+
+def test_resizing_that_no_one_does_is_refused() -> None:
+    preprocessing = make_card().preprocessing | {"resize": "letterbox"}
+    with pytest.raises(WeightsError, match=r"'preprocessing\.resize' is 'letterbox' .*, expected warp or warp-float32"):
+        make_card(preprocessing=preprocessing)

@@ -54,6 +54,35 @@ def test_an_image_that_cannot_be_read_is_left_out(
     assert [image["file_name"] for image in content["images"]] == ["a.png"]
 
 
+def test_images_are_linked_or_copied(yolo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    original = yolo / "images" / "train" / "a.png"
+    assert convert("yolo", yolo, "voc", tmp_path / "linked") == 0
+    assert "2 of 2 images as hard links" in capsys.readouterr().out
+    assert (tmp_path / "linked" / "JPEGImages" / "a.png").samefile(original)
+    assert convert("yolo", yolo, "voc", tmp_path / "copied", "--copy") == 0
+    copy = tmp_path / "copied" / "JPEGImages" / "a.png"
+    assert not copy.samefile(original) and copy.read_bytes() == original.read_bytes()
+    assert "hard links" not in capsys.readouterr().out
+
+
+def test_a_disk_without_links_gets_copies(yolo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert convert("yolo", yolo, "coco", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "images" / "train" / "a.png").is_file()
+
+
+def test_a_link_in_the_dataset_gives_the_image_itself(yolo: Path, tmp_path: Path) -> None:
+    image = yolo / "images" / "train" / "a.png"
+    image.rename(tmp_path / "elsewhere.png")
+    image.symlink_to(tmp_path / "elsewhere.png")
+    assert convert("yolo", yolo, "coco", tmp_path / "out", "--split", "train") == 0
+    made = tmp_path / "out" / "images" / "train" / "a.png"
+    assert not made.is_symlink() and made.samefile(tmp_path / "elsewhere.png")
+
+
 def test_an_existing_dataset_is_not_replaced(yolo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert("yolo", yolo, "coco", yolo) == 2
     assert "is not empty" in capsys.readouterr().err

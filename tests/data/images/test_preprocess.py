@@ -1,10 +1,11 @@
 """The one preprocessing is a bilinear warp."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.images.preprocess import preprocess
+from data.images.preprocess import FLOAT_WARP, preprocess
 
 
 def test_an_image_of_the_size_is_untouched() -> None:
@@ -32,3 +33,17 @@ def test_a_box_goes_back_by_multiplication() -> None:
     rows, columns = np.nonzero(preprocess(image, 100)[..., 0] > 127)
     share = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 100
     np.testing.assert_allclose(share * (200, 50, 200, 50), (40, 10, 120, 30), atol=1)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (300, 451), (37, 900), (100, 100), (640, 320)])
+def test_float_warp_is_torchs_interpolation(shape: tuple[int, int]) -> None:
+    """torchvision's detectors resize floating-point images; nothing is rounded to integers."""
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(planes, size=(320, 320), mode="bilinear", align_corners=False)
+    found = preprocess(image, 320, FLOAT_WARP)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(
+        found, expected[0].permute(1, 2, 0).numpy(), atol=0.02
+    )  # torch computes places in float32

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +28,7 @@ class Card:
     name: str = "toy"
     sha256: str = "ab" * 32
     default_confidence: float = 0.5
+    suppression: dict[str, float] = field(default_factory=dict)
 
 
 class KnowingDetector:
@@ -214,7 +215,10 @@ def test_coco_that_is_not_there_names_the_commands(
     monkeypatch.setattr(Detector, "load", lambda name, **options: KnowingDetector())
     assert main(["--dataset", "coco"]) == 2
     error = capsys.readouterr().err
-    assert "pelee-data download coco --root datasets/coco" in error and "then pelee-eval --dataset coco" in error
+    assert (
+        "datasets/coco is not there: pelee-data download coco --parts val2017 annotations" in error
+        and "then pelee-eval --dataset coco" in error
+    )
     assert error.count("\n") == 1
 
 

@@ -1,12 +1,15 @@
 """Detection options: ranges, class names and ids, post-processing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import SettingsError
-from detection.inference.options import DetectionOptions, class_ids
+from detection.inference.options import DetectionOptions, class_ids, evaluation_options, model_options
+from weights.card import Card
 
 NAMES = ("cat", "dog", "traffic light")
 
@@ -25,6 +28,17 @@ NAMES = ("cat", "dog", "traffic light")
 def test_settings_out_of_range(values: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         DetectionOptions(**values)
+
+
+def test_options_of_a_model_are_those_of_its_card() -> None:
+    plain = Card("a", "detection", "pelee", list(NAMES), 304, default_confidence=0.4)
+    assert evaluation_options(plain) == DetectionOptions()
+    assert model_options(plain) == DetectionOptions(confidence=0.4)
+    own = replace(plain, suppression={"score": 0.001, "iou": 0.55, "candidates": 300, "keep": 300})
+    assert evaluation_options(own) == DetectionOptions(0.001, 0.55, 300, candidates=300)
+    assert model_options(own) == DetectionOptions(0.4, 0.55, candidates=300)
+    assert model_options(own, 0.2, 0.3, 500, [1]) == DetectionOptions(0.2, 0.3, 500, [1], 300)
+    assert model_options(own, max_detections=500).nms_candidates == 500
 
 
 def test_class_ids_of_names_and_ids() -> None:

@@ -222,7 +222,7 @@ def reference_atss(boxes: Tensor, maps: tuple[PriorMap, ...]) -> list[int]:
     for number, box in enumerate(boxes):
         center = (box[:2] + box[2:]) / 2
         candidates, start = [], 0
-        for cells, shapes in maps:
+        for cells, shapes, _ in maps:
             size = cells * cells * len(shapes)
             distance = (priors[start : start + size, :2] - center).norm(dim=1)
             candidates += (distance.argsort(stable=True)[: ATSS_TOPK * len(shapes)] + start).tolist()

@@ -15,7 +15,9 @@ STATE = {"module.a.weight": torch.ones(2), "module.b": torch.tensor(3)}
 
 
 @pytest.mark.parametrize("new_format", [True, False])
-@pytest.mark.parametrize("content", [STATE, {"epoch": 3, "best_acc1": torch.tensor(0.7), "state_dict": STATE}])
+@pytest.mark.parametrize(
+    "content", [STATE, {"epoch": 3, "best_acc1": torch.tensor(0.7), "state_dict": STATE}, {"model": STATE}]
+)
 def test_tensors_are_read_without_the_prefix(content: dict[str, Any], new_format: bool, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=new_format)
     found = read_checkpoint(tmp_path / "a.pth.tar")
@@ -43,6 +45,8 @@ def test_code_in_a_pickle_is_not_run(writer: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="without running code") as caught:
         read_checkpoint(file)
     assert "\n" not in str(caught.value) and not made.exists()
+    reason = "open, which is code and no tensor" if writer == "torch" else "it holds other objects than tensors"
+    assert reason in str(caught.value) and "PyTorch 2.6" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_damaged_large_and_absent_files_are_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="is no checkpoint") as caught:
         read_checkpoint(file)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "internal miniz error" not in str(caught.value)
     os.truncate(file, MAX_BYTES + 1)  # sparse: takes no disk
     with pytest.raises(WeightsError, match="at most"):
         read_checkpoint(file)

@@ -28,6 +28,9 @@ def test_names_of_a_file_replace_them(tmp_path: Path) -> None:
     assert name_classes(3, file).names == ["chien", "Katze", "пёс"]
     with pytest.raises(SettingsError, match="has 3 class names, the weights have 4"):
         name_classes(4, file)
+    file.write_text("cat\ndog\ncat\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"names\.txt has the class name 'cat' twice"):
+        name_classes(3, file)
     with pytest.raises(SettingsError, match="no such file"):
         name_classes(4, tmp_path / "none.txt")
 
