@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pelee.classification.training.dataset import ImageBatches
 
 
+DEFAULT_RECIPE = "quick"
 EPILOG = """\
 A recipe sets the settings above; a flag overrides the recipe. Values in parentheses hold for what a recipe leaves out.
 --print-settings prints the result.
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="also learn from a teacher: the state dict of the torchvision classifier named by --teacher-model",
     )
     parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
-    add_training_options(parser, ClassifierSettings, RECIPES, "runs/classifier")
+    add_training_options(parser, ClassifierSettings, RECIPES, "runs/classifier", DEFAULT_RECIPE)
     return parser
 
 
@@ -227,6 +228,7 @@ TASK = TrainingTask(
     resolve=resolve_settings,
     open_data=_open_data,
     prepare=_prepare,
+    default_recipe=DEFAULT_RECIPE,
 )
 
 if __name__ == "__main__":

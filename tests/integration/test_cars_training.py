@@ -17,7 +17,7 @@ from weights.card import Card
 from weights.store import load_tensors, resolve, save_model
 
 QUICK = ["--epochs", "1", "--batch-size", "8", "--picture-size", "32", "--input-size", "32", "--precision", "fp32"]
-QUICK += ["--no-export"]
+QUICK += ["--size-phases", "[]", "--no-export"]
 QUICK += ["--model-settings", '{"blocks": [1, 1, 1, 1], "growth_rate": 8, "stem_channels": 8}']
 STUDY = ["--crop-to-box", "true", "--box-margin", "0.1", "--erase-background", "true", "--grey", "true"]
 STUDY += ["--normalization", "data", "--erasing", "0.2", "--transforms", "[scale, rotate, shear, colour-jitter]"]

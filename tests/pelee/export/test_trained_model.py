@@ -29,7 +29,7 @@ from pelee.commands.classify import main
 sys.exit(main(sys.argv[1:]))
 """
 TRAINING = ["--epochs", "12", "--batch-size", "8", "--lr", "0.02", "--precision", "fp32", "--picture-size", "32"]
-TRAINING += ["--input-size", "32", "--accelerator", "cpu"]
+TRAINING += ["--input-size", "32", "--size-phases", "[]", "--accelerator", "cpu"]
 TRAINING += ["--model-settings", '{"blocks": [1, 1, 1, 1], "growth_rate": 8, "stem_channels": 8}']
 
 

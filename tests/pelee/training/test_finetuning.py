@@ -123,6 +123,7 @@ def test_two_stages_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture
     def run(root: str, output: str, *words: str) -> dict[str, np.ndarray]:
         small = "{blocks: [1, 1], transitions: [8, 8], bottleneck_widths: [1, 1], growth_rate: 8, stem_channels: 8}"
         common = ["--epochs", "1", "--batch-size", "4", "--picture-size", "32", "--input-size", "32"]
+        common += ["--size-phases", "[]"]
         common += ["--model-settings", small, "--precision", "fp32", "--accelerator", "cpu", "--output"]
         common += [str(tmp_path / output), "--no-export"]
         assert main(["--dataset", "imagefolder", "--root", str(tmp_path / root), *common, *words]) == 0
