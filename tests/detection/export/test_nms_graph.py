@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from detection.export.nms_graph import ScriptedSuppression, append_nms
 from detection.inference.nms import postprocess
+from detection.inference.options import DetectionOptions
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
 from pelee.runtime.openvino_session import import_openvino
 
@@ -108,3 +109,18 @@ def test_fewer_priors_than_maximum_detections() -> None:
     assert kept.tolist() == [[0.5, 0.5, 0, 0, 0, 0, 0, 0]] and sorted(classes[0, :2].tolist()) == [0, 1]
     _, scripted, _ = torch.jit.script(ScriptedSuppression())(torch.from_numpy(scores), torch.from_numpy(boxes))
     np.testing.assert_array_equal(scripted, kept)
+
+
+def test_thresholds_of_a_model_of_its_own() -> None:
+    """Score and NMS thresholds, candidates and detections of a card's `suppression`, in both forms of the graph."""
+    options = DetectionOptions(0.2, 0.7, 50, candidates=60)
+    scores, boxes = random_outputs(4, 1)
+    expected = options.postprocess(scores[0], boxes[0], width=1, height=1)
+    usual = DetectionOptions().postprocess(scores[0], boxes[0], width=1, height=1)
+    assert len(expected.scores) == 50 and not np.array_equal(usual.scores[:50], expected.scores)
+    by_onnx = in_onnxruntime(append_nms(identity_network(), options))([scores, boxes])
+    scripted = torch.jit.script(ScriptedSuppression(options))(torch.from_numpy(scores), torch.from_numpy(boxes))
+    for kept_boxes, kept_scores, classes in (by_onnx, scripted):
+        np.testing.assert_allclose(kept_scores[0], expected.scores, atol=1e-6)
+        np.testing.assert_array_equal(classes[0], expected.labels)
+        np.testing.assert_allclose(kept_boxes[0], expected.boxes, atol=1e-6)

@@ -1,5 +1,6 @@
 """Writers of the export formats on a graph of one convolution: outputs, dynamic batch, metadata."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -76,3 +77,19 @@ def test_openvino(graph: Graph, tmp_path: Path) -> None:
     compiled = import_openvino().Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 3):
         np.testing.assert_allclose(compiled([images(count)])["means"], expected(images(count)), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_float_images_are_not_rounded(graph: Graph, tmp_path: Path) -> None:
+    """Models whose preprocessing gives floating-point pixels have an input of that type in every format."""
+    import onnxruntime
+
+    graph = dataclasses.replace(graph, input_type=torch.float32)
+    batch = images(2).astype(np.float32) + np.float32(0.25)
+    write_onnx(tmp_path / "model.onnx", graph, SIZE, METADATA, None)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["means"], {"images": batch})[0], expected(batch), rtol=1e-5)
+    write_openvino(tmp_path / "model.xml", graph, SIZE, METADATA, None)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = import_openvino().Core().compile_model(tmp_path / "model.xml", "CPU", settings)
+    np.testing.assert_allclose(compiled([batch])["means"], expected(batch), rtol=1e-5)
