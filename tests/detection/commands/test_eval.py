@@ -309,7 +309,7 @@ def test_a_model_that_finds_nothing_has_no_best_confidence(
 
 @pytest.mark.parametrize(
     ("words", "missing"),
-    [(["--dataset", "yolo", "--root", "data"], "--weights"), (["--dataset", "voc"], "--root"), ([], "--dataset")],
+    [(["--dataset", "yolo", "--root", "data"], "--weights"), (["--dataset", "yolo"], "--root"), ([], "--dataset")],
 )
 def test_what_has_no_default_is_needed(words: list[str], missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
