@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from data.command_line import first_few, run
+from data.datasets.registry import FORMATS, find_root
 from data.errors import ProcessLostError, SettingsError
 from data.settings_flags import add_settings_flags, given_settings, parse_settings
 from pelee.runs.processes import find_processes, is_first_process, restarts_fail, under_torchrun
@@ -171,6 +172,8 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
 
         print(yaml.safe_dump(to_plain(settings), sort_keys=False), end="")
         return 0
+    if not options.root and options.dataset in FORMATS and (default := FORMATS[options.dataset].default_root):
+        options.root = begun.locate(Path(default)) if begun else find_root(options.dataset, None)
     if not options.dataset or not options.root:
         raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
     from pelee.training.resume import LAST, check_output, lock
@@ -199,11 +202,11 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
 def _settings(task: TrainingTask[S], options: argparse.Namespace, begun: BegunRun | None) -> S:
     """Resolve the settings; those of a begun run are its record's, whatever its recipe is by now.
 
+    But for the precision: the record has the one that suited the machine on which the run was begun.
+    """
     given = given_settings(options)
     if begun is None or not begun.settings:
         return task.resolve(options.recipe or task.default_recipe, given, options.dataset)
-    But for the precision: the record has the one that suited the machine on which the run was begun.
-    """
     known = {field.name for field in fields(task.settings_class)} - {"precision"}
     recorded = {name: value for name, value in begun.settings.items() if name in known}
     return task.resolve(None, recorded | given, options.dataset)
