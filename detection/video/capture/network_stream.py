@@ -67,7 +67,7 @@ class Stream:
         if scheme in UNPARSED:
             options["fflags"] = "noparse+nofillin"
         try:
-            self._container = _opened(stream_address(address), options)
+            self._container, self._relay = _opened(stream_address(address), options)
         except (av.FFmpegError, OSError, ValueError) as error:
             empty = isinstance(error, (av.InvalidDataError, av.EOFError))
             reason = "nothing comes that can be read; is it busy?" if empty else reason_of(error)
@@ -103,6 +103,7 @@ class Stream:
         self._key_needed = self._codec != "h264"
         self._damaged = False  # since the last whole frame
         self._began = False  # there was a whole frame
+        self._unmarked = 0  # gaps of the relay's that are counted
         self._failing = 0  # frames from the decoder's first error on, before that
         self._clock = Clock()
         self._frames = self._decode()
@@ -167,6 +168,9 @@ class Stream:
                         yield frame
                 if self._damaged:
                     self.reception.damaged += 1
+                if self._relay is not None:
+                    self.reception.damaged += self._relay.unmarked - self._unmarked
+                    self._unmarked = self._relay.unmarked
         except (av.FFmpegError, OSError) as error:
             raise ImageError(f"{self._name}: {reason_of(error)}") from None
 
@@ -236,7 +240,7 @@ class Stream:
             self._clock = Clock()
 
 
-def _opened(address: str, options: dict[str, str]) -> "av.container.InputContainer":
+def _opened(address: str, options: dict[str, str]) -> "tuple[av.container.InputContainer, RtspRelay | None]":
     """Open an address, a plain RTSP one through an `RtspRelay` where the camera takes that.
 
     Where an http server's parts are not as FFmpeg expects them, look for JPEGs among all bytes. FFmpeg wants a boundary
@@ -248,14 +252,14 @@ def _opened(address: str, options: dict[str, str]) -> "av.container.InputContain
     if address.startswith("rtsp://"):
         relay = RtspRelay(address, OPEN_TIMEOUT)
         try:
-            return av.open(relay.address, timeout=timeout, options=options)
+            return av.open(relay.address, timeout=timeout, options=options), relay
         except (av.FFmpegError, OSError):
             if not relay.refused:
                 raise
     try:
         container = av.open(address, timeout=timeout, options=options)
         if container.format.name != "mpjpeg" or _has_frame(container):
-            return container
+            return container, None
         container.close()
     except av.InvalidDataError:
         if not address.startswith(("http://", "https://")):
@@ -264,7 +268,7 @@ def _opened(address: str, options: dict[str, str]) -> "av.container.InputContain
     if not _has_frame(container):
         container.close()
         raise av.InvalidDataError(0, "Invalid data found when processing input", address)
-    return container
+    return container, None
 
 
 def _has_frame(container: "av.container.InputContainer") -> bool:

@@ -30,10 +30,11 @@ class RtpGaps:
 
     Attributes:
         status: status code of the last response; 0 before the first.
+        unmarked: gaps of streams of other codecs.
     """
 
     def __init__(self) -> None:
-        self.status = 0
+        self.status = self.unmarked = 0
         self._marks: dict[int, bytes] = {}  # payload type -> payload of a mark
         self._last: dict[int, int] = {}  # channel -> sequence number
 
@@ -44,12 +45,15 @@ class RtpGaps:
             return b""
         _, channel, size = struct.unpack_from(">BBH", item)
         kind = item[5] if size >= _RTP_HEADER else _RTCP.start
-        payload = self._marks.get(kind & 0x7F)
-        if kind in _RTCP or payload is None:
+        if kind in _RTCP:
             return b""
         number, stamp, source = struct.unpack_from(">HII", item, 6)
         before, self._last[channel] = self._last.get(channel), number
         if before is None or number == before + 1 & 0xFFFF:
+            return b""
+        payload = self._marks.get(kind & 0x7F)
+        if payload is None:
+            self.unmarked += 1
             return b""
         return packet(channel, struct.pack(">BBHII", 0x80, kind & 0x7F, number - 1 & 0xFFFF, stamp, source) + payload)
 

@@ -60,6 +60,11 @@ class RtspRelay:
         """Whether the camera refused a request for a reason that may be the relay's."""
         return self._gaps.status not in _FINAL
 
+    @property
+    def unmarked(self) -> int:
+        """Number of gaps without a mark, as FFmpeg leaves out incomplete frames of the codec by itself."""
+        return self._gaps.unmarked
+
     def _run(self) -> None:
         """Accept FFmpeg's connection and pass bytes on; errors of the network end both connections."""
         with self._camera, contextlib.suppress(OSError):
