@@ -112,14 +112,13 @@ def workplace(tmp_path, own_voc_root, yolo_root, monkeypatch):
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "bash")], ids=name)
 def test_commands_of_bash_blocks_run(page, workplace, capsys, monkeypatch):
-    from detection.benchmark import end_to_end, latency
+    from detection.benchmark import latency
     from detection.benchmark import measure as benchmark
 
     monkeypatch.setattr(latency, "SECONDS", 0.1)
     monkeypatch.setattr(latency, "ROUNDS", 1)
     monkeypatch.setattr(latency, "WARMUP_CALLS", 1)
     monkeypatch.setattr(latency, "ROUND_WARMUP_CALLS", 0)
-    monkeypatch.setattr(end_to_end, "WARMUP_STEPS", 1)
     monkeypatch.setattr(benchmark, "START_RUNS", 1)
     found = commands(page, "bash")
     if not any("runs/tiny" in command.words for command in found):  # made by another page

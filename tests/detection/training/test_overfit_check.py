@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from data.datasets.registry import open_dataset
+from detection.training import overfit_check
 from detection.training.overfit_check import main, overfit
 
 
-def test_four_images_are_overfitted_from_random_weights(voc_root):
+def test_four_images_are_overfitted_from_random_weights(voc_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overfit_check, "BATCH", 4)  # each image once: gradients and statistics of 16 images
     dataset = open_dataset("voc", voc_root, "2007-trainval")
     records = [record for record in dataset.records if len(record.labels)][:4]
     assert overfit(records, dataset.class_names, steps=60, size=96) > 0.9

@@ -89,6 +89,7 @@ def test_every_runtime_says_what_torch_says(
             assert ours.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelFile) -> None:
     graph = onnx.load(exports["onnx"].path)
     properties = {item.key: item.value for item in graph.metadata_props}
@@ -109,6 +110,7 @@ def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelF
     assert network.inputs[0].partial_shape[0].is_dynamic and network.outputs[0].get_any_name() == "probabilities"
 
 
+@pytest.mark.slow
 def test_the_report_lies_beside_the_model(exports: dict[str, ModelFile], model: ModelFile) -> None:
     for form, made in exports.items():
         export = resolve(made.path.parent).export
@@ -120,6 +122,7 @@ def test_the_report_lies_beside_the_model(exports: dict[str, ModelFile], model: 
         assert found["mean_probability_difference"] <= found["largest_probability_difference"] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "runtime"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
 def test_int8(
     form: str,
@@ -162,6 +165,7 @@ def other_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pelee.classification.export, "load_network", lambda model: load(stranger))
 
 
+@pytest.mark.slow
 def test_a_failed_check_keeps_the_old_export(
     other_model: None,
     model: ModelFile,
@@ -207,6 +211,7 @@ def test_a_loss_of_top1_fails_the_check(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -80,6 +80,7 @@ def test_search_is_resumed_and_writes_its_best_design(
     assert "was begun with lr 0.1 and cannot go on with 0.3" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_that_is_killed_is_a_failed_trial_and_the_search_continues(
     two_color_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

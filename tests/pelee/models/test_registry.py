@@ -20,6 +20,7 @@ def test_names() -> None:
         build("pelenet", 5, {})
 
 
+@pytest.mark.slow
 def test_every_network_builds_with_its_number_of_classes() -> None:
     for name, entry in MODELS.items():
         with torch.device("meta"):
@@ -44,6 +45,7 @@ def test_a_setting_that_a_network_lacks(name: str) -> None:
         build(name, 5, {"depths": 3})
 
 
+@pytest.mark.slow
 def test_the_libraries_are_imported_when_a_network_is_built() -> None:
     code = "import sys, pelee.models.registry; print(*({'torchvision', 'timm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
 import torch
 from torch import nn
 
-network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
+network = nn.Sequential(nn.Conv2d(3, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU())
 images = torch.rand(8, 3, 192, 192)
 for step in range(10):
     if step == 5:

@@ -56,7 +56,9 @@ def test_all_faults_are_listed_a_line_each(settings: Path, capsys: pytest.Captur
     [
         (["--dry-run", "a.mp4"], "has 2 cameras; choose one with --camera"),
         (["--dry-run", "a.mp4", "--camera", "yrad"], "has no such camera; did you mean 'yard'?"),
-        (["--dry-run", "none.mp4", "--camera", "yard"], "none.mp4: no such video file"),
+        pytest.param(  # the tracker is imported
+            ["--dry-run", "none.mp4", "--camera", "yard"], "none.mp4: no such video file", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_dry_run_of_the_wrong_things(
