@@ -15,7 +15,7 @@ test: $(VENV)/full lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --ignore tests/integration --ignore tests/pelee --ignore tests/serve
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/integration tests/pelee tests/serve
 
-# Under a minute on two cores: for use while editing.
+# Without the slow tests and the browser: for use while editing.
 test-fast: $(VENV)/full
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not browser"
 

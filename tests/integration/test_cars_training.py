@@ -28,6 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return official(tmp_path_factory.mktemp("cars"), count=12)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_crop_to_the_boxes(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -274,6 +274,7 @@ def test_json_blocks_parse(page):
         assert json.loads(block)
 
 
+@pytest.mark.slow
 def test_the_json_line_has_the_keys_of_the_code(workplace, capsys):
     from detection.commands.detect import main
 

@@ -10,7 +10,8 @@ from tests.conftest import SHAPES, TrainedRun
 from tests.support.paths import ROOT
 from tests.support.wheel import run
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice on loaders, log intervals, full folders
+# Lightning's advice on loaders, log intervals, full folders is left out.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tmp_path: Path) -> None:
@@ -31,8 +32,9 @@ def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tm
 
 
 def test_the_wheel_holds_the_packages_and_what_they_read(installed: Path) -> None:
-    recipes = {path.name for path in (ROOT / "detection" / "recipes").glob("*.yaml")}
-    assert {path.name for path in (installed / "detection" / "recipes").glob("*.yaml")} == recipes
+    for folder in ("detection/training/recipes", "pelee/classification/training/recipes"):
+        recipes = {path.name for path in (ROOT / folder).glob("*.yaml")}
+        assert recipes and {path.name for path in (installed / folder).glob("*.yaml")} == recipes
     for card in (ROOT / "weights").glob("*/card.json"):
         copied = installed / "weights" / card.parent.name
         assert (copied / "card.json").is_file()

@@ -23,6 +23,8 @@ from tests.support.tiny_classifier import save_images
 from weights.card import Card
 from weights.store import ModelFile, save_model
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 10
 # Sides in pixels: what is quick, but where a network needs more, or where less would do.
 TRAINED = {"tiny-densenet-1": 16, "tiny-densenet-2": 16, "inception-v3": 299}

@@ -34,7 +34,7 @@ SHORT = [
 QUICK = {
     "pelee-train": SHORT,
     "pelee-train-classifier": SHORT,
-    "pelee-bench": ["--repeats=2", "--steps=1", "--batch-size=2"],
+    "pelee-bench": ["--runtime=openvino", "--repeats=2", "--steps=1", "--batch-size=2"],
     "detection.training.overfit_check": ["--steps=1", "--input-size=64"],
 }
 # Names like a command's: a module that is gone and stands with its commit, a pattern, and detectors.
