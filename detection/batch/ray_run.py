@@ -21,6 +21,10 @@ STORE_BYTES = 80 * 2**20
 LONGEST_FOLDER = 40
 CONNECTION_TIMEOUT = 10.0  # seconds
 START_ATTEMPTS = 3
+#: Ray takes a token by itself for the address "auto" only, and its error does not name the token.
+TOKEN_HINT = (
+    "; where the cluster asks for a token, set RAY_AUTH_MODE=token and have the cluster's ~/.ray/auth_token here"
+)
 # No report to Ray's authors, no metrics exporter, no idle workers, no messages of its C++ parts on stderr.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -140,7 +144,8 @@ def _start(options: dict[str, Any], address: str | None) -> None:
             if address is None and attempt < START_ATTEMPTS:
                 continue
             where = "Ray does not start" if address is None else f"no Ray cluster at {address}"
-            raise BatchError(f"{where}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BatchError(f"{where}: {reason}{'' if address is None else TOKEN_HINT}") from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,20 @@ def test_a_cluster_that_is_too_small_is_an_error() -> None:
         _check_resources({"CPU": 4.0}, PoolOptions(workers=3), 2)
     with pytest.raises(SettingsError, match="need 1 GPUs, and there are 0"):
         _check_resources({"CPU": 4.0}, PoolOptions(workers=2, gpu_share=0.5), 2)
+
+
+def test_a_cluster_that_refuses_names_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own error does not tell a missing token from a cluster that is away."""
+
+    def refuse(**options: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pool = PoolOptions(workers=1, address=f"127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(BatchError, match=r"Failed to connect .*; .* RAY_AUTH_MODE=token "), ray_session(pool, 1):
+            pass
 
 
 def test_no_cluster_at_an_address_is_one_line() -> None:
