@@ -125,13 +125,16 @@ def first_few(warnings: Sequence[str], elsewhere: str) -> list[str]:
     return [*warnings[:WARNINGS_SHOWN], *([f"{more} more; {elsewhere}"] if more > 0 else [])]
 
 
-def missing_part(module: str) -> str:
-    """Return the error message for a module of `EXTRAS` that is not installed."""
-    return f"{module} is not installed, and this needs it; it comes with: pip install 'pelee[{EXTRAS[module]}]'"
+def missing_part(module: str, extra: str = "") -> str:
+    """Return the error message for a module of `EXTRAS` that is not installed; `extra` is another that has it, too."""
+    extra = extra or EXTRAS[module]
+    return f"{module} is not installed, and this needs it; it comes with: pip install 'pelee[{extra}]'"
 
 
-def run(body: Callable[[], int]) -> int:
+def run(body: Callable[[], int], extra: str = "", in_place_of: Sequence[str] = ()) -> int:
     """Run a command's body and return its exit code.
+
+    `extra` is named in place of those of `in_place_of`: the one that has all that the command needs.
 
     A `PeleeError`, an `OSError` or a missing module of `EXTRAS` prints one line on stderr and returns 2; ctrl-C returns
     130, a closed pipe (`| head`) 141. Any other exception is a bug and keeps its traceback.
@@ -152,7 +155,7 @@ def run(body: Callable[[], int]) -> int:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
             raise
-        print(f"error: {missing_part(module)}", file=sys.stderr)
+        print(f"error: {missing_part(module, extra if EXTRAS[module] in in_place_of else '')}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -77,7 +77,7 @@ def multiply_adds(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-search` and return its exit code."""
-    return run(lambda: _main(sys.argv[1:] if argv is None else argv))
+    return run(lambda: _main(sys.argv[1:] if argv is None else argv), "search", in_place_of=("train",))
 
 
 def _main(arguments: Sequence[str]) -> int:

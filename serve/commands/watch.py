@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serve.watch.settings import StoreSettings
     from serve.watch.watch_store import WatchStore
 
+PARTS = ("serve", "track", "train")  # extras of which "watch" has the modules that are used here
 EPILOG = """\
 examples:
   pelee-watch --check watch.yaml                          all faults of the settings, a line each
@@ -63,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.camera is not None and args.dry_run is None:
         parser.error("--camera: only with --dry-run")
     if args.check:
-        return run(lambda: _check(args.settings))
+        return run(lambda: _check(args.settings), "watch", in_place_of=PARTS)
     if args.dry_run is not None:
-        return run(lambda: _dry_run(args.settings, args.dry_run, args.camera))
-    return run(lambda: _watch(args.settings))
+        return run(lambda: _dry_run(args.settings, args.dry_run, args.camera), "watch", in_place_of=PARTS)
+    return run(lambda: _watch(args.settings), "watch", in_place_of=PARTS)
 
 
 def _read(path: Path) -> "tuple[YamlDocument, WatchSettings | None, StoreSettings | None]":

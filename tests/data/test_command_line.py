@@ -49,6 +49,24 @@ def test_an_error_of_the_file_system_names_the_file_and_what_to_do(capsys: pytes
     assert capsys.readouterr().err == "error: No space left on device; free some space and run the command again\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "options", "extra"),
+    [
+        ("torch.nn", (), "train"),
+        ("torch", ("export", ("train",)), "export"),
+        ("onnxruntime", ("export", ("train",)), "onnxruntime"),
+    ],
+)
+def test_a_missing_module_is_one_line_with_the_extra_that_the_command_needs(
+    module: str, options: tuple, extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> int:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    assert run(body, *options) == 2
+    assert capsys.readouterr().err.endswith(f"pip install 'pelee[{extra}]'\n")
+
+
 def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "interrupted\n"
