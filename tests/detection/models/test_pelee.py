@@ -235,7 +235,7 @@ class Oracle(nn.Module):
     def __init__(self, classes: Tensor, offsets: Tensor, num_outputs: int, network: Pelee) -> None:
         super().__init__()
         self.answer = 12 * nn.functional.one_hot(classes, num_outputs).float(), offsets
-        self.priors = network.priors
+        self.priors, self.log_limit = network.priors, network.log_limit
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.answer
