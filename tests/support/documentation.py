@@ -38,7 +38,15 @@ QUICK = {
     "detection.training.overfit_check": ["--steps=1", "--input-size=64"],
 }
 # Names like a command's: a module that is gone and stands with its commit, a pattern, and detectors.
-NOT_CHECKED = ("pelee.classification.train", "pelee-a-b", "pelee-voc", "pelee-coco")
+NOT_CHECKED = (
+    "pelee.classification.train",
+    "pelee-a-b",
+    "pelee-voc",
+    "pelee-coco",
+    "pelee-port",
+    "pelee-port-voc",
+    "pelee-port-coco",
+)
 
 
 def name(page: Path) -> str:
