@@ -96,6 +96,7 @@ def all_of(package: str, but: tuple[str, ...] = ()) -> list[str]:
     return [module_name(path) for path in sources(package) if path.stem not in ("__main__", *but)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules",
     [
@@ -184,6 +185,7 @@ def test_the_shipped_classifier_runs_without_torch() -> None:
     assert "Egyptian cat" in said and "openvino int8" in said and '"label": "Egyptian cat"' in line
 
 
+@pytest.mark.slow
 def test_a_command_whose_part_is_missing_names_the_extra() -> None:
     for command, arguments in (
         ("detection.commands.train", ["--print-settings"]),

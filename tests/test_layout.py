@@ -81,6 +81,7 @@ def test_no_module_has_a_vague_name() -> None:
     assert not names & VAGUE
 
 
+@pytest.mark.slow
 def test_no_module_has_the_name_of_the_standard_library_or_of_a_dependency() -> None:
     taken = set(sys.stdlib_module_names) | set(packages_distributions())
     taken -= {*PACKAGES, "tests"}
@@ -95,6 +96,7 @@ def test_a_base_name_comes_twice_only_for_one_role_in_parallel_packages() -> Non
     assert not {name: paths for name, paths in by_name.items() if len(paths) > 1 and name not in ROLES}
 
 
+@pytest.mark.slow
 def test_a_class_name_is_unique() -> None:
     """One word for one thing, in editors and in tracebacks as well; private classes may repeat."""
     by_name: dict[str, list[str]] = defaultdict(list)
@@ -156,6 +158,7 @@ def arrows() -> Iterator[tuple[str, str]]:
                     yield here, there
 
 
+@pytest.mark.slow
 def test_there_are_no_circles_between_folders() -> None:
     graph: dict[str, set[str]] = defaultdict(set)
     for here, there in arrows():

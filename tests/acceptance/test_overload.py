@@ -47,6 +47,7 @@ def queued(server: RunningServer) -> int:
     return len(server.service.batcher._jobs)
 
 
+@pytest.mark.slow
 def test_a_thousand_posts_at_once(live: RunningServer, network: FakeNetwork) -> None:
     """Each gets its answer: the queue's 64 are served, most others are sent away, and quickly."""
     network.seconds = 0.002
@@ -90,6 +91,7 @@ def test_a_full_queue_refuses_before_it_reads(live: RunningServer, network: Fake
     assert live.client.post("/detect", content=encoded()).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"deadline_s": 0.5}], indirect=True)
 def test_a_late_request_is_answered_and_costs_no_inference(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
@@ -138,6 +140,7 @@ class Death(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_the_inference_thread_dies(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.inference.batcher.RESTART_DELAY", 2.0)
     network.error = Death()
@@ -171,6 +174,7 @@ def test_it_stops_without_leaving_anybody_alone(live: RunningServer, network: Fa
         httpx.get(f"{live.address}/healthz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"grace_s": 0.5}], indirect=True)
 def test_it_does_not_wait_longer_than_the_grace_time(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
@@ -182,6 +186,7 @@ def test_it_does_not_wait_longer_than_the_grace_time(live: RunningServer, networ
     waiting.close()
 
 
+@pytest.mark.slow
 def test_a_reload_drops_no_request() -> None:
     """Requests go on all the time; each is answered by the old network or by the new one."""
     old, new = FakeNetwork(), FakeNetwork()
@@ -243,6 +248,7 @@ def test_large_forms_are_taken_apart_in_another_thread(live: RunningServer, monk
     assert seen[0] != "decode" and seen[1] == "decode"
 
 
+@pytest.mark.slow
 def test_large_pictures_do_not_stop_the_event_loop(live: RunningServer) -> None:
     rng = np.random.default_rng(0)
     large = encoded(rng.integers(0, 255, (3000, 3000, 3), dtype=np.uint8), quality=60)

@@ -48,6 +48,7 @@ def test_the_client(live: RunningServer) -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_wrk_posts_pictures(live: RunningServer, picture: Path) -> None:
     def answers(status: str) -> float:
@@ -85,6 +86,7 @@ def test_a_single_peak_is_no_growth() -> None:
     assert growth(memory) == 0
 
 
+@pytest.mark.slow
 def test_the_mixture_reaches_everything(live: RunningServer) -> None:
     answers, memory = asyncio.run(soak(live.port, [encoded()], 1.5))
     assert set(answers) == {200, 400, 415, 422} and min(answers.values()) > 0
@@ -101,6 +103,7 @@ def test_the_memory_is_read(live: RunningServer) -> None:
     assert asyncio.run(read()) > 10 * MB
 
 
+@pytest.mark.slow
 def test_overload(
     live: RunningServer, picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -117,6 +120,7 @@ def test_overload(
     assert 2 < figures["accepted, p99, ms"].value < figures["accepted, p99, ms"].bound == 20_000
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_says_why() -> None:
     message = "did not start: error: 'ghost' is neither"
     with pytest.raises(SettingsError, match=message), server_process.started(["--model", "ghost"]):

@@ -88,6 +88,7 @@ def test_a_closed_pipe_ends_quietly() -> None:
         assert process.wait(timeout=30) == 141
 
 
+@pytest.mark.slow
 def test_importing_data_brings_nothing_heavy() -> None:
     code = (
         "import sys, data.command_line, data.atomic_files, data.datasets.registry, data.images.image_io\n"

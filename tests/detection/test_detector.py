@@ -312,6 +312,7 @@ def test_timer_arithmetic() -> None:
     assert "draw" not in timer.medians()
 
 
+@pytest.mark.slow
 def test_importing_the_detector_imports_neither_torch_nor_supervision() -> None:
     code = "import sys, detection.detector; print(sorted({'torch', 'supervision', 'av'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

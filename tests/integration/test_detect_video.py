@@ -47,6 +47,7 @@ def test_a_video_is_annotated_frame_by_frame(
     assert lines(Path("same.jsonl").read_text()) == found
 
 
+@pytest.mark.slow
 def test_a_cut_video_keeps_what_came_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_quitting_the_window_ends_the_run_in_order(
     assert facts(Path("out/clip.mp4"))[0] == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_video_and_json(tmp_path: Path) -> None:
     """The real signal, to a real process, in the middle of a video."""
     clip(tmp_path / "clip.mp4", frames=400)

@@ -120,6 +120,7 @@ def test_the_endpoints_are_those_of_the_service():
     assert paths == set(create_app(ServeSettings()).openapi()["paths"]) | {"/ws", "/openapi.json"}
 
 
+@pytest.mark.slow
 def test_the_ingredients_are_settings():
     section = text(ROOT / "docs" / "train-detector.md").partition("## Optional ingredients\n")[2].partition("\n## ")[0]
     named = re.findall(r"`([a-z_]+)`", section)

@@ -18,6 +18,7 @@ from weights.export_manifest import Export
 from weights.store import ModelFile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96, 128])
 def test_the_weights_run_at_any_size_with_its_own_priors(tmp_path: Path, size: int) -> None:
     model = save_small(tmp_path / "m")

@@ -1,8 +1,11 @@
 """Licenses of everything that `pelee[all]` installs: each is on the list of those that Apache-2.0 users can ship."""
 
+import pytest
+
 from tests.support.licenses import ALLOWED, EXCEPTIONS, dependencies, license_of, not_allowed
 
 
+@pytest.mark.slow
 def test_every_dependency_has_an_allowed_license():
     found = dependencies("pelee", extra="all")
     assert {"numpy", "openvino", "supervision", "torch", "fastapi"} <= found.keys()

@@ -46,6 +46,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_detector_is_found(folder: Path, place: Path | None) -> None:
     done = run_script(folder, DETECT, place)
     assert done.returncode == 0, done.stderr
@@ -53,6 +54,7 @@ def test_the_detector_is_found(folder: Path, place: Path | None) -> None:
     assert count == "1" and file == str((place or ROOT) / "pelee" / "__init__.py")
 
 
+@pytest.mark.slow
 def test_the_former_import_works_beside_data_and_weights(tmp_path: Path, place: Path | None) -> None:
     (tmp_path / "data.py").write_text("raise RuntimeError('not ours')\n")
     (tmp_path / "weights").mkdir()

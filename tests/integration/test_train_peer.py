@@ -37,6 +37,7 @@ def torchvisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_from_torchvisions_weights_to_a_detector(
     voc_root: Path, torchvisions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_what_does_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_it_learns_beside_a_teacher(train_set: Dataset, tmp_path: Path) -> None:
     """The pictures by heart, in sizes that change; the maps of strides 16 and 32 have the teacher's sizes at any."""
     torch.manual_seed(0)

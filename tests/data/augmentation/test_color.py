@@ -2,10 +2,12 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from data.augmentation.color import ColorDistortion
 
 
+@pytest.mark.slow
 def test_colors_stay_within_what_ssd_allows_and_grey_stays_grey() -> None:
     """Of a flat grey, saturation and hue change nothing: what is left is (grey + [-32, 32]) * [0.5, 1.5]."""
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from data.augmentation.color import ColorDistortion
@@ -17,6 +18,7 @@ def extent(image: np.ndarray, color: int) -> np.ndarray:
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS)
 def test_boxes_end_where_their_objects_end(seed: int) -> None:

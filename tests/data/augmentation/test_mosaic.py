@@ -10,6 +10,7 @@ from data.augmentation.mosaic import Mosaic
 from tests.support.marked_images import SEEDS, check_marked, marked
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(seed=SEEDS, size=st.sampled_from([64, 304]))
 def test_a_mosaic_keeps_each_object_under_its_box(seed: int, size: int) -> None:

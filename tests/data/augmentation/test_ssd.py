@@ -16,6 +16,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(seed=SEEDS, size=st.sampled_from([64, 128, 304]), objects=st.integers(0, 3))
 def test_boxes_stay_in_the_image_on_their_objects_with_their_labels(seed: int, size: int, objects: int) -> None:
@@ -33,12 +34,14 @@ def test_boxes_stay_in_the_image_on_their_objects_with_their_labels(seed: int, s
     check_marked(result, relative, kept)
 
 
+@pytest.mark.slow
 def test_the_marked_objects_are_large_enough_to_be_looked_at() -> None:
     rng = np.random.default_rng(1)
     distort = SSDAugmentation(304)
     assert sum(check_marked(*distort(*marked(rng), rng)) for _ in range(100)) > 80
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS)
 def test_the_same_generator_gives_the_same_sample_whatever_came_before(seed: int) -> None:
@@ -72,6 +75,7 @@ def test_a_new_size_takes_effect() -> None:
     assert distort(*marked(np.random.default_rng(0)), np.random.default_rng(0))[0].shape == (64, 64, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(seed=SEEDS, choice=st.integers(0, len(CROP_IOUS) - 1))
 def test_a_crop_holds_its_constraints(seed: int, choice: int) -> None:
@@ -106,6 +110,7 @@ def test_a_crop_holds_its_constraints(seed: int, choice: int) -> None:
     assert inside and max(inside) >= least - 1e-6
 
 
+@pytest.mark.slow
 def test_the_whole_image_and_each_side_of_the_coins_come_up_as_often_as_they_should(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -138,6 +143,7 @@ def test_an_expansion_holds_the_image_and_is_at_most_four_times_it(seed: int, wi
     assert canvas.width <= 4 * width and canvas.height <= 4 * height
 
 
+@pytest.mark.slow
 def test_an_image_of_one_pixel_passes() -> None:
     rng = np.random.default_rng(0)
     image = np.zeros((1, 1, 3), dtype=np.uint8)

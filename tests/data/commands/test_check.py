@@ -109,6 +109,7 @@ def check_yolo(root: Path, *options: str) -> int:
     return cli.main(["check", "--dataset", "yolo", "--root", str(root), *options])
 
 
+@pytest.mark.slow
 def test_every_split_and_every_fault_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_yolo(
         tmp_path,

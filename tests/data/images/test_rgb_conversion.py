@@ -76,6 +76,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_seven_bytes_a_pixel_in_every_mode() -> None:
     grown = int(subprocess.run([sys.executable, "-c", PEAK], cwd=ROOT, check=True, capture_output=True).stdout)

@@ -31,6 +31,7 @@ def test_shipped_comparisons_differ_in_settings_only_and_are_trained_equally_lon
     assert len({json.dumps(run.changed, sort_keys=True) for run in runs}) == len(runs)
 
 
+@pytest.mark.slow
 def test_the_recipes_are_the_ingredients_of_their_names() -> None:
     """So that a row of one table is a row of the other, and the two files of each say the same."""
     ingredients, recipes = (
@@ -43,6 +44,7 @@ def test_the_recipes_are_the_ingredients_of_their_names() -> None:
     assert {name: ingredients[name] for name in recipes} == recipes
 
 
+@pytest.mark.slow
 def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
     """What pelee-train resolves from the words is what the plan checks: file, then command, then variant."""
     from data.settings_flags import given_settings, parse_settings
@@ -74,6 +76,7 @@ def test_a_variant_has_its_networks_backbone_or_its_own(tmp_path: Path) -> None:
     assert sizes == {"pelee": 304, "ssdlite": 300, "pelee-scratch": 304, "ssdlite-scratch": 300}
 
 
+@pytest.mark.slow
 def test_only_some_and_none_without_its_teacher(capsys: pytest.CaptureFixture[str]) -> None:
     comparison = read_comparison("ingredients")
     assert [run.name for run in planned(comparison, "--only", "giou,mosaic")] == ["quick", "mosaic", "giou"]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from detection.ablation.experiment import Run
 from detection.ablation.table import markdown, rate
 from detection.training.settings import resolve_settings
@@ -24,6 +26,7 @@ def test_the_table_by_hand() -> None:
     assert lines[7:] == ["```", "pelee-train a", "pelee-train a", "```"]
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_run_by_hand(trained_run: TrainedRun, tmp_path: Path) -> None:
     """Ten steps of four images, of the eight in its card, in 2 seconds."""
     settings = resolve_settings("quick", {"batch_size": 4, "epochs": 6, "max_steps": 10})

@@ -165,6 +165,7 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(small_disk: Path, photos:
     assert sorted(rows(job)) == sorted(map(str, photos.rglob("*.jpg")))
 
 
+@pytest.mark.slow
 def test_another_model_of_that_name_ends_the_run(tmp_path: Path, photos: Path, new_job) -> None:
     from dataclasses import replace
 

@@ -127,6 +127,7 @@ def test_a_cluster_that_refuses_names_the_token(monkeypatch: pytest.MonkeyPatch)
             pass
 
 
+@pytest.mark.slow
 def test_no_cluster_at_an_address_is_one_line() -> None:
     pool = PoolOptions(workers=1, address="127.0.0.1:1")
     with pytest.raises(BatchError, match=r"no Ray cluster at 127\.0\.0\.1:1: .*refused"), ray_session(pool, 1):

@@ -24,12 +24,14 @@ def test_start_and_memory_are_those_of_a_new_process(tmp_path: Path, trained_run
     assert end_to_end.run_command(["--help"])["memory_mb"] < 60 < len(ballast) / 2**20
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_no_measurement() -> None:
     with pytest.raises(subprocess.CalledProcessError) as error:
         end_to_end.run_command(["absent.jpg"])
     assert error.value.returncode == 2 and "absent.jpg" in error.value.stderr
 
 
+@pytest.mark.slow
 def test_video_rates_of_the_command_and_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = str(clip(tmp_path / "clip.mp4", frames=9))
     commands: list[list[str]] = []

@@ -15,6 +15,7 @@ from detection.detector import Detector
 from tests.support.rectangle_session import RectangleRuntime, make_card, make_detector, picture
 
 
+@pytest.mark.slow
 def test_cases_take_turns_and_each_is_timed_as_often_as_asked() -> None:
     calls: list[str] = []
     sizes: set[int] = set()
@@ -36,6 +37,7 @@ def test_cases_take_turns_and_each_is_timed_as_often_as_asked() -> None:
     assert min(slow.times) >= 0.01 and min(quick.times) >= 0.001
 
 
+@pytest.mark.slow
 def test_only_calls_that_count_are_in_the_stages() -> None:
     detector = make_detector()
     case = BenchmarkCase("ours", 1, latency._finder(detector), detector)

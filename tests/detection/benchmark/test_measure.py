@@ -16,12 +16,14 @@ def settings(images: Path, **changes: object) -> BenchmarkSettings:
     return BenchmarkSettings(images=[str(images)], device="cpu", repeats=1, **(own | changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_unknown_baseline(tmp_path: Path) -> None:
     write_image(tmp_path / "photo.png", picture())
     with pytest.raises(SettingsError, match="--against everyone is unknown, expected one of eager, torchvision"):
         measure(settings(tmp_path, against=["everyone"]))
 
 
+@pytest.mark.slow
 def test_a_folder_without_images(tmp_path: Path) -> None:
     with pytest.raises(PeleeError, match=str(tmp_path)):
         measure(settings(tmp_path))

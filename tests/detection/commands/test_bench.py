@@ -62,11 +62,13 @@ def test_the_command_with_a_split(
     assert found["start"]["help_s"] == 0.6 and "0.50 s from shell to first line" in text
 
 
+@pytest.mark.slow
 def test_a_folder_without_images_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_baseline_is_one_line(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main([photo, "--runtime", "", "--against", "everyone"]) == 2
     assert "expected one of eager, torchvision" in capsys.readouterr().err

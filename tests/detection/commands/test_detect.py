@@ -313,6 +313,7 @@ def test_flags_of_the_runtime_and_the_mode_that_fits(
     assert given == ["mine", {**choice, "mode": mode}]
 
 
+@pytest.mark.slow
 def test_the_first_line_waits_for_no_import_that_it_does_not_need(photos: Path) -> None:
     """Neither supervision nor torch, a second each, nor the decoder of videos, nor what draws bars and tables."""
     code = f"""

@@ -62,6 +62,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, plots = tmp_path / "new" / "result.json", tmp_path / "plots"
     options = ["--dataset", "yolo", "--root", str(root), "--weights", "toy", "--batch-size", "1"]
@@ -89,6 +90,7 @@ def test_numbers_tables_and_plots(root: Path, tmp_path: Path, capsys: pytest.Cap
     assert output.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["packed", "packed-in-memory"])
 def test_a_packed_dataset_has_the_figures_of_the_original(
     form: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ from detection.models.registry import published_designs
 from pelee.models import registry
 
 
+@pytest.mark.slow
 def test_models_are_counted(capsys):
     assert main(["--json", "-", "peleenet", *published_designs()]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
@@ -36,6 +37,7 @@ def test_all_models_in_groups_where_none_is_named(capsys, monkeypatch):
     assert set(published_designs()) <= {name for group in groups[2:] for name in group}
 
 
+@pytest.mark.slow
 def test_classifiers_with_other_classes_and_the_report_s_count(capsys):
     assert main(["--classes", "198", "--json", "-", "peleenet-m0", "peleenet-m6", "cnn-795k"]) == 0
     counted = {line["model"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
@@ -61,6 +63,7 @@ def test_classes_that_do_not_fit(words, message, capsys):
     assert error.count("\n") == 1 and message in error
 
 
+@pytest.mark.slow
 def test_the_table_names_shapes(capsys):
     assert main(["pelee-voc"]) == 0
     text = capsys.readouterr().out

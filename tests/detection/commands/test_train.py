@@ -94,6 +94,7 @@ def test_the_run_says_what_it_saw_and_what_comes_next(trained_run: TrainedRun) -
     assert f"try it: pelee-detect IMAGE --weights {trained_run.output / 'model'}" in trained_run.stdout
 
 
+@pytest.mark.slow
 def test_the_card_has_the_confidence_of_the_best_f1(
     voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_the_card_has_the_confidence_of_the_best_f1(
     assert exported == [("found", "openvino-f32", None), ("found", "openvino-int8", "voc trainval")]
 
 
+@pytest.mark.slow
 def test_the_model_loads_as_a_detector_with_the_averaged_weights(trained_run: TrainedRun) -> None:
     import torch
 
@@ -185,6 +187,7 @@ def test_it_is_interrupted_and_resumed(
 # Starting from other weights
 
 
+@pytest.mark.slow
 def test_other_classes_take_the_rows_of_their_names_and_say_so(
     yolo_root: Path, trained_run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +211,7 @@ def test_other_classes_take_the_rows_of_their_names_and_say_so(
     assert after["heads.0.classify.weight"].shape[0] == 6 * 3  # two classes and the background, six priors
 
 
+@pytest.mark.slow
 def test_a_backbone_is_taken_from_a_classifier_and_nothing_else(
     voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +284,7 @@ def test_damaged_data(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_left_out_or_refused(
     own_voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -327,6 +327,7 @@ def test_the_end_closes_streams_and_the_port() -> None:
     until(lambda: threading.active_count() <= before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_signal_ends_it_at_once_although_somebody_looks(number: signal.Signals, code: int) -> None:
     script = """

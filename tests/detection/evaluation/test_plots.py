@@ -27,6 +27,7 @@ def result(classes: int, absent: tuple[int, ...] = ()) -> VocResult:
     return VocResult(names, 0.5, objects, aps, aps, tuple(curves))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 3, 20])
 def test_precision_recall_is_an_image_with_ink(classes: int, tmp_path: Path) -> None:
     path = tmp_path / "plots" / "pr.png"
@@ -73,6 +74,7 @@ def test_confusion_matrix_shows_shares_of_rows(tmp_path: Path) -> None:
     assert "<!-- $dog -->" in text
 
 
+@pytest.mark.slow
 def test_confusion_matrix_of_eighty_classes(tmp_path: Path) -> None:
     matrix = np.random.default_rng(0).integers(0, 3, (81, 81)) + 100 * np.eye(81, dtype=int)
     plot_confusion_matrix(matrix, [f"class {label}" for label in range(80)], tmp_path / "cm.png")
@@ -96,6 +98,7 @@ def test_errors_show_their_number_and_their_worth(tmp_path: Path) -> None:
             assert f"<!-- {word} -->" in text
 
 
+@pytest.mark.slow
 def test_errors_of_a_split_without_objects(tmp_path: Path) -> None:
     plot_errors(DetectionErrors(0.3, np.zeros((6, 1), int), np.full((6, 1), np.nan), ()), tmp_path / "errors.svg")
     assert "nan" not in (tmp_path / "errors.svg").read_text().lower()

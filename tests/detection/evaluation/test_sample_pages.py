@@ -70,6 +70,7 @@ def on_disk(tmp_path: Path) -> list[Record]:
     return records
 
 
+@pytest.mark.slow
 def test_pages_show_kinds_in_their_colours(tmp_path: Path, on_disk: list[Record]) -> None:
     write_pages(of_pictures(), on_disk, NAMES, 0.5, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"best_pictures.png", "worst_pictures.png"}

@@ -129,6 +129,7 @@ def test_recall_by_size() -> None:
     assert [tuple(size) for size in sizes] == [("small", 1, 0, 1), ("medium", 1, 1, 1), ("large", 1, 0, 0)]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000))
 def test_detections_and_objects_are_accounted_for(seed: int) -> None:
     predictions, records = synthetic(seed, pictures=10, classes=2)

@@ -170,6 +170,7 @@ def test_voc_ap_equals_a_loop_over_the_rules(seed: int) -> None:
             assert result.ap_allpoint[label] == pytest.approx(area)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.randoms(use_true_random=False))
 def test_the_order_of_images_and_detections_does_not_matter(seed: int, order) -> None:  # type: ignore[no-untyped-def]
@@ -194,6 +195,7 @@ def test_the_order_of_images_and_detections_does_not_matter(seed: int, order) ->
     np.testing.assert_array_equal(matrices[0], matrices[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_all_point_ap_is_near_that_of_pycocotools(seed: int) -> None:
     # The rules differ a little: COCO samples 101 recalls and lets a detection take its second best object.

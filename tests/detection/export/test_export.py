@@ -88,6 +88,7 @@ def test_every_runtime_finds_what_torch_finds(
             np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind, nms in KINDS.items() if not nms])
 def test_without_nms_the_raw_answers_agree(exports: dict[str, ModelFile], reference: Detector, kind: str) -> None:
     images = pictures(2)
@@ -97,6 +98,7 @@ def test_without_nms_the_raw_answers_agree(exports: dict[str, ModelFile], refere
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "runtime"), [item for item in RUNTIMES if item[1] != "torch"])
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
 def test_many_in_flight(exports: dict[str, ModelFile], kind: str, runtime: str, mode: str) -> None:

@@ -35,6 +35,7 @@ def no_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_export", lambda *arguments: None)
 
 
+@pytest.mark.slow
 def test_detector_has_a_card(detector: ImportedModel) -> None:
     card = detector.card
     assert (card.task, card.architecture, card.input_size, card.class_names[0]) == (
@@ -77,6 +78,7 @@ def test_folder_with_something_in_it_stays(detector: ImportedModel, no_exports: 
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_classifiers_of_both_formats_have_a_card(no_exports: None, tmp_path: Path) -> None:
     caffe = CaffeNetwork(2, merged=True, size=224).features().classifier()
     torch.save(checkpoint(2), tmp_path / "a.pth.tar")
@@ -95,6 +97,7 @@ def test_classifiers_of_both_formats_have_a_card(no_exports: None, tmp_path: Pat
             torch.testing.assert_close(network(image), imported.network(image))
 
 
+@pytest.mark.slow
 def test_own_classes_have_their_names(tmp_path: Path) -> None:
     file = CaffeNetwork(1).features().detector(2, VOC_PERCENT).save(tmp_path / "a.caffemodel")
     names = tmp_path / "names.txt"
@@ -108,6 +111,7 @@ def test_own_classes_have_their_names(tmp_path: Path) -> None:
         read_model(file, ImportOptions("a", classes=names))
 
 
+@pytest.mark.slow
 def test_other_files_are_refused_in_one_line(tmp_path: Path, detector_file: Path) -> None:
     classifier = tmp_path / "classifier.caffemodel"
     CaffeNetwork(1, size=224).features().classifier(3).save(classifier)
@@ -132,6 +136,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, detector_file: Path
         read_model(classifier, ImportOptions("a", prior_sizes="voc"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_altered_bytes_are_refused_or_give_a_whole_network(seed: int, detector_file: Path, tmp_path: Path) -> None:
     """Flipped bits in the frame of the file, not in the values of a blob, which carry no checksum."""

@@ -35,6 +35,7 @@ def load(caffe: CaffeNetwork, folder: Path, **options: Any) -> Pelee:
     return caffe_detector(CaffeWeights(caffe.save(folder / "file.caffemodel")), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [False, True])
 def test_network_gives_the_reference_results(merged: bool, tmp_path: Path) -> None:
     network = load(CaffeNetwork(0, merged).features().detector(), tmp_path)
@@ -69,6 +70,7 @@ def without_wire(caffe: CaffeNetwork, kind: str) -> CaffeNetwork:
     return caffe
 
 
+@pytest.mark.slow
 def test_classes_input_and_priors_are_the_files(caffe: CaffeNetwork, tmp_path: Path) -> None:
     config = load(caffe, tmp_path).config
     assert (config.num_classes, config.input_size, config.prior_sizes) == (2, 304, VOC_SIZES)
@@ -86,6 +88,7 @@ def test_file_of_another_input_size_has_the_same_fractions(tmp_path: Path) -> No
     assert (config.input_size, config.prior_sizes) == (320, VOC_SIZES)
 
 
+@pytest.mark.slow
 def test_priors_that_the_file_does_not_state_are_to_be_named(caffe: CaffeNetwork, tmp_path: Path) -> None:
     without_wire(caffe, "PriorBox")
     with pytest.raises(SettingsError, match="choose --prior-sizes voc"):
@@ -93,6 +96,7 @@ def test_priors_that_the_file_does_not_state_are_to_be_named(caffe: CaffeNetwork
     assert load(caffe, tmp_path, prior_sizes="coco").config.prior_sizes == COCO_SIZES
 
 
+@pytest.mark.slow
 def test_coco_has_one_choice_of_priors(tmp_path: Path) -> None:
     network = load(CaffeNetwork(1).features().detector(80, stated=False), tmp_path)
     assert (network.config.num_classes, network.config.prior_sizes) == (80, COCO_SIZES)
@@ -117,6 +121,7 @@ def replace_blob(name: str, blob: np.ndarray) -> Callable[[CaffeNetwork], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -149,6 +154,7 @@ def test_another_network_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_heads_of_kernel_3(caffe: CaffeNetwork, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for layer in caffe.layers:

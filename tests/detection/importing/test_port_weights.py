@@ -29,6 +29,7 @@ def photos() -> Tensor:
     return torch.from_numpy(np.stack(squares))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "sizes"), [(20, VOC), (80, COCO)])
 def test_network_agrees_with_the_ports(classes: int, sizes: tuple[float, ...], tmp_path: Path) -> None:
     state = port_state(classes)
@@ -43,6 +44,7 @@ def test_network_agrees_with_the_ports(classes: int, sizes: tuple[float, ...], t
             assert (boxes - expected_boxes).abs().max() * 304 < PIXELS
 
 
+@pytest.mark.slow
 def test_card_and_folder(tmp_path: Path) -> None:
     state = port_state(20)
     torch.save(state, tmp_path / "pelee.pth")
@@ -58,6 +60,7 @@ def test_card_and_folder(tmp_path: Path) -> None:
     assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_line() -> None:
     state = port_state(20)
 

@@ -65,6 +65,7 @@ def check_parity(model: Any, imported: ImportedModel, fused: bool) -> None:
         assert (boxes[0] * size - expected_boxes).abs().max() < PIXELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fused", [False, True])
 def test_ssdlite_agrees_with_torchvision(ssdlite: nn.Module, ssdlite_file: Path, fused: bool) -> None:
     check_parity(ssdlite, read_model(ssdlite_file, ImportOptions("mine")), fused)
@@ -80,6 +81,7 @@ def test_ssd300_agrees_with_torchvision(tmp_path: Path) -> None:
     assert imported.card.preprocessing["scale"] == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_rounded_pixels_would_not_agree(ssdlite: nn.Module, imported: ImportedModel) -> None:
     """Why the card asks for another resizing: that of the other models changes scores by more than the limit."""
     image = read_image(SAMPLES[0])
@@ -163,6 +165,7 @@ def test_what_does_not_fit_is_one_line(ssdlite: nn.Module, ssdlite_file: Path) -
         read_model(ssdlite_file, ImportOptions("mine", prior_sizes="voc"))
 
 
+@pytest.mark.slow
 def test_other_classes_need_names(ssdlite: nn.Module, tmp_path: Path) -> None:
     state, names = random_model(SSDLITE, head=0.45, num_classes=4).state_dict(), tmp_path / "names.txt"
     assert (

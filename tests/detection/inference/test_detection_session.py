@@ -72,6 +72,7 @@ def test_an_error_reaches_who_waits_for_it(runtime: DetectionSession) -> None:
         runtime.submit(np.zeros((1, SIZE, SIZE, 4), np.uint8)).result(60)
 
 
+@pytest.mark.slow
 def test_detector_from_a_folder(model: ModelFile, runtime: DetectionSession) -> None:
     """The whole way: a folder's name, a picture of another shape, boxes in its pixels."""
     detector = Detector.load(model.path.parent)

@@ -87,6 +87,7 @@ def test_config_survives_the_card(config: PeleeConfig) -> None:
 # There and back
 
 
+@pytest.mark.slow
 def test_round_trip(network: Pelee, tmp_path: Path) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     save_model(tmp_path, tensors_of(network), card(), half=False)

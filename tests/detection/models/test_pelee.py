@@ -59,6 +59,7 @@ def pictures(count: int = 2, size: int = 64, seed: int = 0) -> Tensor:
 # Counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "parameters", "millions"),
     [

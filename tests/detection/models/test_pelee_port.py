@@ -17,6 +17,7 @@ def test_priors_are_those_of_the_ports(sizes: tuple[float, ...]) -> None:
     assert torch.allclose(network.priors(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_size_has_a_prior_for_every_prediction() -> None:
     with torch.device("meta"):
         network = PeleePort().eval()

@@ -84,6 +84,7 @@ def test_priors_by_hand() -> None:
 # Shapes
 
 
+@pytest.mark.slow
 def test_every_size_has_a_prior_for_every_prediction() -> None:
     with torch.device("meta"):
         network = SSDLite(SMALL).eval()
@@ -135,6 +136,7 @@ def test_halving_has_torchs_outputs_and_its_gradient_in_bfloat16(cells: int) -> 
         torch.testing.assert_close(gradient, torchs.weight.grad, rtol=0.02, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [{}, {"assignment": "atss"}, {"class_loss": "focal"}], ids=str)
 def test_loss_trains_the_network(variant: dict[str, Any]) -> None:
     """The heads' loss of one object goes downhill, with matchers and losses that count a cell's priors, too."""

@@ -15,6 +15,7 @@ COCO = DESIGNS["ssdlite320-mobilenetv3-coco"]
 SMALL = SSDLite320Config(num_classes=3, input_size=64)
 
 
+@pytest.mark.slow
 def test_published_counts() -> None:
     """`num_params` and `_ops` of torchvision's SSDLite320_MobileNet_V3_Large_Weights."""
     with torch.device("meta"):
@@ -24,6 +25,7 @@ def test_published_counts() -> None:
     assert counted.output_shapes == [(1, 3234, 81), (1, 3234, 4)]
 
 
+@pytest.mark.slow
 def test_priors_are_torchvisions_default_boxes() -> None:
     with torch.device("meta"):
         network, theirs = SSDLite320(), SSDLITE()
@@ -32,6 +34,7 @@ def test_priors_are_torchvisions_default_boxes() -> None:
     assert network.priors()[:, 2:].max() == 1  # clipped
 
 
+@pytest.mark.slow
 def test_every_size_has_a_prior_for_every_prediction() -> None:
     with torch.device("meta"):
         network = SSDLite320(SMALL).eval()

@@ -238,6 +238,7 @@ def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Film:
 ENDLESS = [InputSource("film.mp4", True, "film.mp4", Path("film.mp4"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [False, True])
 def test_what_waits_is_bounded_whatever_the_input_and_the_writer(
     endless: Film, detector: Detector, runtime: UnevenRuntime, drawn: bool

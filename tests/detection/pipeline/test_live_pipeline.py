@@ -91,6 +91,7 @@ def test_the_pattern_until_the_window_is_closed(window, capsys: pytest.CaptureFi
     assert "age" in window.statuses[-1] and "dropped" in window.statuses[-1]
 
 
+@pytest.mark.slow
 def test_tiles_are_taken_as_the_frame_rate_allows(window, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--video", "test:256x128@20", "--show", "--tiles", "2"]) == 0
     assert " tiles a frame; dropped" in capsys.readouterr().out
@@ -126,6 +127,7 @@ def slow_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detection.detector.Detector.load", lambda name, **options: detector)
 
 
+@pytest.mark.slow
 def test_a_slow_network_makes_fewer_images_and_not_older_ones(
     window, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,12 +150,14 @@ def test_a_slow_network_makes_fewer_images_and_not_older_ones(
     assert np.median(ages[-5:]) < 1.0 and min(ages) >= 0.125
 
 
+@pytest.mark.slow
 def test_every_third_frame_of_a_camera(window, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--video", "test:64x48@60", "--show", "--every", "3", "--json", "-"]) == 0
     frames = [line["frame"] for line in lines(capsys.readouterr().out)]
     assert np.diff(frames).min() >= 3
 
 
+@pytest.mark.slow
 def test_several_sources_through_one_network(window, capsys: pytest.CaptureFixture[str]) -> None:
     sources = ["test:256x128@40", "test:256x128@50", "test:64x64@60"]
     words = [word for source in sources for word in ("--video", source)]
@@ -193,6 +197,7 @@ def test_the_keys(window, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.abs(read_image(saved).astype(int) - window.shown[0]).mean() < 4
 
 
+@pytest.mark.slow
 def test_snapshots(window) -> None:
     window.until = staticmethod(lambda: len(window.shown) >= 25)
     assert cli.main(["--video", "test:64x48@40", "--show", "--output", "out", "--snapshot-every", "0.25"]) == 0
@@ -231,6 +236,7 @@ def test_a_camera_that_dies_is_marked_said_and_taken_up_again(
     assert found[-1]["time"] > 1
 
 
+@pytest.mark.slow
 def test_a_camera_that_stays_away_is_3(window, capsys: pytest.CaptureFixture[str]) -> None:
     with TcpCamera(rate=20, size="160x128") as camera:
 
@@ -263,6 +269,7 @@ def test_absent_at_the_start_is_3_and_one_line(address: str, capfd: pytest.Captu
     assert tree(".") == ["found.jsonl"] and Path("found.jsonl").read_text() == ""
 
 
+@pytest.mark.slow
 def test_busy_is_3(capfd: pytest.CaptureFixture[str]) -> None:
     import socket
 
@@ -298,6 +305,7 @@ def test_files_come_before_what_does_not_end(window, capsys: pytest.CaptureFixtu
     assert [line["time"] for line in found[:4]] == [0, 0.01, 0.02, 0.03]
 
 
+@pytest.mark.slow
 def test_tracks_are_in_the_lines_the_image_and_the_report(window, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("trackers")
     clip(Path("clip.mp4"), frames=15)
@@ -355,6 +363,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_recording_can_be_played_and_its_lines_read() -> None:
     words = ["--video", "test:64x48@60", "--output", "out", "--json", "found.jsonl"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -372,6 +381,7 @@ def test_a_killed_recording_can_be_played_and_its_lines_read() -> None:
     assert times[-1] > found[-1]["time"] - 2.5 and times == sorted(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_finish_everything(sent: signal.Signals, code: int) -> None:
     """The real signal, to a real process, while it looks at two sources."""

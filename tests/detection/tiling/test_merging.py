@@ -54,6 +54,7 @@ def by_place(boxes: np.ndarray) -> np.ndarray:
     return ordered
 
 
+@pytest.mark.slow
 @given(boxes_in_cells, grids)
 def test_objects_of_any_size_found_in_the_whole_image_are_reported_once(
     cells: list[tuple[float, float, float, float]], grid: TileGrid
@@ -65,6 +66,7 @@ def test_objects_of_any_size_found_in_the_whole_image_are_reported_once(
     assert found.scores == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 @given(boxes_in_cells, st.integers(1, 4), st.integers(1, 4))
 def test_small_objects_found_in_tiles_alone_are_reported_once(
     cells: list[tuple[float, float, float, float]], rows: int, columns: int
@@ -80,6 +82,7 @@ def test_small_objects_found_in_tiles_alone_are_reported_once(
     assert found.scores == pytest.approx(0.8 * TILE_SCORE)
 
 
+@pytest.mark.slow
 @given(boxes_in_cells, grids)
 def test_a_box_of_a_tile_is_an_object_and_never_a_part_of_one(
     cells: list[tuple[float, float, float, float]], grid: TileGrid

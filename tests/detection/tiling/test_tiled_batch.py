@@ -61,6 +61,7 @@ def test_a_large_object_is_the_whole_images() -> None:
     np.testing.assert_array_equal(found.confidence, plain.confidence)
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_keep_their_own_tiles() -> None:
     detector, _ = detector_and_runtime()
     images = [picture(64, 64, (8, 8, 40, 40)), small_object(), picture(1280, 640, (640, 20, 652, 32), WHITE)]

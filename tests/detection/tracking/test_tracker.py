@@ -301,6 +301,7 @@ def test_a_line_outside_the_image_is_told() -> None:
         tracker.update(predict([]), 0, SIZE)
 
 
+@pytest.mark.slow
 def test_noisy_scenes_keep_nearly_all_numbers() -> None:
     """Twelve objects in 15 seconds, boxes off by 4 %, one in ten missed, who is covered is not seen, scores vary."""
     switches = owners = 0

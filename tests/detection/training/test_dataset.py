@@ -105,6 +105,7 @@ def dotted(path: Path, crowd: bool = False) -> Record:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowd", [False, True])
 def test_backgrounds_have_no_object_inside_and_their_share_is_that_of_the_setting(tmp_path: Path, crowd: bool) -> None:
     """Difficult objects and crowds count as objects, too. Red is more than twice the green in any distorted object."""

@@ -86,6 +86,7 @@ class Plain:
         return preprocess(image, self.size), boxes / np.array([width, height] * 2, np.float32), labels
 
 
+@pytest.mark.slow
 def test_overfits_four_images(train_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     original = DetectorModule.training_step
@@ -203,6 +204,7 @@ def test_a_run_that_reaches_its_time_limit_resumes_as_if_it_had_not(
     assert_same(whole.network.state_dict(), resumed.network.state_dict())
 
 
+@pytest.mark.slow
 def test_checkpoints_by_the_clock(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_run_killed_while_it_validates_validates_again(
     assert_same(whole.network.state_dict(), resumed.network.state_dict())
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumes_to_its_result(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     own = settings(ema_decay=0.9, validate_every=5)  # too short for a validation
     finished = run(own, train_set, val_set, tmp_path)
@@ -253,6 +256,7 @@ def test_a_finished_run_resumes_to_its_result(train_set: Dataset, val_set: Datas
     assert_same(load(tmp_path / "last.ckpt")["state_dict"], finished.state_dict())  # the average, not the weights
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_as_another(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     own = settings(epochs=1)
     run(own, train_set, val_set, tmp_path)
@@ -266,6 +270,7 @@ def test_a_run_is_not_resumed_as_another(train_set: Dataset, val_set: Dataset, t
     )  # changes nothing that is learnt
 
 
+@pytest.mark.slow
 def test_the_seed_decides_a_run(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     one, same, other = (
         run(settings(epochs=1, seed=seed), train_set, val_set, tmp_path / name).network.state_dict()
@@ -279,6 +284,7 @@ def test_the_seed_decides_a_run(train_set: Dataset, val_set: Dataset, tmp_path: 
 # It keeps what it found
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     own = settings(epochs=7, gradient_clip=1.0, ema_decay=0.5, checkpoint_every=100)  # 28 steps, logged every 20
     trained = run(own, train_set, val_set, tmp_path)
@@ -298,6 +304,7 @@ def test_what_a_run_leaves(train_set: Dataset, val_set: Dataset, tmp_path: Path)
     assert len(list((tmp_path / "logs").glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.slow
 def test_the_best_score_is_that_of_the_weights_that_come_back(
     train_set: Dataset, val_set: Dataset, tmp_path: Path
 ) -> None:
@@ -306,6 +313,7 @@ def test_the_best_score_is_that_of_the_weights_that_come_back(
     assert trained.result is not None and trained.result.map_11point == pytest.approx(trained.best_score)
 
 
+@pytest.mark.slow
 def test_early_stopping_stops_and_the_best_is_kept(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +340,7 @@ def test_ctrl_c_is_what_it_is(
         run(settings(), train_set, val_set, tmp_path)
 
 
+@pytest.mark.slow
 def test_damaged_images_do_not_end_a_run_and_are_named(own_voc_root: Path, tmp_path: Path) -> None:
     train_set, val_set = (open_dataset("voc", own_voc_root, split) for split in ("trainval", "val"))
     folder = own_voc_root / "VOC2007" / "JPEGImages"

@@ -101,6 +101,7 @@ random_boxes = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(random_boxes)
 def test_properties(rows: list[list[float]]) -> None:
     boxes = torch.tensor(rows)

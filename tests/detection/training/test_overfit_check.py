@@ -9,6 +9,7 @@ from detection.training import overfit_check
 from detection.training.overfit_check import main, overfit
 
 
+@pytest.mark.slow
 def test_four_images_are_overfitted_from_random_weights(voc_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overfit_check, "BATCH", 4)  # each image once: gradients and statistics of 16 images
     dataset = open_dataset("voc", voc_root, "2007-trainval")
@@ -16,6 +17,7 @@ def test_four_images_are_overfitted_from_random_weights(voc_root: Path, monkeypa
     assert overfit(records, dataset.class_names, steps=60, size=96) > 0.9
 
 
+@pytest.mark.slow
 def test_the_command_fails_where_nothing_was_learnt(voc_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(voc_root), "--steps", "1", "--input-size", "64"]) == 1
     assert "expected: over 90" in capsys.readouterr().out

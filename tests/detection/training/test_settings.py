@@ -12,6 +12,7 @@ from detection.training.settings import RECIPES, TrainSettings, resolve_settings
 from pelee.training.recipes import read_recipe, recipe_names, to_plain
 
 
+@pytest.mark.slow
 def test_every_shipped_recipe_resolves() -> None:
     assert recipe_names(RECIPES) == ["gpu", "modern", "paper-coco", "paper-voc", "quick"]
     for name in recipe_names(RECIPES):

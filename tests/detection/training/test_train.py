@@ -32,6 +32,7 @@ def small_network() -> Pelee:
     return Pelee(PeleeConfig(num_classes=3, input_size=64, backbone=ddp_process.BACKBONE))
 
 
+@pytest.mark.slow
 def test_errors_before_training(train_set: Dataset, val_set: Dataset, tmp_path: Path) -> None:
     def refused(match: str, kind: type[Exception], own: TrainSettings, *sets: Dataset, **options: Any) -> None:
         first, second = sets
@@ -63,6 +64,7 @@ def test_errors_before_training(train_set: Dataset, val_set: Dataset, tmp_path: 
     refused("nothing to resume: .*last.ckpt does not exist", SettingsError, settings(), train_set, val_set, resume=True)
 
 
+@pytest.mark.slow
 def test_frozen_tensors_stay_and_the_new_ones_train(voc_root: Path, tmp_path: Path) -> None:
     """The backbone is pretrained and frozen; its batch norms keep their statistics.
 

@@ -114,6 +114,7 @@ def test_with_every_third_those_between_are_not_dropped(source) -> None:
         assert (frame and frame.number, live.figures.dropped) == (taken, dropped)
 
 
+@pytest.mark.slow
 def test_a_loss_is_said_once_and_its_return_too(source) -> None:
     absent = ImageError("cam0: connection refused")
     script = Script([1, 2, 3], absent, absent, [4, "hang"])
@@ -126,6 +127,7 @@ def test_a_loss_is_said_once_and_its_return_too(source) -> None:
     assert live.figures.captured._last - live.figures.captured._first > 0.25  # it did wait between its tries
 
 
+@pytest.mark.slow
 def test_the_mark_says_how_long_and_how_often(source) -> None:
     absent = ImageError("absent")
     live = source(Script([1], *[absent] * 9), retries=3)
@@ -151,6 +153,7 @@ def test_what_is_absent_at_the_start_is_not_waited_for(source, retries: int) -> 
     assert live.failed == "cam0: the camera does not open" and script.opened == 1
 
 
+@pytest.mark.slow
 def test_what_is_awaited_may_be_absent_at_the_start(source) -> None:
     absent = ImageError("cam0: connection refused")
     live = source(Script(absent, absent, absent, [7, "hang"]), stall=PATIENCE, awaited=True, longest_wait=0.3)
@@ -187,6 +190,7 @@ def test_an_address_that_never_answers_is_given_up(source) -> None:
     live.close()
 
 
+@pytest.mark.slow
 def test_a_read_that_hangs_is_left_behind(source) -> None:
     """The watchdog begins anew, and what the old thread says once it wakes up is not heard."""
     script = Script([1, "hang", 77, 77, 77], [2, 3, "hang"])

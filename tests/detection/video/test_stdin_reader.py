@@ -148,6 +148,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_each_image_has_its_line_before_the_next_one_comes(tmp_path: Path) -> None:
     """As a program uses it that sends an image and waits for the answer; and ctrl-C ends it while it waits."""
     process = subprocess.Popen(

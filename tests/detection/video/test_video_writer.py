@@ -118,6 +118,7 @@ def test_a_disk_that_gets_full_ends_the_video_and_keeps_it(tmp_path: Path, monke
     assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_full_disk_is_an_error_of_the_file_system(tmp_path: Path) -> None:
     """A limit on the size of files fails in the middle of a write, as a full disk does."""

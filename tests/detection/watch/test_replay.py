@@ -13,6 +13,7 @@ def replayed(path: Path, **changes: object) -> list[Event]:
     return list(replay(path, "yard", watch_settings(**changes), make_detector()))
 
 
+@pytest.mark.slow
 def test_the_events_of_a_walk(tmp_path: Path) -> None:
     film = walk(tmp_path / "walk.mp4", 6.0)
     found = {(event.rule, str(event.kind)): event for event in replayed(film)}
@@ -29,11 +30,13 @@ def test_the_events_of_a_walk(tmp_path: Path) -> None:
     assert len({event.id for event in found.values()}) == 6
 
 
+@pytest.mark.slow
 def test_it_gives_the_same_again(tmp_path: Path) -> None:
     film = walk(tmp_path / "walk.mp4")
     assert [event.to_json() for event in replayed(film)] == [event.to_json() for event in replayed(film)]
 
 
+@pytest.mark.slow
 def test_events_are_those_of_every_frame_without_the_gate(tmp_path: Path) -> None:
     film = walk(tmp_path / "walk.mp4")
     with_gate, without = (

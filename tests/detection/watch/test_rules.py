@@ -141,6 +141,7 @@ def test_better_views_are_updates() -> None:
     assert event.score == 0.8
 
 
+@pytest.mark.slow
 @given(
     visible=st.lists(st.integers(1, 25), min_size=1, max_size=30),
     jumps=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30),
@@ -169,6 +170,7 @@ def test_flicker_and_a_clock_that_jumps_give_one_event_of_the_right_length(
         assert len(event.boxes) <= BOXES
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(

@@ -186,6 +186,7 @@ def test_a_failed_check_keeps_the_old_export(
     assert [path.name for path in folder.parent.iterdir()] == ["script"]
 
 
+@pytest.mark.slow
 def test_command_measures_top1_and_top5(
     model: ModelFile, root: Path, reference: Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +202,7 @@ def test_command_measures_top1_and_top5(
     assert found["top5_loss"] == 0 and found["pictures"] == 7
 
 
+@pytest.mark.slow
 def test_a_loss_of_top1_fails_the_check(
     model: ModelFile, photos: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_load_network_with_a_card_that_does_not_fit_is_one_line(
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_settings_of_is_the_config_and_a_normalization_other_than_the_default() -> None:
     network = build("peleenet", 5, SMALL)
     assert settings_of(network, {})["growth_rate"] == 8 and "normalization" not in settings_of(network, {})

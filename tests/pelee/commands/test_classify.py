@@ -163,6 +163,7 @@ def test_invalid_arguments_are_refused(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_shipped_model_from_another_folder(tmp_path: Path) -> None:
     root = ROOT
     command = [sys.executable, "-m", "pelee.commands.classify", str(root / "data/samples/chelsea.jpg")]
@@ -191,6 +192,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     assert f"usage: pelee-{command.replace('_', '-')}" in run.stdout
 
 
+@pytest.mark.slow
 def test_the_classifier_and_its_results_import_no_torch() -> None:
     code = (
         "import sys, pelee.classification.classifier, pelee.classification.results\n"

@@ -91,6 +91,7 @@ def terminal(request: pytest.FixtureRequest, scripts: dict[str, Path], tmp_path:
         opened.close()
 
 
+@pytest.mark.slow
 def test_bash_and_zsh_complete(terminal: Terminal) -> None:
     for typed, rest in COMPLETIONS.items():
         terminal.type(f"{CLEAR_LINE}{typed}\t")

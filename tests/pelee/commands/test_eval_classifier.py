@@ -31,6 +31,7 @@ def options(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     return ["--weights", str(save_toy(tmp_path / "toy", NAMES)), "--dataset", "imagefolder", "--root", str(root)]
 
 
+@pytest.mark.slow
 def test_evaluation_writes_json_table_and_plots(
     options: list[str], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def test_earlier_run_is_not_overwritten(folders: Path, trained: Path, capsys: py
     assert (trained / "last.ckpt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_counted_and_listed_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.Capt
     assert "has 4 classes, train 3; they must be the same, and 'white'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_validation_split_may_lack_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_folders(tmp_path / "set", 3)
     shutil.rmtree(root / "val" / "green")

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from pelee.diagnosis.doctor import CHECKS, diagnose
 from tests.test_imports import HEAVY, without
 
@@ -29,6 +31,7 @@ def test_the_home_folder_is_not_published(monkeypatch):
     assert fact == ("x", "in ~/x", {"paths": ["~/y", 3], "more": {"z": "~"}})
 
 
+@pytest.mark.slow
 def test_missing_parts_are_named_and_heavy_ones_are_not_imported():
     absent = ("av", "openvino", "cv2", "torch", "pydantic", "supervision")
     done = without(absent, "from pelee.diagnosis.doctor import diagnose\nfor fact in diagnose(): print(fact[:2])\n")

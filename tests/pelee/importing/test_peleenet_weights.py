@@ -33,6 +33,7 @@ def caffe(folder: Path, merged: bool = False, convolution: bool = False) -> Pele
     return caffe_classifier(CaffeWeights(network.save(folder / "file.caffemodel")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merged", [False, True])
 def test_caffe_network_gives_the_reference_results(merged: bool, tmp_path: Path) -> None:
     network = caffe(tmp_path, merged)
@@ -49,6 +50,7 @@ def test_checkpoint_gives_the_reference_results() -> None:
         assert found[label].item() == pytest.approx(value, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_classifier_may_be_a_convolution_without_bias(tmp_path: Path) -> None:
     network = caffe(tmp_path, convolution=True)
     state = network.state_dict()
@@ -81,6 +83,7 @@ def test_another_state_dict_is_refused(change: Callable[[dict[str, Any]], Any], 
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_layer_too_many_or_too_few_is_refused(tmp_path: Path) -> None:
     network = CaffeNetwork(0, size=224).features().classifier(3)
     network.layers = [layer for layer in network.layers if layer.name != "stage4_2/branch2b"]

@@ -27,6 +27,7 @@ def test_maps_are_rounded_up(name: str, channels: tuple[int, ...]) -> None:
     assert [(m.shape[1], *m.shape[2:]) for m in maps] == [(c, *s) for c, s in zip(channels, cells, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [

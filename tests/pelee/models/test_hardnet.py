@@ -11,6 +11,7 @@ from pelee.models.registry import MODELS, build
 from tests.support.registry_networks import on_meta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings", "parameters", "paper", "millions"),
     [

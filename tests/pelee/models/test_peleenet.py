@@ -45,6 +45,7 @@ def randomise_norms(network: nn.Module, seed: int = 0) -> None:
 # Counts
 
 
+@pytest.mark.slow
 def test_published_counts() -> None:
     network = on_meta()
     assert parameters(network) == 2_802_248

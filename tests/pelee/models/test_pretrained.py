@@ -13,6 +13,7 @@ from pelee.models.registry import build
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 
 
+@pytest.mark.slow
 def test_torchvision_s_weights_fill_its_network_and_compute_the_same(tmp_path: Path) -> None:
     torch.manual_seed(1)
     library = torchvision.models.mobilenet_v2(num_classes=9).eval()

@@ -28,6 +28,7 @@ def test_every_network_builds_with_its_number_of_classes() -> None:
             assert network(torch.zeros(1, 3, entry.input_size, entry.input_size)).shape == (1, 5), name
 
 
+@pytest.mark.slow
 def test_normalization_is_a_setting_of_every_network() -> None:
     network = build("tiny-densenet-1", 5, {"normalization": {"mean": [1, 2, 3], "std": [4, 5, 6]}})
     assert isinstance(network.normalize, Normalize)

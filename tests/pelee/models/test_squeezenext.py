@@ -23,6 +23,7 @@ def test_squeezenext_block(channels: int, stride: int, entry: bool, projected: b
     torch.testing.assert_close(out, (kept + block.body(kept if projected else x)).relu())
 
 
+@pytest.mark.slow
 def test_squeezenext_maps() -> None:
     """227 pixels -> 111, 55, then 55×55×32, 28×28×64, 14×14×128 and 7×7×256."""
     network = on_meta("squeezenext")

@@ -82,6 +82,7 @@ def test_blocks_are_joined_to_their_input_before_the_pooling(monkeypatch: pytest
     torch.testing.assert_close(seen[0][:, :32], F.max_pool2d(stem, 8), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_variance_scaling() -> None:
     """The variance is 1 / fan-in, and no weight lies beyond two of the uncut distribution's deviations."""
     torch.manual_seed(0)
@@ -91,6 +92,7 @@ def test_variance_scaling() -> None:
     assert weight.abs().max().item() <= 2 * deviation / 0.879 and weight.abs().max().item() > 2.2 * deviation
 
 
+@pytest.mark.slow
 def test_tiny_densenets_fuse() -> None:
     torch.manual_seed(0)
     network = TinyDenseNet2(4).eval()

@@ -35,6 +35,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_counts(name: str) -> None:
     counted = count(on_meta(name), MODELS[name].input_size)
@@ -47,6 +48,7 @@ def test_published_counts(name: str) -> None:
 # What stands before: the normalisation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reference"),
     [
@@ -83,6 +85,7 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
 # What stands behind: an auxiliary classifier
 
 
+@pytest.mark.slow
 def test_inception_has_a_second_answer_in_training() -> None:
     network, images = on_meta("inception-v3", 5), torch.zeros(2, 3, 299, 299, device="meta")
     outputs = network.train()(images)
@@ -95,6 +98,7 @@ def test_inception_has_a_second_answer_in_training() -> None:
     assert network.eval()(images).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_inception_without_its_auxiliary_classifier() -> None:
     network = on_meta("inception-v3", auxiliary=False)
     assert 27_161_264 - parameters(network) == 3_326_696
@@ -133,6 +137,7 @@ def test_with_all_dropped_only_the_bias_answers(name: str) -> None:
     assert network.eval()(random_images(3, 40)).std(0).sum() > 0
 
 
+@pytest.mark.slow
 def test_dropout_of_the_large_ones() -> None:
     vgg16 = [module.p for module in on_meta("vgg16", dropout=0.3).modules() if isinstance(module, nn.Dropout)]
     assert vgg16 == [0.3, 0.3]
@@ -169,6 +174,7 @@ def test_a_setting_out_of_range_is_one_line(name: str, settings: dict[str, objec
         on_meta(name, **settings)
 
 
+@pytest.mark.slow
 def test_a_grey_network_is_normalised_by_the_statistics_of_grey() -> None:
     torch.manual_seed(0)
     network = build("ghostnet", 5, {"in_channels": 1, "normalization": {"mean": (90,) * 3, "std": (40,) * 3}}).eval()

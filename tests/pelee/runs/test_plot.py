@@ -10,6 +10,7 @@ from pelee.runs.plot import moving_average, plot_runs
 from pelee.runs.run import open_run
 
 
+@pytest.mark.slow
 def test_plot_runs_draws_a_row_of_panels_for_each_task(
     scratch_run: Path, tuned_run: Path, running_run: Path, tmp_path: Path
 ) -> None:

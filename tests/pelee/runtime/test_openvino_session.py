@@ -42,6 +42,7 @@ def test_a_model_of_another_size_or_none_at_all(tmp_path: Path) -> None:
         OpenVinoSession(model)
 
 
+@pytest.mark.slow
 def test_operator_sets_are_imported_at_their_first_use() -> None:
     """They take two thirds of the import of openvino, and only export and quantization use them."""
     code = (

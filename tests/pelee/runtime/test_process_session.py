@@ -69,6 +69,7 @@ def test_a_session_is_not_pickled() -> None:
         pickle.dumps(ProcessSession(CountingSession))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_opens_a_session_of_its_own() -> None:
     code = (

@@ -31,6 +31,7 @@ def test_runtime_runs_fused(model: ModelFile) -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in session.graph.modules())
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_and_gives_float32(model: ModelFile, runtime: DetectionSession) -> None:
     half = load_runtime(model, RuntimeOptions(runtime="torch", device="cpu", precision="bf16"))
     assert half.name == "torch bf16 cpu"

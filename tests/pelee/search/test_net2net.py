@@ -81,6 +81,7 @@ def designs(draw: st.DrawFn) -> tuple[PeleeNetConfig, PeleeNetConfig]:
     return parent, child
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(designs(), st.booleans())
 def test_grow_keeps_the_parent_s_output(pair: tuple[PeleeNetConfig, PeleeNetConfig], training: bool) -> None:

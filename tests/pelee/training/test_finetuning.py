@@ -111,6 +111,7 @@ def test_from_a_module_on_it_trains_with_its_statistics(sets: Sets, tmp_path: Pa
     assert [group["initial_lr"] for group in module.trainer.optimizers[0].param_groups] == [0.005, 0.01]
 
 
+@pytest.mark.slow
 def test_two_stages_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     colours = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (210, 30, 30)}
     for root, names in (("two", ["blue", "red"]), ("three", list(colours))):

@@ -182,6 +182,7 @@ def constant_scores(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClassifierModule, "validation_step", half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [2 * STEPS, 2 * STEPS + 2], ids=["after a validation", "within an epoch"])
 def test_a_plateau_resumes_bit_for_bit(
     stop_at: int, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

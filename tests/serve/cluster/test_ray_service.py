@@ -157,6 +157,7 @@ def test_a_killed_replica_fails_no_request_that_is_repeated(server: RayServer) -
     assert len(after) == 2 and before[0] not in after
 
 
+@pytest.mark.slow
 def test_arguments_of_the_application() -> None:
     manifest = yaml.safe_load((ROOT / "deploy" / "kuberay.yaml").read_text(encoding="utf-8"))
     from ray.serve.schema import ServeDeploySchema
@@ -183,6 +184,7 @@ def test_arguments_of_the_application() -> None:
             application(arguments)
 
 
+@pytest.mark.slow
 def test_scale_is_checked() -> None:
     for wrong in ({"queue": 0.0}, {"cores": 0}, {"gpu_share": -1.0}, {"least": 0}):
         with pytest.raises(SettingsError):

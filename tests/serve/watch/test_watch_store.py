@@ -72,6 +72,7 @@ def test_a_start_repairs_what_a_dead_process_left(tmp_path: Path, caplog: pytest
     assert line.fields["interrupted"] == 1 and line.fields["removed_files"] == 3  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_unknown_folder_with_files_and_a_new_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_files(tmp_path, make_event(7))
     with caplog.at_level(logging.WARNING), opened(tmp_path):

@@ -150,6 +150,7 @@ def test_batch_has_a_result_or_an_error_for_each(live: AnyServer) -> None:
     assert error(live.client.post("/detect/batch", data={"x": "y"}, files={"z": b""})) == (422, "missing_file")
 
 
+@pytest.mark.slow
 def test_a_form_is_parsed_within_admission_and_deadline(network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     parse = BodyReader.files
@@ -397,6 +398,7 @@ def test_every_error_code_has_a_status(tmp_path: Any) -> None:
         _ = ServiceError("nonsense", "").status
 
 
+@pytest.mark.slow
 def test_requests_before_the_models_are_loaded_get_503(network: FakeNetwork) -> None:
     gate = threading.Event()
     real = network.source()

@@ -156,6 +156,7 @@ def test_refused_handshakes_do_not_disturb_the_end() -> None:
     assert code == 0 and all(line["level"] == "info" for line in log)
 
 
+@pytest.mark.slow
 def test_a_closed_connection_whose_client_does_not_read_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     """`close` waits for the last bytes to be read."""
     with running({"fake": FakeNetwork().source()}, header_timeout_s=0.3) as server:
@@ -243,6 +244,7 @@ def test_bind_takes_ipv6_and_a_free_port() -> None:
             assert "cannot listen" in str(error)  # a machine without IPv6 on its loopback
 
 
+@pytest.mark.slow
 def test_the_service_imports_no_torch() -> None:
     paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "serve").rglob("*.py")]
     names = [".".join(path.parts) for path in paths if path.stem != "__init__" and "migrations" not in path.parts]

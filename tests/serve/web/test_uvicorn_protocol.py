@@ -59,18 +59,21 @@ def dribble(connection: socket.socket, text: bytes, seconds: float = 60.0) -> No
 HEAD = b"POST /detect HTTP/1.1\r\nHost: x\r\n"
 
 
+@pytest.mark.slow
 def test_a_connection_without_a_request_is_closed(live: RunningServer) -> None:
     before = live.metric("pelee_connections_cut_off_total", reason="slow")
     assert everything(connect(live)) == b""
     assert live.metric("pelee_connections_cut_off_total", reason="slow") == before + 1
 
 
+@pytest.mark.slow
 def test_a_slow_header_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     dribble(connection, HEAD + b"X-Slow: " + b"a" * 400)
     assert everything(connection) == b""
 
 
+@pytest.mark.slow
 def test_a_slow_header_of_a_later_request_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -89,6 +92,7 @@ def test_a_slow_body_is_refused(live: RunningServer, framing: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout" in answer
 
 
+@pytest.mark.slow
 def test_a_body_that_continues_after_the_response_is_aborted(live: RunningServer) -> None:
     connection = connect(live)
     connection.sendall(HEAD + b"Content-Length: 5000000\r\n\r\n")
@@ -167,6 +171,7 @@ def test_connections_have_tcp_nodelay(live: RunningServer) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_connection_over_the_limit_is_rejected() -> None:
     with running({"fake": FakeNetwork().source()}, max_connections=5) as server:
         held = [connect(server) for _ in range(5)]
@@ -180,6 +185,7 @@ def test_a_connection_over_the_limit_is_rejected() -> None:
         assert server.client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_request_over_the_limit_gets_its_rejection() -> None:
     """The connection is not closed while the request arrives: the client's system would discard the response."""
     with running({"fake": FakeNetwork().source()}, max_connections=1) as server, connect(server) as held:
@@ -192,6 +198,7 @@ def test_a_request_over_the_limit_gets_its_rejection() -> None:
         assert held.fileno() > 0
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_after_the_header_timeout(live: RunningServer) -> None:
     """In order, and not counted as slow."""
     before = live.metric("pelee_connections_cut_off_total", reason="slow")

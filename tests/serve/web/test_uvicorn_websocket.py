@@ -155,6 +155,7 @@ def test_small_fragments_are_joined_as_they_come(live: RunningServer) -> None:
         assert received_text(connection)["code"] == "unsupported_picture"
 
 
+@pytest.mark.slow
 def test_small_messages_wait_unparsed(live: RunningServer) -> None:
     count = 5000
     with opened(live) as connection:
@@ -167,6 +168,7 @@ def test_small_messages_wait_unparsed(live: RunningServer) -> None:
     assert most <= LARGEST_SLICE / len(frame(FINAL | TEXT, b"{}"))
 
 
+@pytest.mark.slow
 def test_a_client_that_floods_with_pings_and_does_not_read_is_disconnected() -> None:
     """Nothing is read from it while its responses wait."""
     pings = frame(FINAL | PING, b"p" * 125) * 500
@@ -213,6 +215,7 @@ def test_a_long_text_message_is_refused(live: RunningServer) -> None:
         assert "characters" in received_text(connection)["message"]
 
 
+@pytest.mark.slow
 def test_a_handshake_that_the_application_does_not_answer_is_ended(
     live: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_frame_of_a_disconnected_client_is_dropped(live: RunningServer, networ
     wait_until(lambda: live.metric("pelee_websockets") == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"queue_size": 1}], indirect=True)
 def test_a_full_queue_is_an_error_with_retry_after(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()

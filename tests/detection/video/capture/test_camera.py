@@ -12,6 +12,7 @@ from tests.support.rectangle_session import RED, picture
 from tests.support.tcp_camera import TcpCamera
 
 
+@pytest.mark.slow
 def test_a_busy_camera_gives_nothing_to_a_second_one(capfd: pytest.CaptureFixture[str]) -> None:
     with TcpCamera(rate=20, size="160x128", one=True) as camera:
         first = open_capture(camera.address)

@@ -76,6 +76,7 @@ def http(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_mjpeg_whose_times_are_made_up(http: str) -> None:
     """FFmpeg takes such a stream for one of 25 frames a second, so that frames seem to come ever earlier."""
     capture = open_capture(f"{http}/live")
@@ -89,6 +90,7 @@ def test_mjpeg_whose_times_are_made_up(http: str) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["jpg", "bare"])
 def test_mjpeg_in_parts_that_ffmpeg_does_not_expect(http: str, path: str) -> None:
     capture = open_capture(f"{http}/{path}")
@@ -123,6 +125,7 @@ def test_a_recording_without_a_telling_suffix_is_none_that_goes_on_for_ever(
     capture.close()
 
 
+@pytest.mark.slow
 def test_a_recording_in_parts_plays_at_its_own_pace_and_ends(http: str, tmp_path: Path) -> None:
     parts = {"hls_time": "0.5", "hls_list_size": "0"}
     with av.open(str(tmp_path / "list.m3u8"), "w", format="hls", options=parts) as container:

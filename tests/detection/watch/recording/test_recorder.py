@@ -80,6 +80,7 @@ def test_an_event_of_a_moment_has_no_update(run: Run) -> None:
     assert [name for name, _ in run.sink.calls] == ["begin", "finish"]
 
 
+@pytest.mark.slow
 def test_better_views_are_told_once_a_second(run: Run) -> None:
     now = time.monotonic()
     run.put(EventStage.BEGIN, LASTING, now)

@@ -31,6 +31,7 @@ def test_plot_strongest_shows_names_and_counts(tmp_path: Path) -> None:
     assert "<!-- no confusions -->" in (tmp_path / "none.svg").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "name"), [(40, "confusion_matrix.png"), (41, "confusions.png")])
 def test_plot_confusions_of_many_classes_draws_bars(classes: int, name: str, tmp_path: Path) -> None:
     matrix = np.eye(classes, dtype=int) + np.eye(classes, k=1, dtype=int)
@@ -39,6 +40,7 @@ def test_plot_confusions_of_many_classes_draws_bars(classes: int, name: str, tmp
     assert min(Image.open(tmp_path / name).size) > 500
 
 
+@pytest.mark.slow
 def test_plot_mistakes_shows_at_most_forty_with_their_scores(tmp_path: Path) -> None:
     files = [gray_image(tmp_path / f"{number}.png", 10 + number) for number in range(42)]
     mistakes = [Mistake(file, 0, 1, 0.99 - number / 100, 0.001) for number, file in enumerate(files)]

@@ -24,6 +24,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
+@pytest.mark.slow
 def test_predict_logits_is_the_mean_over_the_image_and_its_mirror(folders: Path, teacher: Path) -> None:
     import torchvision
 

@@ -97,6 +97,7 @@ def trained(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_data_normalization_is_computed_and_stored_in_the_card(folders: Path, trained: Path) -> None:
     card = resolve(trained / "model").card
     batches = ImageBatches(open_image_folder("imagefolder", folders, "train"), 32)
@@ -147,6 +148,7 @@ def test_export_has_the_normalization(form: str, folders: Path, trained: Path, t
     assert np.allclose(runs(tmp_path / "grey.png").probabilities, runs(files[0]).probabilities, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_normalization_unless_another_is_given(
     folders: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_fine_tuning_keeps_the_normalization_unless_another_is_given(
     assert after == GIVEN | {"grey": True}
 
 
+@pytest.mark.slow
 def test_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Path) -> None:
     from weights.store import load_tensors
 

@@ -198,6 +198,7 @@ def test_openapi_describes_every_endpoint_and_its_values(api: WatchApi) -> None:
     assert set(listed) == set(schemas.ListedEvent.model_fields)
 
 
+@pytest.mark.slow
 def test_every_endpoint_needs_a_key_which_only_files_take_from_the_query(tmp_path: Path) -> None:
     with running_api(tmp_path, api_keys=(KEY,)) as api:
         event = make_event(1)

@@ -61,6 +61,7 @@ def api(tmp_path: Path) -> Iterator[WatchApi]:
         yield running
 
 
+@pytest.mark.slow
 def test_changes_come_as_they_happen_and_the_end_of_the_server_ends_streams(tmp_path: Path) -> None:
     with running_api(tmp_path) as api:
         api.store.begin(make_event(1))
@@ -75,6 +76,7 @@ def test_changes_come_as_they_happen_and_the_end_of_the_server_ends_streams(tmp_
     assert reader.found == [(2, "begin", 2), (3, "update", 1), (4, "finish", 2)]
 
 
+@pytest.mark.slow
 def test_a_client_that_comes_back_gets_what_it_missed(api: WatchApi) -> None:
     for number in (1, 2, 3):
         api.store.begin(make_event(number))
@@ -88,6 +90,7 @@ def test_a_client_that_comes_back_gets_what_it_missed(api: WatchApi) -> None:
         reader.leave()
 
 
+@pytest.mark.slow
 def test_a_number_of_another_database_begins_now(api: WatchApi) -> None:
     api.store.begin(make_event(1))
     reader = Reader(api, {"last-event-id": "900"})
@@ -98,6 +101,7 @@ def test_a_number_of_another_database_begins_now(api: WatchApi) -> None:
     reader.leave()
 
 
+@pytest.mark.slow
 def test_streams_are_bounded_and_give_their_place_back(api: WatchApi) -> None:
     readers = [Reader(api), Reader(api)]
     response = api.client.get("/events/stream")

@@ -11,6 +11,7 @@ from serve.watch.watch_store import open_watch_store
 from tests.support.watch_server import FakeCameras
 
 
+@pytest.mark.slow
 def test_it_serves_the_page_and_no_images_and_ends_with_the_block(tmp_path: Path) -> None:
     store = open_watch_store(StoreSettings(folder=tmp_path), {})
     settings = load_settings(port=0)

@@ -116,6 +116,7 @@ def test_a_connection_that_breaks_is_the_last_will_and_comes_back(tmp_path: Path
     subscriber.close()
 
 
+@pytest.mark.slow
 def test_an_outage_loses_nothing_and_keeps_the_order(tmp_path: Path, broker: Broker) -> None:
     subscriber = Subscriber(broker, "pelee/events")
     with sending(tmp_path, broker, discovery=False) as sender:
