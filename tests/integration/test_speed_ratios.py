@@ -1,7 +1,7 @@
 """CPU time of the file pipeline and of the service by that of the parts they need: network, decoding, preprocessing.
 
 Processor time, not time of day, of interleaved rounds in one process, so that a busy machine does not decide. 4 ms more
-per frame raise the ratio of the pipeline to 1.28 or more, and that of the service to 1.6 to 1.8.
+per frame raise the ratio of the pipeline to 1.28 or more, and that of the service by 2.7.
 """
 
 import asyncio
@@ -27,9 +27,10 @@ from tests.support.paths import ROOT
 FRAMES = 52  # a multiple of CLIENTS
 ROUNDS = 5
 MEASURED = 1.0  # medians on a busy machine: up to 1.0
-SERVED = 1.33  # the same of the service, its client included: 1.26 to 1.41
-CLIENTS = 4
 TOLERANCE = 1.2
+SERVED = 3.7  # medians of the service, its client included: 3.3 with AVX-512 VNNI, 3.9 with AVX2 alone
+SERVED_TOLERANCE = 1.5  # a difference of two times varies more
+CLIENTS = 4
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -89,10 +90,11 @@ async def ask(port: int, request: bytes, count: int) -> None:
 
 
 def service_ratio(detector: Detector, port: int, picture: bytes) -> float:
-    parts = cpu_seconds(lambda: run_network(detector, FRAMES))
-    parts += cpu_seconds(lambda: [preprocess(read_image(picture), detector.input_size) for _ in range(FRAMES)])
+    """All that is not the network, by decoding and preprocessing: no CPU's instruction set decides."""
+    network = cpu_seconds(lambda: run_network(detector, FRAMES))
+    image = cpu_seconds(lambda: [preprocess(read_image(picture), detector.input_size) for _ in range(FRAMES)])
     request = post("/detect", picture)
-    return cpu_seconds(lambda: asyncio.run(ask(port, request, FRAMES))) / parts
+    return (cpu_seconds(lambda: asyncio.run(ask(port, request, FRAMES))) - network) / image
 
 
 @pytest.mark.slow
@@ -104,4 +106,4 @@ def test_the_service_takes_little_more_than_its_parts(monkeypatch: pytest.Monkey
     with inside(load_settings(models=["pelee-voc"], log_level="warning")) as port:
         service_ratio(detector, port, picture)  # a warm-up
         ratios = [service_ratio(detector, port, picture) for _ in range(ROUNDS)]
-    assert median(ratios) < TOLERANCE * SERVED, f"by rounds: {ratios}"
+    assert median(ratios) < SERVED_TOLERANCE * SERVED, f"by rounds: {ratios}"
