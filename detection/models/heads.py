@@ -99,3 +99,13 @@ class ExtraBlock(nn.Module):
         if self.stride == 1 and x.shape[-1] < 3:
             x = torch.nn.functional.pad(x, (1, 1, 1, 1))
         return self.shrink(x)
+
+
+def initialize_xavier(*parts: nn.Module) -> None:
+    """Initial weights of the convolutions of some parts: uniform by Xavier, zero biases."""
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

@@ -1,9 +1,10 @@
 """Detector network interface: `DetectorNetwork` and `DetectorConfig`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
@@ -88,6 +89,11 @@ class DetectorNetwork(nn.Module, ABC):
     @abstractmethod
     def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         """Prior map of each head for an input side in pixels and sizes as in `prior_sizes`."""
+
+    def apply_heads(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits and box offsets, as in `forward`, of one map for each head."""
+        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
+        return torch.cat(logits, 1), torch.cat(offsets, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_head(self.features(images))

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, cast
 
-import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from detection.models.heads import ExtraBlock, PredictionHead, ResBlock
+from detection.models.heads import ExtraBlock, PredictionHead, ResBlock, initialize_xavier
 from detection.models.network import DetectorNetwork, check_config
 from detection.models.priors import COCO_SIZES, VOC_SIZES, PriorMap, ssd_maps
 from detection.models.registry import ARCHITECTURES
@@ -114,15 +113,7 @@ class Pelee(DetectorNetwork):
         if not config.use_38x38:
             inputs = [inputs[0], *inputs]  # the 19×19 map feeds two heads
         self.heads = nn.ModuleList(PredictionHead(c, config.num_classes + 1, config.head_kernel) for c in inputs)
-        self._initialize()
-
-    def _initialize(self) -> None:
-        for part in (self.extras, self.blocks, self.heads):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.xavier_uniform_(module.weight)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+        initialize_xavier(self.extras, self.blocks, self.heads)
 
     def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         return ssd_maps(head_map_sizes(input_size, self.config.use_38x38), sizes)
@@ -139,5 +130,4 @@ class Pelee(DetectorNetwork):
         maps = [block(m) for block, m in zip(self.blocks, maps, strict=True)]
         if not self.config.use_38x38:
             maps = [maps[0], *maps]
-        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
-        return torch.cat(logits, 1), torch.cat(offsets, 1)
+        return self.apply_heads(maps)

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from data.images.preprocess import MEAN
-from detection.models.heads import PredictionHead
+from detection.models.heads import PredictionHead, initialize_xavier
 from detection.models.network import DetectorConfig, DetectorNetwork, check_config
 from detection.models.pelee import head_map_sizes
 from detection.models.priors import PriorMap, clip_priors, ssd_maps
@@ -111,12 +110,7 @@ class PeleePort(DetectorNetwork):
         channels = [*FEATURES, *(sizes[1] for sizes in EXTRAS[1::2])]
         self.blocks = nn.ModuleList(PortBlock(each) for each in channels)
         self.heads = nn.ModuleList(PredictionHead(HEAD_CHANNELS, config.num_classes + 1, 1) for _ in channels)
-        for part in (self.extras, self.blocks, self.heads):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.xavier_uniform_(module.weight)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+        initialize_xavier(self.extras, self.blocks, self.heads)
 
     def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         cells = head_map_sizes(input_size)[1:]  # without the second head on the first map
@@ -134,6 +128,4 @@ class PeleePort(DetectorNetwork):
             x = extra(x)
             if index % 2:
                 maps.append(x)
-        outputs = [head(block(m)) for head, block, m in zip(self.heads, self.blocks, maps, strict=True)]
-        logits, offsets = zip(*outputs, strict=True)
-        return torch.cat(logits, 1), torch.cat(offsets, 1)
+        return self.apply_heads([block(m) for block, m in zip(self.blocks, maps, strict=True)])

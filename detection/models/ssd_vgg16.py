@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detection.models.heads import Head
+from detection.models.heads import Head, initialize_xavier
 from detection.models.network import DetectorConfig, check_config
 from detection.models.priors import COCO_SIZES, PriorMap, clip_priors, ssd_maps
 from detection.models.registry import ARCHITECTURES
@@ -128,11 +128,7 @@ class SSD300(TorchvisionNetwork):
             Head(outputs, *(nn.Conv2d(each, priors * numbers, 3, padding=1) for numbers in (outputs, 4)))
             for each, priors in zip(channels, VGG_PRIORS, strict=True)
         )
-        for part in (self.backbone.fc, self.extras, self.heads):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d) and module.bias is not None:
-                    nn.init.xavier_uniform_(module.weight)
-                    nn.init.zeros_(module.bias)
+        initialize_xavier(self.backbone.fc, self.extras, self.heads)
 
     def make_prior_maps(self, input_size: int, sizes: tuple[float, ...]) -> tuple[PriorMap, ...]:
         finest = -(-(input_size // 4) // 2)

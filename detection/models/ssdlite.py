@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -202,5 +201,4 @@ class SSDLite(DetectorNetwork):
         maps = list(features)
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
-        return torch.cat(logits, 1), torch.cat(offsets, 1)
+        return self.apply_heads(maps)

@@ -54,8 +54,8 @@ class TorchvisionNetwork(DetectorNetwork):
     log_limit = math.log(1000 / 16)  # `BoxCoder.bbox_xform_clip` of torchvision
 
     def apply_heads(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        logits, offsets = zip(*(head(m) for head, m in zip(self.heads, maps, strict=True)), strict=True)
-        return fold_background(torch.cat(logits, 1), self.background_outputs), torch.cat(offsets, 1)
+        logits, offsets = super().apply_heads(maps)
+        return fold_background(logits, self.background_outputs), offsets
 
 
 @dataclass(frozen=True, slots=True)
