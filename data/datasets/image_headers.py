@@ -1,4 +1,5 @@
-"""Image headers of a detection dataset: unreadable images, and boxes annotated in another frame than the upright image.
+"""Image headers of a detection dataset: unreadable and cut off images, boxes annotated in another frame than that of
+the upright image.
 
 The frame of the boxes is taken from the annotated width and height. Where they are those of the stored image, before
 its EXIF orientation, the boxes are turned; where they have the proportions of the image in another size, the boxes are
@@ -16,7 +17,9 @@ from PIL import Image
 from data.cpu_cores import usable_cores
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
-from data.images.image_io import FORMATS, MAX_PIXELS, read_size
+from data.images.image_io import FORMATS, MAX_PIXELS, read_image, read_size
+from data.images.image_slice import ImageFile
+from data.images.signatures import may_be_cut_off
 
 _ORIENTATION_TAG = 0x0112
 #: Largest relative difference between the two sides' scales of an image that was resized in proportion.
@@ -27,12 +30,17 @@ _CHUNK = 64
 
 
 def check_headers(
-    dataset: Dataset, *, threads: int | None = None, progress: Callable[[int], object] | None = None
+    dataset: Dataset,
+    *,
+    decode: bool = False,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Dataset:
     """Read every image's header; drop unreadable images and correct boxes whose frame is known.
 
     Args:
         dataset: a split, as its reader returned it.
+        decode: decode every image; by default only those whose last bytes are not those of a whole image.
         threads: number of threads; by default one per core, at most 8.
         progress: called with the number of images after each part of them.
 
@@ -44,7 +52,7 @@ def check_headers(
     chunks = [dataset.records[start : start + _CHUNK] for start in range(0, len(dataset.records), _CHUNK)]
     pool = ThreadPoolExecutor(threads or min(usable_cores(), 8))
     try:
-        for chunk, headers in zip(chunks, pool.map(_headers, chunks), strict=True):
+        for chunk, headers in zip(chunks, pool.map(lambda chunk: _headers(chunk, decode), chunks), strict=True):
             for record, header in zip(chunk, headers, strict=True):
                 if isinstance(header, str):
                     unreadable.append(header)
@@ -57,15 +65,35 @@ def check_headers(
     return replace(dataset, records=records, warnings=warnings, unreadable=unreadable)
 
 
-def _headers(records: list[Record]) -> list[tuple[tuple[int, int], int] | str]:
+def _headers(records: list[Record], decode: bool) -> list[tuple[tuple[int, int], int] | str]:
     """Return for each image the size as displayed and the EXIF orientation, or the reason why it cannot be read."""
     found: list[tuple[tuple[int, int], int] | str] = []
     for record in records:
         try:
+            check_pixels(record.image, decode)
             found.append(_header(record.image) if isinstance(record.image, Path) else (read_size(record.image), 1))
         except ImageError as error:
             found.append(str(error))
     return found
+
+
+def check_pixels(image: ImageFile, decode: bool = False) -> None:
+    """Raise ImageError for an image whose pixels cannot be read.
+
+    Args:
+        image: the file, or a part of a shard, whose images were checked when they were packed.
+        decode: decode it in any case; else only a file that may be cut off.
+    """
+    if not decode:
+        if not isinstance(image, Path):
+            return
+        try:
+            with image.open("rb") as file:
+                if not may_be_cut_off(file):
+                    return
+        except OSError:
+            pass  # `read_image` words the error
+    read_image(image)
 
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from data.datasets.class_names import class_name_faults, similar_names
-from data.datasets.image_headers import ANOTHER_SHAPE, check_headers
+from data.datasets.image_headers import ANOTHER_SHAPE, check_headers, check_pixels
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
@@ -22,7 +22,7 @@ def inspect_split(
 
     Args:
         dataset: the split, as its reader returned it.
-        quick: read the images' headers only; damaged and truncated pixel data is not found.
+        quick: read the images' headers and last bytes only; other damage of the pixel data is not found.
         threads: number of threads that read images; by default one per core, at most 8.
         progress: called after each image.
     """
@@ -66,6 +66,8 @@ def _check_record(record: Record, quick: bool) -> list[Finding]:
     if not len(record.labels):
         findings.append(Finding("empty", record.image_id, f"{record.image} has no objects"))
     try:
+        if quick:
+            check_pixels(record.image)
         width, height = read_size(record.image) if quick else read_image(record.image).shape[1::-1]
     except ImageError as error:
         return [*findings, Finding("unreadable", record.image_id, str(error))]

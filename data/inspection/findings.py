@@ -1,10 +1,11 @@
 """Findings of a dataset check, and the report of one split."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+from data.cpu_cores import usable_cores
 
 #: Kinds of findings, with the title of each. Those of `NOTES` are no faults and do not change the exit code.
 FINDING_KINDS = {
@@ -66,7 +67,7 @@ class SplitReport:
 
 def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int | None) -> Iterator[Result]:
     """Map in order; on an error or ctrl-C pending items are cancelled, so that the command ends at once."""
-    pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8))
+    pool = ThreadPoolExecutor(threads or min(usable_cores(), 8))
     try:
         yield from pool.map(work, items)
     finally:

@@ -1,30 +1,36 @@
 """Verification of a dataset before training or evaluation: one rule for unreadable images and class names.
 
-An image that is missing or whose header cannot be read is left out and named; with `strict` it is an error.
+An image that is missing, whose header cannot be read or that is cut off is left out and named; with `strict` it is an
+error.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from data.classification.image_folder import ImageFolderDataset
-from data.cpu_cores import usable_cores
+from data.command_line import first_few
 from data.datasets.class_names import class_name_faults
 from data.datasets.dataset_warnings import summarize_warnings
-from data.datasets.image_headers import check_headers
+from data.datasets.image_headers import check_headers, check_pixels
 from data.datasets.records import Dataset
 from data.errors import DatasetError, ImageError
 from data.images.image_io import read_size
+from data.inspection.findings import map_in_threads
 
 
 def verify_dataset(
-    dataset: Dataset, *, strict: bool = False, progress: Callable[[int], object] | None = None
+    dataset: Dataset,
+    *,
+    strict: bool = False,
+    decode: bool = False,
+    progress: Callable[[int], object] | None = None,
 ) -> Dataset:
     """Check the class names and every image's header of a detection dataset; see `data.datasets.image_headers`.
 
     Args:
         dataset: a split, as its reader returned it.
         strict: raise an error for an unreadable image.
+        decode: decode every image; by default only those whose last bytes are not those of a whole image.
         progress: called with numbers of images.
 
     Returns:
@@ -35,7 +41,7 @@ def verify_dataset(
             annotations that all had to be dropped.
     """
     _check_names(dataset.class_names, f"{dataset.name} {dataset.split}")
-    checked = check_headers(dataset, progress=progress)
+    checked = check_headers(dataset, decode=decode, progress=progress)
     _check_unreadable(checked.unreadable, len(checked.records), f"{dataset.name} {dataset.split}", strict)
     if checked.warnings and not any(len(record.labels) for record in checked.records):
         raise DatasetError(
@@ -44,27 +50,34 @@ def verify_dataset(
     return checked
 
 
-def verify_image_folder(images: ImageFolderDataset, *, strict: bool = False) -> ImageFolderDataset:
-    """Check the class names and every image's header of a classification dataset, as `verify_dataset`.
+def verify_image_folder(
+    images: ImageFolderDataset,
+    *,
+    strict: bool = False,
+    decode: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> ImageFolderDataset:
+    """Check the class names and every image of a classification dataset; arguments and errors as `verify_dataset`.
 
     Returns:
         The dataset without unreadable images, which `unreadable` names. A class may lose all its images.
-
-    Raises:
-        DatasetError: as `verify_dataset`.
     """
     where = f"{images.name} {images.split}"
     _check_names(images.class_names, where)
 
     def reason(index: int) -> str | None:
         try:
+            check_pixels(images.files[index], decode)
             read_size(images.files[index])
         except ImageError as error:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(min(usable_cores(), 8)) as pool:
-        reasons = list(pool.map(reason, range(len(images))))
+    reasons = []
+    for found in map_in_threads(reason, range(len(images)), None):
+        reasons.append(found)
+        if progress is not None:
+            progress(1)
     unreadable = [*images.unreadable, *(text for text in reasons if text is not None)]
     kept = [index for index, text in enumerate(reasons) if text is None]
     _check_unreadable(unreadable, len(kept), where, strict)
@@ -77,6 +90,16 @@ def verify_image_folder(images: ImageFolderDataset, *, strict: bool = False) -> 
         boxes=None if images.boxes is None else images.boxes[kept],
         unreadable=unreadable,
     )
+
+
+def unreadable_note(unreadable: Sequence[str], elsewhere: str) -> list[str]:
+    """Return the lines that say which images are left out: a title, the first ones and `elsewhere`, where to find the
+    rest; none without any.
+    """
+    if not unreadable:
+        return []
+    first = first_few(unreadable, elsewhere)
+    return [f"note: {len(unreadable)} images cannot be read and are left out:", *(f"  {line}" for line in first)]
 
 
 def _check_names(names: Sequence[str], where: str) -> None:

@@ -65,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="also imitate the feature maps of the MobileNet-SSD in this file, written by "
         "python -m detection.commands.convert_teacher",
     )
-    parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="decode all images first, and refuse a dataset with one that cannot be read",
+    )
     add_training_options(parser, TrainSettings, RECIPES, "runs/train", DEFAULT_RECIPE)
     return parser
 
@@ -80,7 +84,8 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
     from data.datasets.class_names import align_classes
     from data.datasets.dataset_warnings import summarize_warnings
     from data.datasets.registry import open_dataset
-    from data.inspection.verification import verify_dataset
+    from data.inspection.verification import unreadable_note, verify_dataset
+    from data.progress_bar import progress_bar
     from weights.store import resolve
 
     for source in (options.weights, options.backbone):
@@ -88,10 +93,12 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
             resolve(source)
     if options.teacher and not options.teacher.is_file():
         raise SettingsError(f"--teacher: {options.teacher} is no file")
-    train_set, val_set = (
-        verify_dataset(open_dataset(options.dataset, options.root, split), strict=options.strict)
-        for split in (settings.train_split, settings.val_split)
-    )
+    opened = []
+    for split in (settings.train_split, settings.val_split):
+        dataset = open_dataset(options.dataset, options.root, split)
+        with progress_bar(f"reading {dataset.split}", len(dataset.records)) as advance:
+            opened.append(verify_dataset(dataset, strict=options.strict, decode=options.strict, progress=advance))
+    train_set, val_set = opened
     val_set = align_classes(val_set, train_set.class_names)
     if len(train_set.records) == 1:
         train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
@@ -100,10 +107,8 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
         print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
         for warning in first_few(summarize_warnings(dataset.warnings), "pelee-data check lists them all"):
             print(f"  note: {warning}")
-        if dataset.unreadable:
-            print(f"  note: {len(dataset.unreadable)} images cannot be read and are left out:")
-        for reason in first_few(dataset.unreadable, "pelee-data check lists them all"):
-            print(f"    {reason}")
+        for line in unreadable_note(dataset.unreadable, "pelee-data check lists them all"):
+            print(f"  {line}")
     return train_set, val_set
 
 

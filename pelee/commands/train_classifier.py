@@ -65,7 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also learn from a teacher: the state dict of the torchvision classifier named by --teacher-model",
     )
-    parser.add_argument("--strict", action="store_true", help="refuse a dataset with images that cannot be read")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="decode all images first, and refuse a dataset with one that cannot be read",
+    )
     add_training_options(parser, ClassifierSettings, RECIPES, "runs/classifier", DEFAULT_RECIPE)
     return parser
 
@@ -88,19 +92,22 @@ def align_labels(split: "ImageFolderDataset", class_names: tuple[str, ...]) -> "
 def _open_data(options: argparse.Namespace, settings: ClassifierSettings) -> "list[ImageFolderDataset]":
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
-    from data.inspection.verification import verify_image_folder
+    from data.inspection.verification import unreadable_note, verify_image_folder
+    from data.progress_bar import progress_bar
     from weights.store import resolve
 
     if options.weights and not options.weights.endswith(".pth"):
         resolve(options.weights)
-    splits = [
-        open_image_folder(options.dataset, options.root, split, ObjectCrop.of(vars(settings)))
-        for split in (settings.train_split, settings.val_split)
-    ]
-    splits = [verify_image_folder(split, strict=options.strict) for split in splits]
+    splits = []
+    for name in (settings.train_split, settings.val_split):
+        split = open_image_folder(options.dataset, options.root, name, ObjectCrop.of(vars(settings)))
+        with progress_bar(f"reading {split.split}", len(split)) as advance:
+            splits.append(verify_image_folder(split, strict=options.strict, decode=options.strict, progress=advance))
     splits[1] = align_labels(splits[1], splits[0].class_names)
     for split in splits:
         print(f"{split.name} {split.split}: {len(split)} images, {len(split.class_names)} classes")
+        for line in unreadable_note(split.unreadable, "see the folders for the rest"):
+            print(f"  {line}")
     return splits
 
 

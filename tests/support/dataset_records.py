@@ -17,6 +17,15 @@ def make_image(path: Path, width: int = 200, height: int = 120, seed: int = 0) -
     return path
 
 
+def damaged_png(path: Path) -> Path:
+    """An image of noise with altered bytes in its middle: its header and its end are whole."""
+    content = bytearray(make_image(path).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    path.write_bytes(content)
+    return path
+
+
 def record(
     path: Path,
     boxes: list[list[float]],

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.datasets.image_headers import check_headers, turn_boxes
 from data.images.image_io import read_image
-from tests.support.dataset_records import CAT, dataset, make_image, record
+from tests.support.dataset_records import CAT, damaged_png, dataset, make_image, record
 
 WIDTH, HEIGHT = 48, 32
 
@@ -75,3 +75,21 @@ def test_unreadable_images_are_dropped_and_named(tmp_path: Path) -> None:
     checked = check_headers(dataset([bad[0], good, bad[1]]), progress=calls.append)
     assert checked.records == [good] and sum(calls) == 3
     assert ["text.jpg" in checked.unreadable[0], "gone.jpg" in checked.unreadable[1]] == [True, True]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ppm"])
+def test_cut_off_images_are_dropped_and_those_with_bytes_behind_them_are_not(tmp_path: Path, suffix: str) -> None:
+    whole = make_image(tmp_path / f"whole{suffix}", seed=2).read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / f"longer{suffix}").write_bytes(whole + b"bytes of a camera")
+    records = [record(tmp_path / f"{name}{suffix}", [[0, 0, 9, 9]], [CAT]) for name in ("whole", "cut", "longer")]
+    checked = check_headers(dataset(records))
+    assert [one.image.stem for one in checked.records] == ["whole", "longer"]
+    assert len(checked.unreadable) == 1 and f"cut{suffix}" in checked.unreadable[0]
+
+
+def test_damage_in_the_middle_is_found_by_decoding(tmp_path: Path) -> None:
+    damaged = dataset([record(damaged_png(tmp_path / "a.png"), [[0, 0, 9, 9]], [CAT])])
+    assert len(check_headers(damaged).records) == 1
+    checked = check_headers(damaged, decode=True)
+    assert checked.records == [] and "a.png" in checked.unreadable[0]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.images.image_io import FORMATS
-from data.images.signatures import HEAD, is_heic, is_image, may_be_animated
+from data.images.signatures import HEAD, is_heic, is_image, may_be_animated, may_be_cut_off
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -52,3 +52,15 @@ def test_an_animation_is_told_from_a_still_image(form: str) -> None:
 
 def test_a_jpeg_is_not_animated() -> None:
     assert not may_be_animated(b"\xff\xd8\xff\xe0") and not may_be_animated(b"RIFF")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_without_its_end_may_be_cut_off(form: str) -> None:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(file, form)
+    undecided = form in ("TIFF", "PPM", "AVIF")  # decoding tells
+    assert may_be_cut_off(file) is undecided
+    for length in (file.tell() - 1, file.getbuffer().nbytes // 2, 20):
+        assert may_be_cut_off(io.BytesIO(file.getvalue()[:length])), length
+    assert may_be_cut_off(io.BytesIO(b""))

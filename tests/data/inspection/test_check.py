@@ -8,7 +8,7 @@ from data.datasets.records import Dataset
 from data.inspection.check import inspect_split
 from data.inspection.findings import SplitReport
 from data.inspection.report import count_faults
-from tests.support.dataset_records import CAT, DOG, dataset, make_image, record
+from tests.support.dataset_records import CAT, DOG, damaged_png, dataset, make_image, record
 
 
 def kinds(report: SplitReport) -> list[str]:
@@ -42,12 +42,14 @@ def test_what_is_no_image_is_unreadable(tmp_path: Path, clean: Dataset, quick: b
     assert "none.jpg" in report.findings[1].text
 
 
-def test_cut_off_pixels_are_found_by_the_full_look_only(tmp_path: Path, clean: Dataset) -> None:
+def test_cut_off_images_are_found_and_other_damage_by_the_full_look_only(tmp_path: Path, clean: Dataset) -> None:
     whole = make_image(tmp_path / "whole.jpg", seed=2).read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     cut = dataset([*clean.records, record(tmp_path / "cut.jpg", [[0, 0, 5, 5]], [CAT])])
-    assert kinds(inspect_split(cut)) == ["unreadable"]
-    assert kinds(inspect_split(cut, quick=True)) == []
+    assert kinds(inspect_split(cut)) == kinds(inspect_split(cut, quick=True)) == ["unreadable"]
+    damaged = dataset([*clean.records, record(damaged_png(tmp_path / "damaged.png"), [[0, 0, 5, 5]], [CAT])])
+    assert kinds(inspect_split(damaged)) == ["unreadable"]
+    assert kinds(inspect_split(damaged, quick=True)) == []
 
 
 @pytest.mark.parametrize("quick", [False, True])

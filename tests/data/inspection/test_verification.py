@@ -8,8 +8,8 @@ import pytest
 from data.classification.image_folder import open_image_folder
 from data.datasets.records import Dataset
 from data.errors import DatasetError
-from data.inspection.verification import verify_dataset, verify_image_folder
-from tests.support.dataset_records import CAT, make_image, record
+from data.inspection.verification import unreadable_note, verify_dataset, verify_image_folder
+from tests.support.dataset_records import CAT, damaged_png, make_image, record
 
 
 def test_a_clean_dataset_passes(clean: Dataset) -> None:
@@ -52,3 +52,27 @@ def test_image_folders_have_the_same_rule(tmp_path: Path) -> None:
     assert len(verified.unreadable) == 1 and "a.png" in verified.unreadable[0]
     with pytest.raises(DatasetError, match=r"1 of 3 images .*a\.png"):
         verify_image_folder(images, strict=True)
+
+
+def test_both_kinds_find_cut_off_images_and_on_request_any_damage(tmp_path: Path, clean: Dataset) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    whole, cut, damaged = (tmp_path / "train" / "cat" / f"{name}.png" for name in ("whole", "cut", "damaged"))
+    cut.write_bytes(make_image(whole).read_bytes()[:200])
+    damaged_png(damaged)
+    images = open_image_folder("imagefolder", tmp_path, "train")
+    boxes = replace(clean, records=[record(path, [[0, 0, 9, 9]], [CAT]) for path in (whole, cut, damaged)])
+    calls: list[int] = []
+    for decode, found in ((False, ["cut.png"]), (True, ["cut.png", "damaged.png"])):
+        for verified in (
+            verify_dataset(boxes, decode=decode, progress=calls.append),
+            verify_image_folder(images, decode=decode, progress=calls.append),
+        ):
+            assert sorted(Path(line.partition(": ")[0]).name for line in verified.unreadable) == found
+    assert sum(calls) == 4 * 3
+
+
+def test_the_note_on_unreadable_images_names_the_first_ones() -> None:
+    assert unreadable_note([], "see there") == []
+    lines = unreadable_note([f"{i}.jpg: damaged" for i in range(9)], "see there")
+    assert lines[0] == "note: 9 images cannot be read and are left out:"
+    assert lines[1] == "  0.jpg: damaged" and lines[-1].endswith("see there")

@@ -65,16 +65,19 @@ def test_earlier_run_is_not_overwritten(folders: Path, trained: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_unreadable_images_are_counted_and_listed_at_the_end(
+def test_unreadable_images_are_listed_at_the_start_and_counted_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_folders(tmp_path / "set", 4)
     for split in ("train", "val"):
         (root / split / "red" / "2.png").write_bytes(b"not an image")
+    assert train_quickly(root, tmp_path / "out", "--strict") == 2
+    assert "of 12 images are missing or cannot be read" in capsys.readouterr().err
     assert train_quickly(root, tmp_path / "out", "--epochs", "1") == 1
-    error = capsys.readouterr().err
-    assert "2 images could not be read" in error
-    assert error.count("2.png") == 2
+    printed = capsys.readouterr()
+    assert printed.out.count("note: 1 images cannot be read and are left out:") == 2  # before the training
+    assert "2 images could not be read" in printed.err
+    assert printed.err.count("2.png") == 2
     assert resolve(tmp_path / "out" / "model").card.scores[0]["pictures"] == 11
 
 
