@@ -46,15 +46,18 @@ def add_check(commands: Any) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Inspect the splits and print or write the report; returns 1 where it has faults."""
-    from data.images.image_io import write_image
+    from data.images.image_io import check_image_target, write_image
     from data.inspection.check import inspect_split
     from data.inspection.class_lists import compare_class_lists, excuse_absent_classes
     from data.inspection.contact_sheet import contact_sheet
     from data.inspection.duplicates import find_duplicates
+    from data.inspection.findings import Finding
     from data.inspection.report import as_json, count_faults
     from data.progress_bar import progress_bar
 
     check_json_target(arguments.json)
+    if arguments.sheet:
+        check_image_target(arguments.sheet)
     arguments.root = find_root(arguments.dataset, arguments.root)
     splits = list(dict.fromkeys(arguments.split or _all_splits(arguments.dataset, arguments.root)))
     datasets, between = _open(arguments.dataset, arguments.root, splits)
@@ -63,6 +66,12 @@ def run_check(arguments: argparse.Namespace) -> int:
         with progress_bar(f"reading {dataset.split}", len(dataset.records)) as advance:
             reports.append(inspect_split(dataset, quick=arguments.quick, progress=lambda: advance(1)))
     reports = excuse_absent_classes(reports)
+    if len(splits) == 1 and not arguments.split and find_format(arguments.dataset).annotated:
+        between.append(
+            Finding(
+                "one-split", splits[0], f"{splits[0]} is the only split; pelee-data split divides it for pelee-train"
+            )
+        )
     between += [*compare_class_lists(datasets), *find_duplicates(datasets)]
 
     values = {"dataset": arguments.dataset, "root": str(arguments.root), "quick": arguments.quick}

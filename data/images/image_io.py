@@ -128,17 +128,24 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB to `path` atomically; the suffix gives the format (JPEG at quality 92).
 
     Raises:
-        ImageError: the suffix names no format that can be written.
+        ImageError: as `check_image_target`.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
+    check_image_target(path)
     image = Image.fromarray(np.ascontiguousarray(rgb))
     with atomic_path(path) as temporary:
         if path.suffix.lower() in {".jpg", ".jpeg"}:
             image.save(temporary, format="JPEG", quality=92)
         else:
             image.save(temporary)
+
+
+def check_image_target(path: Path) -> None:
+    """Raise ImageError for a folder, or a suffix of no format that can be written; call it before the work begins."""
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; expected the name of an image to write, such as {path / 'image.jpg'}")
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[Path]:

@@ -21,9 +21,10 @@ FINDING_KINDS = {
     "empty": "images without objects",
     "name": "names of different images in two splits",
     "absent": "classes without an object in this split, with some in the first",
+    "one-split": "datasets without a split to validate on",
     "class-order": "differences between the class lists of two splits, which are matched by name",
 }
-NOTES = frozenset({"empty", "name", "absent", "class-order"})
+NOTES = frozenset({"empty", "name", "absent", "one-split", "class-order"})
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

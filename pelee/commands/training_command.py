@@ -221,6 +221,7 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
     from pelee.runs.run_record import record_run
     from pelee.training.precision import resolve_precision
     from pelee.training.recipes import to_plain
+    from pelee.training.resume import MODEL
     from weights.store import save_model
 
     settings, reason = resolve_precision(settings, options.accelerator)
@@ -247,7 +248,7 @@ def _train(task: TrainingTask[S], options: argparse.Namespace, settings: S, comm
         trained = job.train(record)
     if trained is None:
         return 0
-    saved = save_model(options.output / "model", trained.tensors, trained.card)
+    saved = save_model(options.output / MODEL, trained.tensors, trained.card)
     print(f"model: {saved.path.parent}, {trained.scores}")
     for line in trained.notes:
         print(line)

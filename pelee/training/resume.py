@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+MODEL = "model"  # folder
 LOCK = "run.lock"
 # Settings that may change when a run is resumed; any other change would make it another run.
 RESUMABLE = {
@@ -41,16 +42,22 @@ PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 def check_output(output: Path, resume: bool, finish: bool = False) -> None:
-    """Raise SettingsError if there is no run to resume or to finish, or if a new run would overwrite an earlier one."""
-    begun = (output / LAST).is_file()
+    """Raise SettingsError if there is no run to resume or to finish, or if a run would overwrite what is there."""
+    begun, has_best = (output / LAST).is_file(), (output / BEST).is_file()
+    model = output / MODEL
+    if model.exists() and not model.is_dir():
+        raise SettingsError(f"{model} is a file where the model's folder goes; rename it, or choose another --output")
     if finish:
-        if not begun and not (output / BEST).is_file():
+        if not begun and not has_best:
             raise SettingsError(f"nothing to finish: {output} holds neither {BEST} nor {LAST}")
         return
     if resume and not begun:
         raise SettingsError(f"nothing to resume: {output / LAST} does not exist")
     if begun and not resume:
         raise SettingsError(f"{output} holds an earlier run; continue it with --resume, or choose another --output")
+    if not resume and (has_best or (model / "card.json").is_file()):
+        found = BEST if has_best else MODEL
+        raise SettingsError(f"{output} holds the {found} of an earlier run; choose another --output, or move it away")
 
 
 @contextmanager

@@ -85,6 +85,25 @@ def test_sheet(option: str, root: Path) -> None:
     assert read_image(sheet).shape == (256 + 18, 2 * 256, 3)
 
 
+def test_a_sheet_that_cannot_be_written_is_refused_before_images_are_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("data.inspection.check.inspect_split", lambda *_, **__: pytest.fail("the work began"))
+    assert check(root, "--sheet", str(root / "sheet.txt")) == 2
+    assert check(root, "--sheet", str(root)) == 2
+    err = capsys.readouterr().err
+    assert "cannot write an image with the suffix '.txt'" in err and f"{root} is a folder" in err
+
+
+def test_a_dataset_of_one_split_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_yolo(tmp_path, "[cat]", {"train/a": "0 0.5 0.5 0.2 0.2\n"})
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    assert check_yolo(tmp_path) == 0
+    assert "train is the only split; pelee-data split divides it" in capsys.readouterr().out
+    assert check_yolo(tmp_path, "--split", "train") == 0
+    assert "only split" not in capsys.readouterr().out
+
+
 def test_errors_are_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(root, "--split", "2007-tset") == 2
     assert check(root / "nowhere") == 2

@@ -47,6 +47,22 @@ def test_output_of_an_earlier_run_is_resumed_or_kept(tmp_path: Path) -> None:
         check_output(tmp_path / "other", resume=False, finish=True)
 
 
+@pytest.mark.parametrize("place", ["best.ckpt", "model/card.json"])
+def test_a_run_does_not_replace_what_an_earlier_one_left(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_bytes(b"earlier")
+    with pytest.raises(SettingsError, match=f"holds the {place.partition('/')[0]} of an earlier run"):
+        check_output(tmp_path, resume=False)
+
+
+def test_a_file_in_the_place_of_the_model_is_found_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"a file")
+    (tmp_path / "last.ckpt").write_bytes(b"begun")
+    for resume, finish in ((False, False), (True, False), (False, True)):
+        with pytest.raises(SettingsError, match="model is a file where the model's folder goes"):
+            check_output(tmp_path, resume, finish)
+
+
 # The folder
 
 
@@ -81,6 +97,7 @@ def set_scores(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
     monkeypatch.setattr(ClassifierModule, "validation_step", validation_step)
 
 
+@pytest.mark.slow
 def test_a_moved_run_keeps_its_best_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_scores(monkeypatch, 0.9, 0.5)
     sets = stopped_run(tmp_path)
@@ -96,6 +113,7 @@ def test_a_moved_run_keeps_its_best_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_scores(monkeypatch, 0.9, 0.5)
     sets = stopped_run(tmp_path)
@@ -105,6 +123,7 @@ def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path, monkeypatch
     assert load_checkpoint(tmp_path / "run" / "best.ckpt")["global_step"] == 9
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     sets = stopped_run(tmp_path)
     last = tmp_path / "run" / "last.ckpt"
@@ -125,6 +144,7 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
         run_small((train_set, val_set), tmp_path / "run", small_settings(), resume=True)
 
 
+@pytest.mark.slow
 def test_finish_takes_the_better_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +160,7 @@ def test_finish_takes_the_better_checkpoint(
     run_small(sets, tmp_path / "run", small_settings(), finish=True)
 
 
+@pytest.mark.slow
 def test_epochs_are_raised_where_no_rate_depends_on_them(tmp_path: Path) -> None:
     constant: dict[str, Any] = {"schedule": "multi-step", "milestones": ()}
     sets = stopped_run(tmp_path, **constant)
