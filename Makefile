@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLES := data/samples
 
+# Tests start hundreds of processes: without bytecode on disk, each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast lint docs bench licenses sbom test-lowest clean
 
 demo: $(VENV)/light

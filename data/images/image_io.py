@@ -143,7 +143,7 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
 def check_image_target(path: Path) -> None:
     """Raise ImageError for a folder, or a suffix of no format that can be written; call it before the work begins."""
     if path.is_dir():
-        raise ImageError(f"{path} is a folder; expected the name of an image to write, such as {path / 'image.jpg'}")
+        raise ImageError(f"{path} is a folder; expected the name of an image to write")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
 

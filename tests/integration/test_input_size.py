@@ -77,6 +77,7 @@ def test_an_export_has_a_size_of_its_own(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_at_another_size_the_weights_run_and_not_the_export_beside_them(tmp_path: Path) -> None:
     exported(save_small(tmp_path / "m"), tmp_path / "m" / "openvino", 64)
     detector = Detector.load(tmp_path / "m", device="cpu", size=96)

@@ -19,6 +19,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiles", ["auto", "8"])
 def test_small_objects_of_images_are_found(tiles: str, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(picture(1280, 1280, SMALL)).save("a.png")

@@ -10,6 +10,7 @@ from pelee.plotting import image_grid, plot_matrix, short, show_thumbnail
 from tests.support.lookup_classifier import gray_image
 
 
+@pytest.mark.slow
 def test_plot_matrix_shows_shares_of_rows(tmp_path: Path) -> None:
     matrix = np.array([[30, 10, 0], [0, 0, 0], [1, 4, 0]])
     names = ["$dog", "a name that is much too long", "cow"]

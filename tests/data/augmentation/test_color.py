@@ -21,6 +21,7 @@ def test_colors_stay_within_what_ssd_allows_and_grey_stays_grey() -> None:
     assert (grey == 100).all()
 
 
+@pytest.mark.slow
 def test_hue_turns_by_at_most_18_degrees_and_saturation_changes() -> None:
     rng = np.random.default_rng(0)
     distort = ColorDistortion()

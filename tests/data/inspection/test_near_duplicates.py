@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 
 from data.inspection.near_duplicates import near_duplicate_groups
@@ -21,6 +22,7 @@ def save(path: Path, pixels: np.ndarray, **options: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_copies_and_frames_are_grouped(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in range(30)]
     paths.append(save(tmp_path / "copy.jpg", cv2.resize(scene(3), (80, 60), interpolation=cv2.INTER_AREA), quality=60))

@@ -129,6 +129,7 @@ def test_a_part_at_which_workers_die_is_given_up(tmp_path: Path, photos: Path, n
     assert output.names() == {"_pelee"}
 
 
+@pytest.mark.slow
 def test_a_shard_that_cannot_be_read_is_a_part_that_is_not_written(tmp_path: Path, new_job, detector) -> None:
     shard = tmp_path / "a.tar"
     shard.touch()

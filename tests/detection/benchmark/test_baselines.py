@@ -22,6 +22,7 @@ def test_eager_is_the_same_network(trained_run: TrainedRun) -> None:
         np.testing.assert_array_equal(mine, later)
 
 
+@pytest.mark.slow
 def test_eager_alone_is_one_contender(trained_run: TrainedRun) -> None:
     (eager,) = baseline_cases(["eager"], str(trained_run.output / "model"))
     assert eager.batch == 1 and eager.choice is None

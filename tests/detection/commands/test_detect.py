@@ -195,7 +195,7 @@ def test_a_copy_that_cannot_be_written_does_not_end_the_run(photos: Path, capsys
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3
     assert "error: out/wide.jpg: not written: a JPEG has up to 65500 px a side, this has 70000x4" in errors
-    assert "error: out/a.jpg: not written: Is a directory" in errors
+    assert "error: out/a.jpg is a folder; expected the name of an image to write" in errors
     assert "error: out/clip.mp4: not written: Is a directory" in errors
     assert f"annotated copies: out/sub/a.jpg, out/sub/none.jpg, out/{long}.jpg\n" in err
 

@@ -116,6 +116,7 @@ def test_a_loss_of_map_fails_the_check(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -63,6 +63,7 @@ def test_an_outline_keeps_the_points_where_recall_grows() -> None:
     np.testing.assert_array_equal(empty, [[0], [0]])
 
 
+@pytest.mark.slow
 def test_confusion_matrix_shows_shares_of_rows(tmp_path: Path) -> None:
     matrix = np.array([[30, 10, 0], [0, 0, 0], [1, 4, 0]])
     plot_confusion_matrix(matrix, ["$dog", "cat"], tmp_path / "cm.svg")
@@ -88,6 +89,7 @@ def test_a_matrix_of_another_size_is_refused_and_leaves_no_file(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_errors_show_their_number_and_their_worth(tmp_path: Path) -> None:
     counts = np.arange(12).reshape(6, 2) * 1000
     gains = np.array([[k / 100, np.nan] for k in range(6)])

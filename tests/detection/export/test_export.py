@@ -114,6 +114,7 @@ def test_many_in_flight(exports: dict[str, ModelFile], kind: str, runtime: str, 
             early[:] = 0  # the caller's own
 
 
+@pytest.mark.slow
 def test_lower_thresholds_than_the_baked_ones_find_no_more(exports: dict[str, ModelFile], reference: Detector) -> None:
     detector = Detector(load_runtime(exports["onnx"], RuntimeOptions(device="cpu")), exports["onnx"].card)
     (image,) = pictures(1)
@@ -122,6 +123,7 @@ def test_lower_thresholds_than_the_baked_ones_find_no_more(exports: dict[str, Mo
     assert len(loose) == len(reference.predict_batch([image])[0].scores)
 
 
+@pytest.mark.slow
 def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelFile) -> None:
     properties = {item.key: item.value for item in onnx.load(exports["onnx"].path).metadata_props}
     extra = {"class_names": "", "card": "", "nms": ""}
@@ -174,6 +176,7 @@ def test_the_report_lies_beside_the_model(exports: dict[str, ModelFile], model: 
         assert "torch" in export.versions and ("suppression" in export.settings) == nms
 
 
+@pytest.mark.slow
 def test_damaged_exports_are_refused(exports: dict[str, ModelFile], tmp_path: Path) -> None:
     for kind, runtime in RUNTIMES:
         folder = tmp_path / f"{kind}-{runtime}"

@@ -60,6 +60,7 @@ def test_folder_holds_the_same_network(detector: ImportedModel, no_exports: None
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_failed_export_leaves_nothing(detector: ImportedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*arguments: object) -> None:
         raise WeightsError("the export is not the same detector")

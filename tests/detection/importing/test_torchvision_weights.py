@@ -92,6 +92,7 @@ def test_rounded_pixels_would_not_agree(ssdlite: nn.Module, imported: ImportedMo
     assert (scores[0] - expected[:, labels]).abs().max() > SCORE
 
 
+@pytest.mark.slow
 def test_card_has_cocos_classes_and_torchvisions_choices(imported: ImportedModel) -> None:
     card = imported.card
     assert card.class_names == [name for name in CATEGORIES if name not in ("__background__", "N/A")]
@@ -150,6 +151,7 @@ def refused(state: dict[str, Tensor], **options: Any) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_line(ssdlite: nn.Module, ssdlite_file: Path) -> None:
     state = dict(ssdlite.state_dict())
     last = "head.regression_head.module_list.5.1.weight"
@@ -181,6 +183,7 @@ def test_other_classes_need_names(ssdlite: nn.Module, tmp_path: Path) -> None:
     assert expected in refused(dict(ssdlite.state_dict()), class_file=names)
 
 
+@pytest.mark.slow
 def test_training_takes_the_rows_of_its_classes(imported: ImportedModel, tmp_path: Path) -> None:
     """A training has one logit of background; those of its classes start from the rows of the same name."""
     from detection.models.loading import class_rows, to_config

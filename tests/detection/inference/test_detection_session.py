@@ -24,6 +24,7 @@ def runtime(model: ModelFile) -> DetectionSession:
     return load_runtime(model, RuntimeOptions(runtime="torch", device="cpu"))
 
 
+@pytest.mark.slow
 def test_runtime_gives_the_networks_answer(model: ModelFile, runtime: DetectionSession) -> None:
     images = pictures(3)
     scores, boxes = runtime(images)

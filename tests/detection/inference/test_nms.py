@@ -206,6 +206,7 @@ def plain_nms(
     return Prediction(pixels[index], scores[index, labels], labels)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.45, 0.5]), st.sampled_from([2, 7, 20]), st.booleans())
 def test_parts_give_what_one_pass_gives(seed: int, iou: float, keep: int, ties: bool) -> None:

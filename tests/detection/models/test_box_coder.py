@@ -40,6 +40,7 @@ def test_no_offset_is_the_prior() -> None:
     torch.testing.assert_close(decode(torch.zeros(9, 4), priors), box_convert(priors, "cxcywh", "xyxy"))
 
 
+@pytest.mark.slow
 @given(cxcywh, st.data())
 def test_decode_undoes_encode(values: list[tuple[float, ...]], data: st.DataObject) -> None:
     boxes = box_convert(torch.tensor(values, dtype=torch.float64), "cxcywh", "xyxy")
@@ -47,6 +48,7 @@ def test_decode_undoes_encode(values: list[tuple[float, ...]], data: st.DataObje
     torch.testing.assert_close(decode(encode(boxes, priors), priors), boxes, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(offset, offset, offset, offset), min_size=1, max_size=8), st.data())
 def test_encode_undoes_decode(values: list[tuple[float, ...]], data: st.DataObject) -> None:
     offsets = torch.tensor(values, dtype=torch.float64)

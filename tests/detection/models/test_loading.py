@@ -99,6 +99,7 @@ def test_round_trip(network: Pelee, tmp_path: Path) -> None:
             assert torch.equal(got, expected)
 
 
+@pytest.mark.slow
 def test_round_trip_in_half_precision(network: Pelee, tmp_path: Path) -> None:
     """Matrices come back rounded to float16, batch norms as they were, and everything in float32."""
     model = save_model(tmp_path, tensors_of(network), card())
@@ -196,6 +197,7 @@ def test_a_card_of_another_model_is_not_followed(network: Pelee, tmp_path: Path)
 # Starting from other weights
 
 
+@pytest.mark.slow
 def test_transfer_of_the_same_classes_takes_everything(network: Pelee) -> None:
     other = Pelee(CONFIG)
     result = load_partial(other, tensors_of(network))
@@ -205,6 +207,7 @@ def test_transfer_of_the_same_classes_takes_everything(network: Pelee) -> None:
     assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_transfer_to_other_classes_says_what_is_replaced(network: Pelee) -> None:
     other = Pelee(dataclasses.replace(CONFIG, num_classes=5))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
@@ -263,6 +266,7 @@ def test_tensors_of_a_file_start_another(network: Pelee, tmp_path: Path) -> None
 # Classes by name
 
 
+@pytest.mark.slow
 def test_heads_follow_the_class_names(network: Pelee, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Old classes cat, dog, bird; new ones bird, fish, cat: every logit is that of the same class."""
     saved = save_model(tmp_path / "pets", tensors_of(network), card())
@@ -295,6 +299,7 @@ def test_heads_without_a_common_class_start_anew(network: Pelee, tmp_path: Path)
     assert "heads.0.regress.weight" in taken and "heads.0.classify.weight" not in taken
 
 
+@pytest.mark.slow
 def test_a_subset_of_the_classes_takes_their_rows(network: Pelee, tmp_path: Path) -> None:
     saved = save_model(tmp_path / "pets", tensors_of(network), card())
     small = Pelee(dataclasses.replace(CONFIG, num_classes=1)).eval()

@@ -131,6 +131,7 @@ def test_gradient_reaches_every_parameter(changes: dict[str, Any]) -> None:
     assert not silent
 
 
+@pytest.mark.slow
 def test_loss_trains_the_network() -> None:
     """The gradient of the loss of one object goes downhill: the pieces fit together."""
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ def test_every_size_has_a_prior_for_every_prediction() -> None:
     assert network.feature_channels == (512, 704)
 
 
+@pytest.mark.slow
 def test_gradient_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     network = PeleePort(PeleePortConfig(num_classes=2, input_size=272))

@@ -121,6 +121,7 @@ def test_published_designs() -> None:
     assert {config.architecture for config in designs.values()} == set(ARCHITECTURES)
 
 
+@pytest.mark.slow
 def test_settings_are_resolved_without_torch() -> None:
     code = "from detection.training.settings import resolve_settings as r\nr('quick', {})\nimport sys\n"
     done = subprocess.run(

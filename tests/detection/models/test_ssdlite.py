@@ -44,6 +44,7 @@ def images(size: int = SIZE, number: int = 2) -> torch.Tensor:
 # What is published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "input_size", "parameters", "millions", "priors"),
     [
@@ -159,6 +160,7 @@ def test_loss_trains_the_network(variant: dict[str, Any]) -> None:
     assert values[-1] < 0.7 * values[0]
 
 
+@pytest.mark.slow
 def test_fusion_merges_every_batch_norm_and_computes_the_same(tmp_path: Path) -> None:
     network = load_network(save_small(tmp_path / "m", config=SMALL)).double()
     with torch.no_grad():
@@ -169,6 +171,7 @@ def test_fusion_merges_every_batch_norm_and_computes_the_same(tmp_path: Path) ->
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_start_the_backbone_and_give_its_maps(tmp_path: Path) -> None:
     """All but the classifier's; the last map is torchvision's, of an image that is normalized its way."""
     torch.manual_seed(1)

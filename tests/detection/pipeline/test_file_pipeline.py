@@ -143,6 +143,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(clip(Path("film.mp4"), frames=60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [False, True])
 def test_a_video_gives_what_it_gives_frame_by_frame(film: str, detector: Detector, drawn: bool) -> None:
     lines: list[str] = []
@@ -156,6 +157,7 @@ def test_a_video_gives_what_it_gives_frame_by_frame(film: str, detector: Detecto
     assert sorted(detector.timer.medians()) == sorted(stages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [False, True])
 def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
     """The lines are those of every frame's run; the annotated video keeps all frames, with the last boxes on them."""
@@ -172,6 +174,7 @@ def test_every_third_frame(film: str, detector: Detector, drawn: bool) -> None:
         assert all(changed) and len(changed) == 60
 
 
+@pytest.mark.slow
 def test_snapshots_by_the_videos_own_time(film: str, detector: Detector) -> None:
     run = make(detector, None, Path("out"), snapshot_every=0.8)  # 20 frames of 25 a second
     run.run(collect([film], [], None)[0])
@@ -193,6 +196,7 @@ def test_images_give_what_they_give_one_by_one(
     assert lines == one_by_one(*(item.source for item in items)) and len(lines) == 23
 
 
+@pytest.mark.slow
 def test_what_is_drawn_does_not_reach_the_network(film: str, detector: Detector) -> None:
     """Drawing is on the frame itself, while the network may still be at work on others: the lines are the same."""
     with_copies: list[str] = []

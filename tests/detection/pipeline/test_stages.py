@@ -110,6 +110,7 @@ def test_an_error_of_a_later_stage_ends_the_earlier_ones() -> None:
         list(stages.ahead(numbers, lambda n: Done(1 / n), 2, "inverse"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
 def test_who_leaves_early_leaves_no_thread_and_a_closed_source(error: type[BaseException]) -> None:
     closed_in = []

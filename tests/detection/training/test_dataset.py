@@ -37,6 +37,7 @@ def test_collate() -> None:
     assert batch.counts == [1, 0] and sum(isinstance(part, torch.Tensor) for part in batch) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_at_a_time_from_workers_that_go_on(voc_root: Path, workers: int) -> None:
     """Two epochs, the first resumed in its middle, from one set of worker processes."""
@@ -122,6 +123,7 @@ def test_backgrounds_have_no_object_inside_and_their_share_is_that_of_the_settin
     assert {number for number in range(400) if number not in plain} <= {n for n, one in enumerate(uniform) if one}
 
 
+@pytest.mark.slow
 def test_an_image_full_of_objects_gives_no_background_and_another_does(tmp_path: Path) -> None:
     full = dataclasses.replace(dotted(tmp_path / "full.png"), boxes=np.array([[0, 0, 200, 100]], np.float32))
     alone = TrainDataset([full], TrainSettings(backgrounds=1.0))

@@ -43,6 +43,7 @@ def in_order(network: MobileNetTeacher) -> list[Any]:
     return [network.conv0, *pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "sides"), [(304, (19, 10)), (208, (13, 7)), (64, (4, 2))])
 def test_its_maps_have_the_student_s_sizes(teacher_file: Path, size: int, sides: tuple[int, int]) -> None:
     images = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)

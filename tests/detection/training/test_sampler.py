@@ -134,6 +134,7 @@ def test_repeat_factors_by_hand() -> None:
     assert repeat_factors(records([[], []]), 2) == pytest.approx([1, 1])
 
 
+@pytest.mark.slow
 def test_balanced_draws_rare_classes_more_often() -> None:
     labels = [[0]] * 60 + [[1]] * 38 + [[2]] * 2
     settings = TrainSettings(batch_size=10, epochs=100, balanced=True)

@@ -21,6 +21,7 @@ def test_every_shipped_recipe_resolves() -> None:
             assert to_plain(settings)[key] == value
 
 
+@pytest.mark.slow
 def test_recipes_train_on_any_dataset_and_the_format_gives_the_splits() -> None:
     for name in recipe_names(RECIPES):
         assert not {"train_split", "val_split"} & read_recipe(name, RECIPES, TrainSettings).keys()
@@ -65,6 +66,7 @@ def test_the_network_that_settings_describe() -> None:
     assert (config.res_blocks, config.use_38x38) == (False, True)
 
 
+@pytest.mark.slow
 def test_settings_go_to_a_file_and_back(tmp_path: Path) -> None:
     overrides = {"patience": 3, "size_phases": [[96, 0.5]], "milestones": [0.1, 0.9], "optimizer": "adamw"}
     for settings in (

@@ -46,6 +46,7 @@ class Run:
         return changes
 
 
+@pytest.mark.slow
 def test_a_still_scene_costs_little_and_its_objects_stay() -> None:
     run = Run()
     found = [change for _ in range(200) for change in run.frame(picture(box=(160, 32, 220, 96)))]

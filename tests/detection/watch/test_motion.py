@@ -21,6 +21,7 @@ def gate_of(scene: np.ndarray) -> MotionGate:
     return gate
 
 
+@pytest.mark.slow
 def test_noise_of_a_sensor_is_no_motion(scene: np.ndarray) -> None:
     gate, random = gate_of(scene), np.random.default_rng(1)
     for _ in range(50):

@@ -201,6 +201,7 @@ def test_load_passes_keywords_to_the_session(monkeypatch: pytest.MonkeyPatch, tm
     assert (loaded.runtime, loaded.input_size) == ("a table", 8)
 
 
+@pytest.mark.slow
 def test_shipped_classifier_recognizes_a_cat() -> None:
     best = Classifier.load()(ROOT / "data" / "samples" / "chelsea.jpg").best
     assert best.class_id in (30, 31, 32)  # tabby, Persian and Egyptian cat, among 200 classes

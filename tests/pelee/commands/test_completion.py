@@ -98,6 +98,7 @@ def test_bash_and_zsh_complete(terminal: Terminal) -> None:
         terminal.wait_for(re.escape(typed + rest))
 
 
+@pytest.mark.slow
 def test_fish_completes(scripts: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "street-of-mine.jpg").touch()
     asked = "; ".join([f"source {scripts['fish']}", *(f"complete -C '{line}'; echo ---" for line in COMPLETIONS)])

@@ -143,6 +143,7 @@ def test_shipped_model_on_a_dataset_of_other_classes(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_mistakes_page_shows_the_images(options: list[str], tmp_path: Path) -> None:
     assert main([*options, "--output", str(tmp_path / "plots")]) == 0
     pixels = np.asarray(Image.open(tmp_path / "plots" / "mistakes.png").convert("RGB"))

@@ -44,6 +44,7 @@ def test_caffe_network_gives_the_reference_results(merged: bool, tmp_path: Path)
         assert found.argmax() == 770
 
 
+@pytest.mark.slow
 def test_checkpoint_gives_the_reference_results() -> None:
     found = probabilities(torch_classifier(checkpoint(0, prefix="")["state_dict"], Path("a.pth.tar")))
     for label, value in EXPECTED.items():

@@ -9,6 +9,7 @@ from detection.models.pelee import Pelee, PeleeConfig
 from pelee.models.registry import BACKBONES, create_backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels"),
     [
@@ -43,6 +44,7 @@ def test_unsuitable_backbones_are_refused(name: str, message: str) -> None:
         create_backbone(name)
 
 
+@pytest.mark.slow
 def test_pelee_on_a_library_backbone_trains() -> None:
     network = Pelee(PeleeConfig(num_classes=2, input_size=64, backbone_model="mobilenetv3_large_100"))
     logits, offsets = network(torch.zeros(2, 3, 64, 64))

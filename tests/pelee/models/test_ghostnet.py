@@ -18,10 +18,12 @@ def test_ghostnet_counts_of_the_car_study(width: int, report: int) -> None:
     assert counted // 10 * 10 == report
 
 
+@pytest.mark.slow
 def test_ghostnet_published_multiply_adds() -> None:
     assert count(on_meta("ghostnet"), 224).multiply_adds / 1e6 == pytest.approx(141, abs=0.5)  # paper, table 7
 
 
+@pytest.mark.slow
 def test_a_grey_network_sees_no_colour() -> None:
     torch.manual_seed(0)
     network = build("ghostnet", 5, {"in_channels": 1, "normalization": {"mean": MEAN, "std": STD}}).eval()

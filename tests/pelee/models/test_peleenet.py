@@ -162,6 +162,7 @@ def test_feature_info_of_compression() -> None:
     assert [info.stride for info in on_meta(0, M0).feature_info] == [1, 2, 4, 8]  # without a stem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", ["two-branch", "plain"])
 @pytest.mark.parametrize(("size", "cells"), [(64, [16, 8, 4, 2]), (224, [56, 28, 14, 7]), (304, [76, 38, 19, 10])])
 def test_features_have_the_shapes_they_announce(stem: Stem, size: int, cells: list[int]) -> None:

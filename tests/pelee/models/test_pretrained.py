@@ -34,6 +34,7 @@ def test_other_classes_leave_a_new_head(tmp_path: Path) -> None:
     assert len(filled.taken) == len(network.state_dict()) - 2
 
 
+@pytest.mark.slow
 def test_the_names_of_torchvision_s_published_densenets(tmp_path: Path) -> None:
     """Their files are of an early release: features.denseblock1.denselayer1.norm.1.weight."""
     library = torchvision.models.densenet121(num_classes=3)

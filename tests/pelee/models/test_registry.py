@@ -35,6 +35,7 @@ def test_normalization_is_a_setting_of_every_network() -> None:
     assert network.normalize.settings == {"mean": (1, 2, 3), "std": (4, 5, 6)}
 
 
+@pytest.mark.slow
 def test_backbones() -> None:
     assert isinstance(create_backbone("peleenet"), PeleeNet)
     assert isinstance(create_backbone("mobilenetv3_small_100"), LibraryBackbone)

@@ -35,6 +35,7 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         mlflow_logger("sqlite:///runs.db", "mine", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", ["nonsense://here", "http://127.0.0.1:1"])
 def test_where_no_mlflow_answers_is_one_line(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")

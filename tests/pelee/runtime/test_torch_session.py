@@ -25,6 +25,7 @@ def runtime(model: ModelFile) -> DetectionSession:
     return load_runtime(model, RuntimeOptions(runtime="torch", device="cpu"))
 
 
+@pytest.mark.slow
 def test_runtime_runs_fused(model: ModelFile) -> None:
     session = TorchSession(DetectionGraph(load_network(model)), SIZE, device="cpu")
     assert not session.graph.training

@@ -8,12 +8,14 @@ from pelee.search.space import PAPER, size_names, to_model_settings
 from tests.support.tiny_search import LIMIT, make_budget, multiply_adds_of
 
 
+@pytest.mark.slow
 def test_cost_is_that_of_the_built_network() -> None:
     params = {**smallest({"stem": "plain"}), "blocks3": 4, "transition": 0.875}
     assert make_budget().cost(params) == multiply_adds_of(to_model_settings(params))
     assert make_budget().count(PAPER)[0] == sum(p.numel() for p in PeleeNet(2).parameters())
 
 
+@pytest.mark.slow
 def test_milliseconds_are_measured_once_and_rise_with_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Budget("ms", 1.0, 2, 64)
     small, large = measured.cost(smallest({})), measured.cost({**PAPER, "blocks3": 10})

@@ -149,6 +149,7 @@ def test_morph_to_a_smaller_design_is_refused(what: str) -> None:
         morph(network(SMALL), PeleeNet(5, config))
 
 
+@pytest.mark.slow
 def test_extends_is_true_for_larger_designs_only() -> None:
     assert not extends(SMALL, SMALL)
     for changes in WIDER.values():

@@ -59,5 +59,6 @@ def test_design_over_the_budget_is_not_trained(
     assert begun.describe(number) == f"trial {number}: over the budget, not trained" and not begun.finished()
 
 
+@pytest.mark.slow
 def test_launch_runs_the_trainer_s_command() -> None:
     assert study.launch(["--help"]) == 0 and study.launch(["--recipe"]) == 2  # exit codes of the processes

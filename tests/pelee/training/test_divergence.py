@@ -36,12 +36,14 @@ def test_a_loss_that_is_not_finite_stops_before_its_step(
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale_loss(monkeypatch, 60, 3)
     with pytest.raises(DivergedError, match=r"the loss explodes: it is above .* 30 times that of the first step"):
         run_small(small_sets(tmp_path / "sets"), tmp_path / "run", small_settings(lr=1e-9, epochs=20))
 
 
+@pytest.mark.slow
 def test_a_single_spike_is_no_explosion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale_loss(monkeypatch, 1e4, 3, 5)
     module = run_small(small_sets(tmp_path / "sets"), tmp_path / "run", small_settings(lr=1e-9))

@@ -92,6 +92,7 @@ def test_what_was_taken_has_a_share_of_the_rate() -> None:
 # Runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.9], ids=["", "moving average"])
 def test_frozen_tensors_stay_to_the_bit(decay: float, sets: Sets, tmp_path: Path) -> None:
     network = SmallNet()

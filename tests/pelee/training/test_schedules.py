@@ -65,6 +65,7 @@ def test_multi_step_is_the_papers_schedule_for_voc() -> None:
     )
 
 
+@pytest.mark.slow
 def test_multi_step_with_the_recipes_rounded_shares_drops_at_the_same_steps() -> None:
     settings = OptimizationSettings(schedule="multi-step", milestones=(0.6666667, 0.8333333), warmup_steps=500)
     drops = [

@@ -41,6 +41,7 @@ def test_a_full_disk_is_met_before_the_first_step(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_short_run_logs_its_loss(tmp_path: Path) -> None:
     run_small(small_sets(tmp_path / "data"), tmp_path / "run", small_settings())
     rows = csv.DictReader((tmp_path / "run" / "logs" / "metrics.csv").open())

@@ -139,6 +139,7 @@ def test_a_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:
     assert code == "too_many_pixels" and int(grown) < 2  # MiB
 
 
+@pytest.mark.slow
 def test_the_text_of_a_png_is_bounded() -> None:
     assert decode_image(png_with_text(3), PIXELS).shape == (60, 80, 3)
     content = png_with_text(60)

@@ -82,6 +82,7 @@ with ThreadPoolExecutor(1) as pool:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_free_memory_below_used_memory_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", HEAP], cwd=ROOT, check=True, capture_output=True, text=True)

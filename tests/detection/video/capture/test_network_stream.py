@@ -342,6 +342,7 @@ class PacketSource:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_camera_whose_messages_are_wrong_is_shown(monkeypatch: pytest.MonkeyPatch, strict: bool) -> None:
     """And one that a strict decoder refuses altogether is decoded by another, after a while."""
@@ -369,6 +370,7 @@ def test_packets_are_passed_on_before_they_are_decoded(tmp_path: Path) -> None:
     assert [size for size, _ in seen] == sizes[: len(seen)]
 
 
+@pytest.mark.slow
 def test_a_damaged_frame_leaves_nothing_in_the_next_key_frame(film, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an error within frame 24, a flushed decoder decoded frame 25, a whole key frame, wrongly."""
     path, _, reference = film("1-slice")

@@ -23,6 +23,7 @@ def test_strongest_confusions_sort_equal_shares_by_the_number_of_images() -> Non
     assert strongest_confusions(np.array([[1, 1, 0], [0, 2, 2], [0, 0, 1]])) == [(1, 2, 2, 0.5), (0, 1, 1, 0.5)]
 
 
+@pytest.mark.slow
 def test_plot_strongest_shows_names_and_counts(tmp_path: Path) -> None:
     plot_strongest(np.array([[8, 2], [0, 5]]), ["$dog", "cat"], tmp_path / "bars.svg")
     text = (tmp_path / "bars.svg").read_text()
@@ -51,6 +52,7 @@ def test_plot_mistakes_shows_at_most_forty_with_their_scores(tmp_path: Path) -> 
     assert text.count("<!-- 0.00 $dog -->") == 40
 
 
+@pytest.mark.slow
 def test_plot_mistakes_shrinks_large_images_and_skips_missing_ones(tmp_path: Path) -> None:
     large = gray_image(tmp_path / "large.png", 7, 3000, 1500)
     mistakes = [Mistake(large, 0, 1, 0.9, 0.1), Mistake(tmp_path / "lost.png", 1, 0, 0.8, 0.2)]

@@ -112,6 +112,7 @@ def test_data_normalization_is_computed_and_stored_in_the_card(folders: Path, tr
     assert card.preprocessing["scale"] == [1 / std for std in found["std"]]
 
 
+@pytest.mark.slow
 def test_loaded_model_has_the_normalization_of_training(folders: Path, trained: Path) -> None:
     """The graph from the card equals the same weights with normalization by hand; color makes no difference."""
     model = resolve(trained / "model")
