@@ -58,19 +58,20 @@ def read_coco(root: Path, split: str) -> Dataset:
     folders = [file.parent] if not file.parent.name.startswith("annotations") and file.parent != root else []
     folders += [root / place.format(split=split) for place in _IMAGE_PLACES]
     finder = FileFinder(folders, root)
-    missing = 0
-    records: list[Record] = []
-    for key, image in images.items():
-        listed = str(image["file_name"])
-        path = finder.find(listed)
-        missing += path is None
-        # A missing image is kept, for `check_headers` to report.
-        records.append(_record(path or folders[0] / listed, key, image, objects[key], relative, file, warnings))
-    if missing == len(records):
+    paths = {key: finder.find(str(image["file_name"])) for key, image in images.items()}
+    if not any(paths.values()):
+        first = next(iter(images.values()))["file_name"]
         raise DatasetError(
-            f"{root}: all {missing} images of {split} are missing, the first is {records[0].image.name}; "
+            f"{root}: all {len(images)} images of {split} are missing, the first is {Path(first).name}; "
             f"expected them in {root / split} or {root / 'images' / split}"
         )
+    for key in _join_entries(paths, objects, images, file.name, warnings):
+        del images[key]
+    records = [
+        # A missing image is kept, for `check_headers` to report.
+        _record(paths[key] or folders[0] / str(image["file_name"]), key, image, objects[key], relative, file, warnings)
+        for key, image in images.items()
+    ]
     return Dataset("coco", split, categories.names, records, warnings)
 
 
@@ -161,6 +162,31 @@ def _objects(
                 f"annotation dropped: {where}: {f'annotations[{number}]' if name is None else f'id {name}'} {error}"
             )
     return objects
+
+
+def _join_entries(
+    paths: dict[str, Path | None],
+    objects: dict[str, list[CocoObject]],
+    images: dict[str, dict[str, Any]],
+    where: str,
+    warnings: list[str],
+) -> list[str]:
+    """Give the objects of all entries of one file to the first entry; returns the ids of the others.
+
+    Merged exports list an image twice, with some of its objects each: the others would be background.
+    """
+    first: dict[Path, str] = {}
+    others = []
+    for key, path in paths.items():
+        if path is None or first.setdefault(path, key) == key:
+            continue
+        others.append(key)
+        objects[first[path]] += objects[key]
+        warnings.append(
+            f"image listed twice, the objects of both entries are taken: {where}: {images[key]['file_name']} "
+            f"(ids {first[path]}, {key})"
+        )
+    return others
 
 
 def _record(

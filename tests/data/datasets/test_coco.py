@@ -97,6 +97,17 @@ def test_missing_images_are_left_to_the_header_check_unless_all_are(tmp_path: Pa
         open_dataset("coco", root, "val")
 
 
+def test_two_entries_of_one_image_are_one_with_the_objects_of_both(tmp_path: Path) -> None:
+    data = content()
+    data["images"].append(data["images"][1] | {"id": 5})
+    data["annotations"][1]["image_id"] = 5
+    dataset = open_dataset("coco", lay_out(tmp_path, data, "val.json", "val"), "val")
+    assert [record.image_id for record in dataset.records] == ["900", "4"]
+    assert dataset.records[1].labels.tolist() == [2, 0]
+    (warning,) = dataset.warnings
+    assert warning.startswith("image listed twice, the objects of both entries are taken: ") and "ids 4, 5" in warning
+
+
 def changed(**change: object) -> dict[str, Any]:
     data = content()
     for key, value in change.items():
