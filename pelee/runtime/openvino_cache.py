@@ -74,11 +74,16 @@ def _compile(core: Any, path: Path, count: int, size: int, device: str, config: 
 
 def _load(core: Any, entry: Path, device: str, config: dict[str, str]) -> Any:
     """Load an entry; None if it is missing, damaged or incompatible."""
+    from openvino import Shape, Tensor, Type
+
     try:
-        content = memoryview(entry.read_bytes())
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        with entry.open("rb") as file:
+            digest = file.read(DIGEST)
+            blob = Tensor(Type.u8, Shape([max(entry.stat().st_size - DIGEST, 0)]))  # from bytes it would be copied
+            file.readinto(blob.data)
+        if hashlib.sha256(blob.data).digest() != digest:
             return None
-        compiled = core.import_model(bytes(content[DIGEST:]), device, config)
+        compiled = core.import_model(blob, device, config)
         os.utime(entry)
         return compiled
     except (OSError, RuntimeError):

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from queue import LifoQueue
@@ -238,6 +238,10 @@ def _run(requests: "LifoQueue[Any]", batch: _Batch, place: slice, room: BoundedS
 
 def _device(core: Any, name: str) -> str:
     wanted = "CPU" if name == "auto" else name.upper()
+    if wanted == "CPU":  # `available_devices` loads the plugins of all devices, which takes 20 MB
+        with suppress(RuntimeError):
+            core.get_property(wanted, "FULL_DEVICE_NAME")
+            return wanted
     if wanted.partition(".")[0] not in {device.partition(".")[0] for device in core.available_devices}:
         raise SettingsError(
             f"device {name!r} is not here for the openvino runtime, expected auto or one of "

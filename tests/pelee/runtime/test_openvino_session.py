@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from data.errors import WeightsError
+from data.errors import SettingsError, WeightsError
 from pelee.runtime import openvino_session as module
 from pelee.runtime.openvino_session import OpenVinoSession, import_openvino
 from tests.support.paths import ROOT
@@ -40,6 +40,28 @@ def test_a_model_of_another_size_or_none_at_all(tmp_path: Path) -> None:
     model.export.files["model.xml"] = hashlib.sha256(b"no model").hexdigest()
     with pytest.raises(WeightsError, match="OpenVINO cannot open it on CPU"):
         OpenVinoSession(model)
+
+
+def test_the_cpu_is_found_without_the_plugins_of_other_devices() -> None:
+    class Core:
+        def __init__(self, *names: str) -> None:
+            self.names, self.listed = names, 0
+
+        def get_property(self, device: str, name: str) -> str:
+            if device not in self.names:
+                raise RuntimeError(f"no {device}")
+            return name
+
+        @property
+        def available_devices(self) -> tuple[str, ...]:
+            self.listed += 1
+            return self.names
+
+    core = Core("CPU", "GPU.0")
+    assert [module._device(core, name) for name in ("auto", "cpu")] == ["CPU", "CPU"] and core.listed == 0
+    assert module._device(core, "gpu") == "GPU"
+    with pytest.raises(SettingsError, match=r"'auto' is not here .* auto or one of GPU$"):
+        module._device(Core("GPU"), "auto")
 
 
 @pytest.mark.slow
