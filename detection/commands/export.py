@@ -13,7 +13,7 @@ from data.command_line import new_parser, run
 from data.datasets.registry import dataset_formats, open_dataset
 from data.errors import SettingsError
 from pelee.commands.options import add_hidden_alias
-from pelee.runtime.backends import FORMATS
+from pelee.runtime.backends import FORMATS, check_format
 
 if TYPE_CHECKING:
     from data.images.image_slice import ImageFile
@@ -82,6 +82,7 @@ def _main(options: argparse.Namespace) -> int:
     is_classifier = source.card.task == "classification"
     if is_classifier and options.no_nms:
         raise SettingsError(f"--no-nms is for detectors, and {source.card.name} is a classifier: leave it out")
+    check_format(options.format, int8=options.int8, nms=not is_classifier and not options.no_nms)
     from pelee.export.calibration import COMPARED_PICTURES, choose
 
     dataset, files = _open(options, options.split, source.card)

@@ -41,7 +41,7 @@ def export_detector(
         calibration: images for int8 quantization.
     """
     check_source(source, "detection", check.images)
-    check_request(Path(folder), form, calibration is not None)
+    check_request(Path(folder), form, calibration is not None, nms)
     input_type = torch.float32 if source.card.resize == FLOAT_WARP else torch.uint8
     graph = Graph(DetectionGraph(load_network(source)).eval(), ("scores", "boxes"), input_type=input_type)
     if nms:

@@ -21,7 +21,7 @@ from data.images.image_slice import ImageFile
 from pelee.export.calibration import Calibration
 from pelee.export.graph import Graph
 from pelee.models.layers import fuse_conv_bn
-from pelee.runtime.backends import FORMATS
+from pelee.runtime.backends import FORMATS, check_format
 from weights.card import CARD_NAME, Card
 from weights.export_manifest import EXPORT_NAME, SUFFIXES, Export, file_sha256
 from weights.store import ModelFile
@@ -53,9 +53,7 @@ def export(
         WeightsError: the verification failed; `folder` is unchanged.
     """
     folder = Path(folder).expanduser()
-    check_request(folder, form, calibration is not None)
-    if graph.nms and not FORMATS[form].nms:
-        raise SettingsError(f"{form} has no non-maximum suppression in its graph; add --no-nms")
+    check_request(folder, form, calibration is not None, graph.nms)
     size = source.card.input_size
     fuse_conv_bn(graph.module)
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +93,9 @@ def check_source(source: ModelFile, task: str, images: Sequence[ImageFile]) -> N
         raise SettingsError("no images to verify the export on; name some with --pictures")
 
 
-def check_request(folder: Path, form: str, int8: bool) -> None:
+def check_request(folder: Path, form: str, int8: bool, nms: bool = False) -> None:
     """Raise `SettingsError` for a request that cannot be met, before minutes of work."""
-    if form not in FORMATS:
-        raise SettingsError(f"unknown format {form!r}, expected one of {', '.join(FORMATS)}")
-    if int8 and not FORMATS[form].int8:
-        others = " or ".join(name for name, entry in FORMATS.items() if entry.int8)
-        raise SettingsError(f"{form} has no int8 here; take {others}")
+    check_format(form, int8=int8, nms=nms)
     if folder.is_file():
         raise SettingsError(f"{folder} is a file, expected a folder to write to")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / EXPORT_NAME).is_file():

@@ -8,6 +8,8 @@ A further runtime is a row of `BACKENDS` with the function that opens its sessio
 import importlib.util
 from dataclasses import dataclass
 
+from data.errors import SettingsError
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -106,3 +108,14 @@ def runtime_names() -> tuple[str, ...]:
 def session_backend(session_name: str) -> Backend | None:
     """Backend of a session, by the first word of `Session.name`; None for a session of another origin."""
     return BACKENDS.get(session_name.split(" ")[0])
+
+
+def check_format(form: str, *, int8: bool = False, nms: bool = False) -> None:
+    """Raise `SettingsError` for an unknown export format, or one without the int8 or NMS that is asked for."""
+    if form not in FORMATS:
+        raise SettingsError(f"unknown format {form!r}, expected one of {', '.join(FORMATS)}")
+    if int8 and not FORMATS[form].int8:
+        others = " or ".join(name for name, entry in FORMATS.items() if entry.int8)
+        raise SettingsError(f"{form} has no int8 here; take {others}")
+    if nms and not FORMATS[form].nms:
+        raise SettingsError(f"{form} has no non-maximum suppression in its graph; add --no-nms")

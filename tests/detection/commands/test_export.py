@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +205,19 @@ def test_calibration_takes_the_same_images_every_time(photos: Path, val_set: Dat
     assert split.source == "voc val" and len(split.images) == 4
     with pytest.raises(DatasetError):
         calibrate_on(photos / "none", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "litert"], "litert has no non-maximum suppression in its graph; add --no-nms"),
+        (["--format", "ncnn", "--no-nms", "--int8", "--calibration", "."], "ncnn has no int8 here"),
+    ],
+)
+def test_what_a_format_lacks_is_an_error_before_anything_is_imported(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("detection.export.export", "pelee.export.calibration"):
+        monkeypatch.setitem(sys.modules, module, None)  # cannot be imported
+    assert main(["--weights", "pelee-voc", *words]) == 2
+    assert message in capsys.readouterr().err
