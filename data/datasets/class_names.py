@@ -111,13 +111,7 @@ def align_classes(dataset: "Dataset", class_names: Sequence[str]) -> "Dataset":
         for label, name in enumerate(dataset.class_names)
         if mapping[label] < 0 and counts[label]
     ]
-    lines = [
-        f"class may be written in two ways: {mine!r} in {dataset.split} and {known!r} in the training split"
-        for mine, known in match.differing_case
-    ]
-    return replace(
-        dataset, class_names=tuple(class_names), records=records, warnings=[*dataset.warnings, *lost, *lines]
-    )
+    return replace(dataset, class_names=tuple(class_names), records=records, warnings=[*dataset.warnings, *lost])
 
 
 def _relabeled(record: "Record", mapping: np.ndarray) -> "Record":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_RECIPE = "quick"
+CHECK = "pelee-data check lists them all"
 EPILOG = """\
 A recipe sets the settings above; a flag overrides the recipe. Values in parentheses hold for what a recipe leaves out.
 --print-settings prints the result.
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["Dataset", "Dataset"]:
     """Open and verify both splits; the classes of the validation split are those of the training split."""
-    from data.datasets.class_names import align_classes
+    from data.datasets.class_names import align_classes, match_classes
     from data.datasets.dataset_warnings import summarize_warnings
     from data.datasets.registry import open_dataset
     from data.inspection.verification import unreadable_note, verify_dataset
@@ -99,16 +100,18 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
         with progress_bar(f"reading {dataset.split}", len(dataset.records)) as advance:
             opened.append(verify_dataset(dataset, strict=options.strict, decode=options.strict, progress=advance))
     train_set, val_set = opened
+    match = match_classes(val_set.class_names, train_set.class_names)
     val_set = align_classes(val_set, train_set.class_names)
+    for dataset in (train_set, val_set):
+        print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
+        notes = first_few(summarize_warnings(dataset.warnings), CHECK)
+        if dataset is val_set:
+            notes += match.lines(val_set.split, train_set.split)
+        for line in [*(f"note: {note}" for note in notes), *unreadable_note(dataset.unreadable, CHECK)]:
+            print(f"  {line}")
     if len(train_set.records) == 1:
         train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
     check_fit(train_set, val_set, settings, options.processes.count)
-    for dataset in (train_set, val_set):
-        print(f"{dataset.name} {dataset.split}: {len(dataset.records)} images, {len(dataset.class_names)} classes")
-        for warning in first_few(summarize_warnings(dataset.warnings), "pelee-data check lists them all"):
-            print(f"  note: {warning}")
-        for line in unreadable_note(dataset.unreadable, "pelee-data check lists them all"):
-            print(f"  {line}")
     return train_set, val_set
 
 

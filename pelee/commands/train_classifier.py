@@ -92,6 +92,7 @@ def align_labels(split: "ImageFolderDataset", class_names: tuple[str, ...]) -> "
 def _open_data(options: argparse.Namespace, settings: ClassifierSettings) -> "list[ImageFolderDataset]":
     from data.classification.image_folder import open_image_folder
     from data.classification.object_crop import ObjectCrop
+    from data.datasets.class_names import match_classes
     from data.inspection.verification import unreadable_note, verify_image_folder
     from data.progress_bar import progress_bar
     from weights.store import resolve
@@ -103,11 +104,14 @@ def _open_data(options: argparse.Namespace, settings: ClassifierSettings) -> "li
         split = open_image_folder(options.dataset, options.root, name, ObjectCrop.of(vars(settings)))
         with progress_bar(f"reading {split.split}", len(split)) as advance:
             splits.append(verify_image_folder(split, strict=options.strict, decode=options.strict, progress=advance))
+    match = match_classes(splits[1].class_names, splits[0].class_names)
     splits[1] = align_labels(splits[1], splits[0].class_names)
     for split in splits:
         print(f"{split.name} {split.split}: {len(split)} images, {len(split.class_names)} classes")
         for line in unreadable_note(split.unreadable, "see the folders for the rest"):
             print(f"  {line}")
+    for line in match.lines(splits[1].split, splits[0].split):
+        print(f"  note: {line}")
     return splits
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from data.images.image_io import write_image
 from detection.commands.train import main
 from detection.detector import Detector
 from detection.evaluation.f1_threshold import BestF1
@@ -328,6 +329,26 @@ def test_wrong_flags(
     command = on_voc(voc_root, tmp_path / "out")
     assert message in error_of(capsys, *command, *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_of_the_splits_are_matched_by_name_and_told_before_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, names in (("train", ["disc", "ring"]), ("val", ["Disc", "ring"])):
+        write_image(tmp_path / split / f"{split}.jpg", np.full((60, 80, 3), len(split), np.uint8))
+        content = {
+            "images": [{"id": 1, "file_name": f"{split}.jpg", "width": 80, "height": 60}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 0, "bbox": [5, 5, 30, 30]}],
+            "categories": [{"id": label, "name": name} for label, name in enumerate(names)],
+        }
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+    flags = ["--train-split", "train", "--val-split", "val", "--output", str(tmp_path / "out")]
+    assert main(["--dataset", "coco", "--root", str(tmp_path), *flags]) == 2
+    out, err = capsys.readouterr()
+    assert "note: class not in the training split, objects dropped: 1 of class 'Disc' in val\n" in out
+    assert "note: classes of val and train are matched by name: 1 in both (ring)\n" in out
+    assert "note: is 'Disc' of val the class 'disc' of train? If so, write both alike\n" in out
+    assert "split val of coco has 1 images and no objects" in err
 
 
 def test_data_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,10 @@ def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.Capt
     write_image(tmp_path / "set" / "val" / "white" / "a.png", np.zeros((8, 8, 3), np.uint8))
     assert train_quickly(tmp_path / "set", tmp_path / "out") == 2
     assert "has 4 classes, train 3; they must be the same, and 'white'" in capsys.readouterr().err
+    (tmp_path / "set" / "val" / "white").rename(tmp_path / "set" / "val" / "Red")
+    shutil.rmtree(tmp_path / "set" / "val" / "red")
+    assert train_quickly(tmp_path / "set", tmp_path / "out") == 2
+    assert "is 'Red' of val the class 'red' of train? If so, write both alike" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -138,4 +142,6 @@ def test_a_validation_split_may_lack_a_class(tmp_path: Path, capsys: pytest.Capt
     root = make_folders(tmp_path / "set", 3)
     shutil.rmtree(root / "val" / "green")
     assert train_quickly(root, tmp_path / "out", "--epochs", "1") == 0
-    assert "val: 6 images, 3 classes" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "val: 6 images, 3 classes" in out
+    assert "classes of val and train are matched by name: 2 in both (blue, red)\n  note: 1 of train only (green)" in out
