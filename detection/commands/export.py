@@ -42,7 +42,7 @@ exit codes: 0 done, 2 an error or a failed verification, in one line; 130 interr
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pelee-export`; returns its exit code."""
     options = build_parser().parse_args(argv)
-    return run(lambda: _main(options), "export", in_place_of=("train",))
+    return run(lambda: _main(options), FORMATS[options.format].extra, in_place_of=("train", "export"))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -49,12 +49,14 @@ class ExportFormat:
         libraries: distributions whose versions determine the file; they are recorded in the manifest.
         int8: whether the writer takes a calibration.
         nms: whether the writer appends the graph's NMS.
+        extra: extra of the package with all that the export needs.
     """
 
     writer: str
     libraries: tuple[str, ...]
     int8: bool = True
     nms: bool = True
+    extra: str = "export"
 
 
 #: Runtimes by name, in the order of preference.
@@ -94,9 +96,11 @@ FORMATS: dict[str, ExportFormat] = {
     "openvino": ExportFormat("pelee.export.formats:write_openvino", ("torch", "onnx", "onnxscript", "openvino")),
     "torchscript": ExportFormat("pelee.export.formats:write_torchscript", ("torch",), int8=False),
     "litert": ExportFormat(
-        "pelee.export.mobile_formats:write_litert", ("torch", "litert-torch"), int8=False, nms=False
+        "pelee.export.mobile_formats:write_litert", ("torch", "litert-torch"), int8=False, nms=False, extra="litert"
     ),
-    "ncnn": ExportFormat("pelee.export.mobile_formats:write_ncnn", ("torch", "pnnx"), int8=False, nms=False),
+    "ncnn": ExportFormat(
+        "pelee.export.mobile_formats:write_ncnn", ("torch", "pnnx"), int8=False, nms=False, extra="ncnn"
+    ),
 }
 
 

@@ -221,3 +221,13 @@ def test_what_a_format_lacks_is_an_error_before_anything_is_imported(
         monkeypatch.setitem(sys.modules, module, None)  # cannot be imported
     assert main(["--weights", "pelee-voc", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "extra"), [("onnx", "export"), ("litert", "litert"), ("ncnn", "ncnn")])
+def test_without_pytorch_the_error_names_the_extra_of_the_format(
+    form: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "detection.export.export")
+    assert main(["--weights", "pelee-voc", "--format", form, "--no-nms"]) == 2
+    assert f"pip install 'pelee[{extra}]'" in capsys.readouterr().err
