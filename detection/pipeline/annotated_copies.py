@@ -13,7 +13,7 @@ import numpy as np
 from data.images.image_io import write_image
 from detection.inference.stage_timer import StageTimer
 from detection.pipeline.frame_result import FrameResult
-from detection.pipeline.inputs import InputSource
+from detection.pipeline.inputs import InputSource, identities
 from detection.pipeline.sinks import Sink, SinkError, SourceInfo, one_output
 from detection.video.source_names import STDIN
 from detection.video.video_writer import VideoWriter, video_writer
@@ -60,7 +60,7 @@ class ImageCopies(Sink):
             output: folder of the copies.
             timer: timer of the stage "encode".
             written: counts the copies.
-            protected: real paths of inputs and of copies with names of their own; images on stdin avoid them.
+            protected: `identities` of inputs and of copies with names of their own; images on stdin avoid them.
         """
         self._output = output
         self._timer = timer
@@ -105,7 +105,7 @@ class VideoCopies(Sink):
             timer: timer of the stage "encode".
             snapshot_every: seconds between two snapshots; None for none.
             written: counts the videos.
-            protected: real paths of inputs and copies, which snapshots avoid.
+            protected: `identities` of inputs and copies, which snapshots avoid.
         """
         self._output = output
         self._timer = timer
@@ -181,9 +181,9 @@ class VideoCopies(Sink):
 
 
 def unprotected(path: Path, protected: Collection[str]) -> Path:
-    """Return the path, or with a number the first one that is not among the real paths."""
+    """Return the path, or with a number the first one of which no `identities` are protected."""
     free, number = path, 1
-    while os.path.realpath(free) in protected:
+    while any(identity in protected for identity in identities(free)):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def check_targets(items: Sequence[InputSource], output: Path | None, json: str |
         json: file of JSON Lines; None for none.
 
     Returns:
-        Real paths of all inputs and copies, which outputs with names of their own (snapshots) avoid.
+        `identities` of all inputs and copies, which outputs with names of their own (snapshots) avoid.
 
     Raises:
         SettingsError: `output` is no folder, or an output would replace an input or another output.
@@ -93,16 +94,28 @@ def check_targets(items: Sequence[InputSource], output: Path | None, json: str |
         raise SettingsError(f"--output {output} is a file; name a folder")
     if output is None and json is None:
         return frozenset()
-    taken = {os.path.realpath(item.source) for item in items}
+    taken = {identity for item in items for identity in identities(item.source)}
     if output is not None:
-        copies = [os.path.realpath(output / item.target) for item in items]
-        for item, copy in zip(items, copies, strict=True):
-            if copy in taken:
+        for item in items:
+            if not taken.isdisjoint(identities(output / item.target)):
                 raise SettingsError(f"--output {output} would overwrite {output / item.target}; name another folder")
-        taken.update(copies)
-    if json is not None and os.path.realpath(json) in taken and not is_special_file(json):
+        taken.update(os.path.realpath(output / item.target) for item in items)
+    if json is not None and not taken.isdisjoint(identities(json)) and not is_special_file(json):
         raise SettingsError(f"--json {json} is an input, or an annotated copy; name another file")
     return frozenset(taken)
+
+
+def identities(path: Path | str) -> set[str]:
+    """Return what a path has in common with other names of its file: the real path, and of a file its device and inode.
+
+    Where the file system ignores case, or normalizes Unicode (memory cards, macOS), IMG.JPG is also IMG.jpg, whose real
+    path differs.
+    """
+    found = {os.path.realpath(path)}
+    with suppress(OSError, ValueError):  # no such file; an address, a camera
+        status = Path(path).stat()
+        found.add(f"{status.st_dev}:{status.st_ino}")
+    return found
 
 
 def _items(given: str, output: Path | None, as_video: bool, problems: list[str]) -> list[InputSource]:

@@ -10,7 +10,7 @@ from detection.inference.stage_timer import StageTimer
 from detection.pipeline import annotated_copies
 from detection.pipeline.annotated_copies import ImageCopies, VideoCopies, WrittenCopies, unprotected
 from detection.pipeline.frame_result import FrameResult
-from detection.pipeline.inputs import InputSource
+from detection.pipeline.inputs import InputSource, identities
 from detection.pipeline.sinks import SinkError, SourceInfo
 from detection.video.video_file import VideoFile
 from tests.support.rectangle_session import picture
@@ -111,3 +111,10 @@ def test_a_link_to_a_file_elsewhere_is_neither_followed_nor_replaced() -> None:
 def test_unprotected_numbers() -> None:
     taken = {str(Path(name).resolve()) for name in ("a.jpg", "a-2.jpg")}
     assert unprotected(Path("a.jpg"), taken) == Path("a-3.jpg") and unprotected(Path("b.jpg"), taken) == Path("b.jpg")
+
+
+def test_unprotected_regards_other_names_of_a_file() -> None:
+    """As on a file system without case: clip-000000.jpg is the input CLIP-000000.JPG there."""
+    Path("A.JPG").write_bytes(b"mine")
+    Path("a.jpg").hardlink_to("A.JPG")
+    assert unprotected(Path("a.jpg"), identities("A.JPG")) == Path("a-2.jpg")

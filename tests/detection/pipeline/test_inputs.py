@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.errors import SettingsError
 from detection.pipeline import inputs
-from detection.pipeline.inputs import InputSource, check_targets, collect
+from detection.pipeline.inputs import InputSource, check_targets, collect, identities
 from tests.support.rectangle_session import clip, picture
 
 
@@ -96,7 +96,7 @@ def test_json_is_neither_an_input_nor_a_copy() -> None:
         with pytest.raises(SettingsError, match="is an input, or an annotated copy"):
             check_targets(items, Path("out"), target)
     protected = check_targets(items, Path("out"), "out/a.jsonl")
-    assert protected == {str(Path("photos/a.jpg").resolve()), str(Path("out/a.jpg").resolve())}
+    assert protected == identities("photos/a.jpg") | {str(Path("out/a.jpg").resolve())}
 
 
 def test_an_output_that_is_an_input_is_refused() -> None:
@@ -106,6 +106,18 @@ def test_an_output_that_is_an_input_is_refused() -> None:
     with pytest.raises(SettingsError, match="is a file"):
         check_targets(items, Path("photos/a.jpg"))
     check_targets(items, Path("out"))
+
+
+def test_an_output_is_an_input_under_another_name_of_its_file() -> None:
+    """A hard link stands for a file system without case, where the copy IMG.jpg of IMG.JPG is the same file."""
+    Path("photos/a.jpg").rename("photos/a.JPG")
+    Path("photos/a.jpg").hardlink_to("photos/a.JPG")
+    items = collect(["photos/a.JPG"], [], Path("photos"))[0]
+    assert items[0].target == Path("a.jpg")
+    with pytest.raises(SettingsError, match=r"would overwrite photos/a\.jpg"):
+        check_targets(items, Path("photos"))
+    with pytest.raises(SettingsError, match="is an input"):
+        check_targets(items, None, "photos/a.jpg")
 
 
 def test_a_folder_gives_its_videos_and_reports_what_it_cannot_take(folder: Path) -> None:
