@@ -52,13 +52,15 @@ def read_voc(root: Path, split: str) -> Dataset:
     records: list[Record] = []
     seen: set[str] = set()
     for folder, name in _splits(folders, split):
-        images, annotations = file_names(folder / "JPEGImages"), file_names(folder / "Annotations")
+        images, files = file_names(folder / "JPEGImages"), file_names(folder / "Annotations")
+        annotations = {name[:-4]: name for name in files if name.lower().endswith(".xml") and name[0] != "."}
         for image_id in _image_ids(folder, name, annotations):
             if image_id in seen:
                 warnings.append(f"image listed twice, the first one counts: {folder.name}: {image_id} in {split}")
                 continue
             seen.add(image_id)
-            record = reader.read(folder, image_id, images)
+            file = annotations.get(image_id, f"{image_id}.xml")
+            record = reader.read(folder / "Annotations" / file, folder / "JPEGImages", image_id, images)
             if record is not None:
                 records.append(record)
     reader.check_classes()
@@ -161,15 +163,15 @@ def voc_splits(root: Path) -> list[str]:
     return sorted(found, key=lambda name: "train" not in name) or [ALL]
 
 
-def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str]:
+def _image_ids(folder: Path, name: str, annotations: dict[str, str]) -> list[str]:
     if name == ALL and not _split_file(folder, name).is_file():
-        return sorted(file.removesuffix(".xml") for file in annotations if file.endswith(".xml") and file[0] != ".")
+        return sorted(annotations)
     ids: list[str] = []
     for line in read_text(_split_file(folder, name)).splitlines():
         line = line.strip()
         if not line:
             continue
-        if f"{line}.xml" not in annotations:
+        if line not in annotations:
             *first, second = line.rsplit(None, 1)
             # Image ids may contain blanks ("image 1"): a line is two columns only where no annotation has its name.
             if first and second in ("-1", "0", "1"):
@@ -179,7 +181,7 @@ def _image_ids(folder: Path, name: str, annotations: frozenset[str]) -> list[str
             # Some tools write file names or paths.
             base = re.split(r"[/\\]", line)[-1]
             stem = base.rpartition(".")[0] if Path(base).suffix.lower() in IMAGE_SUFFIXES else base
-            line = next((known for known in (line, stem) if f"{known}.xml" in annotations), line)
+            line = next((known for known in (line, stem) if known in annotations), line)
         ids.append(line)
     return ids
 
@@ -200,16 +202,15 @@ class _Reader:
         self.missing: list[str] = []
         self.objects = 0
 
-    def read(self, folder: Path, image_id: str, images: frozenset[str]) -> Record | None:
-        """Read an image's annotation; None, with a warning, where that cannot be used."""
-        file = folder / "Annotations" / f"{image_id}.xml"
+    def read(self, file: Path, folder: Path, image_id: str, images: frozenset[str]) -> Record | None:
+        """Read an annotation of one of the images in `folder`; None, with a warning, where it cannot be used."""
         try:
             root = parse_xml(file)
         except DatasetError as error:
             self._warnings.append(f"annotation cannot be used, image left out: {file}: {error}")
             return None
         name = _image(file, root, image_id, images, self._warnings)
-        image = folder / "JPEGImages" / (name or f"{image_id}.jpg")
+        image = folder / (name or f"{image_id}.jpg")
         if name is None:  # kept, for `check_headers` to report
             self.missing.append(f"{file}: its image {image.name!r} is not in {image.parent}")
         boxes: list[list[float]] = []
@@ -262,11 +263,8 @@ class _Reader:
 
 def _corners(item: ElementTree.Element) -> list[float] | None:
     """Return an object's box as xyxy in continuous pixels; None where it lacks a number."""
-    box = item.find("bndbox")
-    if box is None:
-        return None
     try:
-        x1, y1, x2, y2 = (float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:
         return None
     return [x1 - 1, y1 - 1, x2, y2] if math.isfinite(x1 + y1 + x2 + y2) else None

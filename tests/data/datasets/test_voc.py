@@ -276,3 +276,13 @@ def test_the_label_map_of_cvat(tmp_path: Path) -> None:
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\nnut:1,2,3::\nbolt:4,5,6::\n"
     )
     assert read_voc(root, "train").class_names == ("nut", "bolt")
+
+
+def test_annotations_with_a_suffix_in_capitals(tmp_path: Path) -> None:
+    add(tmp_path, "a", voc_object("dog", (1, 1, 9, 9)))
+    (tmp_path / "Annotations" / "a.xml").rename(tmp_path / "Annotations" / "a.XML")
+    (tmp_path / "Annotations" / "._a.xml").write_bytes(b"litter of another system")
+    add_split(tmp_path, "train", "a\n")
+    for split in ("train", "all"):
+        dataset = open_dataset("voc", tmp_path, split)
+        assert [len(record.labels) for record in dataset.records] == [1] and dataset.warnings == []
