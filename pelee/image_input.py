@@ -13,12 +13,14 @@ from PIL import Image
 from data.errors import ImageError
 from data.images.image_io import read_image
 from data.images.rgb_conversion import to_rgb
+from data.images.value_range import to_uint8, value_range
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: One image in any of the supported forms.
 ImageInput = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Image.Image, np.ndarray, "Tensor"]
+TOLERANCE = 0.002  # share of the range of floating-point values, half a step of 8 bits, by which they may be outside
 _ORIENTATION_TAG = 0x0112
 _EXPECTED = "expected a path, bytes, a binary file, a PIL image, an array (H, W, 3) or a tensor (3, H, W)"
 
@@ -27,7 +29,7 @@ def is_single(source: object) -> bool:
     """Whether `source` is one image; otherwise `list_images` iterates over its images."""
     array = _as_array(source)
     if array is not None:
-        return array.ndim != 4
+        return array.ndim != 4 and not _is_list(array)
     return _is_encoded(source) or isinstance(source, Image.Image)
 
 
@@ -50,7 +52,8 @@ def to_rgb_array(source: Any) -> np.ndarray:
 
     A file, its bytes and a PIL image give the same pixels: upright, transparency composited onto white. Arrays are RGB,
     gray (H, W) or (H, W, 1), or RGBA. Floating-point values are taken from 0 to 1 if none is above 1, else from 0 to
-    255; 16-bit gray is scaled as in a file. Tensors are (3, H, W) or (1, H, W).
+    255, each with `TOLERANCE` for rounding errors; 16-bit values are scaled as in a file, by the smallest depth that
+    holds them. Tensors are (3, H, W) or (1, H, W).
 
     A JPEG that is cut off is read with a `UserWarning`.
 
@@ -67,11 +70,19 @@ def to_rgb_array(source: Any) -> np.ndarray:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return read_image(bytes(source), on_damage=warnings.warn)
     if hasattr(source, "read"):
-        content = source.read()
+        try:
+            content = source.read()
+        except (OSError, ValueError, NotImplementedError) as error:  # closed, write-only, a broken connection
+            raise ImageError(f"a {type(source).__name__} cannot be read: {error or type(error).__name__}") from error
         if not isinstance(content, bytes):
             raise ImageError(f"a {type(source).__name__} returns text, expected a file opened in the mode 'rb'")
         return read_image(content, on_damage=warnings.warn)
     raise ImageError(f"a {type(source).__name__} is no image, {_EXPECTED}")
+
+
+def _is_list(array: np.ndarray) -> bool:
+    """Whether an array is a list of images, such as a table's column of paths."""
+    return array.ndim == 1 and array.dtype.kind in "OU"
 
 
 def _is_encoded(source: object) -> bool:
@@ -106,9 +117,9 @@ def _array_to_rgb(array: np.ndarray) -> np.ndarray:
         raise ImageError(f"{found}, expected (H, W, 3), gray (H, W) or RGBA (H, W, 4){hint}")
     if array.size == 0:
         raise ImageError(f"{found}, expected at least one pixel")
-    if array.dtype == np.uint16 and array.ndim == 2:
-        return _pil_to_rgb(Image.fromarray(np.ascontiguousarray(array)))
-    if array.dtype != np.uint8:
+    if array.dtype.kind == "u" and array.itemsize == 2:  # of either byte order
+        array = to_uint8(array, *value_range([array]))
+    elif array.dtype != np.uint8:
         array = _to_uint8(array, found)
     if array.ndim == 3 and array.shape[2] == 3:
         return array
@@ -122,12 +133,14 @@ def _to_uint8(array: np.ndarray, found: str) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
     low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 255):  # NaN fails, too
+    slack = TOLERANCE if array.dtype.kind == "f" else 0
+    top = 1 if array.dtype.kind == "f" and high <= 1 + slack else 255
+    if not (low >= -slack * top and high <= (1 + slack) * top):  # NaN fails, too
         raise ImageError(
             f"{found}: its values are from {low} to {high}, expected 0 to 255, or 0 to 1 in floating point"
         )
     if array.dtype.kind == "f":
-        array = np.rint(array.astype(np.float32) * (255 if high <= 1 else 1))
+        array = np.rint((array.astype(np.float32) * (255 / top)).clip(0, 255))
     return array.astype(np.uint8)
 
 

@@ -72,6 +72,36 @@ def test_arrays(rgb: np.ndarray) -> None:
     np.testing.assert_array_equal(to_rgb_array(rgb[:, ::-1]), rgb[:, ::-1])
 
 
+def test_sixteen_bits_of_any_channels_and_byte_order(rgb: np.ndarray) -> None:
+    deep = rgb.astype(np.uint16) * 257
+    gray = np.repeat(rgb[..., :1], 3, axis=2)
+    for byte_order in "<>":
+        np.testing.assert_array_equal(to_rgb_array(deep.astype(f"{byte_order}u2")), rgb)
+        np.testing.assert_array_equal(to_rgb_array(deep[..., 0].astype(f"{byte_order}u2")), gray)
+    twelve = np.rint(rgb / 255 * 4095).astype(np.uint16)
+    np.testing.assert_array_equal(to_rgb_array(twelve), rgb)
+    opaque = np.dstack([deep, np.full(rgb.shape[:2], 65535, np.uint16)])
+    np.testing.assert_array_equal(to_rgb_array(opaque), rgb)
+
+
+def test_rounding_errors_of_floating_point_do_not_change_the_range(rgb: np.ndarray) -> None:
+    rgb[0, 0] = (0, 255, 255)
+    share = rgb / 255
+    share[0, 0] = (-1e-7, 1 + 1e-7, 1.001)  # as after a normalization and its inverse
+    np.testing.assert_array_equal(to_rgb_array(share), rgb)
+    np.testing.assert_array_equal(to_rgb_array(share.astype(np.float32) * 255), rgb)
+
+
+@pytest.mark.parametrize("dtype", [object, str])
+def test_a_column_of_paths_is_several_images(rgb: np.ndarray, tmp_path: Path, dtype: type) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(Image.fromarray(rgb)))
+    column = np.array([str(path), str(path)], dtype=dtype)
+    assert not is_single(column)
+    for source in list_images(column):
+        np.testing.assert_array_equal(to_rgb_array(source), rgb)
+
+
 def test_tensors(rgb: np.ndarray) -> None:
     tensor = torch.from_numpy(rgb).permute(2, 0, 1)
     assert is_single(tensor) and not is_single(tensor[None])
@@ -111,6 +141,15 @@ def test_several_images(rgb: np.ndarray) -> None:
 def test_everything_else_is_an_image_error(source: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         to_rgb_array(source)
+
+
+def test_a_file_that_cannot_be_read_is_an_image_error(tmp_path: Path) -> None:
+    closed = io.BytesIO()
+    closed.close()
+    with (tmp_path / "a").open("wb") as write_only:
+        for source in (closed, write_only, io.RawIOBase()):
+            with pytest.raises(ImageError, match=f"a {type(source).__name__} cannot be read"):
+                to_rgb_array(source)
 
 
 def test_a_mapping_and_a_number_are_not_several_images() -> None:
