@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_RECIPE = "quick"
+FEW_STEPS, USUAL_STEPS = 60, 200  # of a training
 CHECK = "pelee-data check lists them all"
 EPILOG = """\
 A recipe sets the settings above; a flag overrides the recipe. Values in parentheses hold for what a recipe leaves out.
@@ -112,6 +113,12 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
     if len(train_set.records) == 1:
         train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
     check_fit(train_set, val_set, settings, options.processes.count)
+    steps, in_epoch = settings.total_steps(len(train_set.records)), settings.steps_per_epoch(len(train_set.records))
+    if steps < FEW_STEPS and settings.max_steps is None:
+        print(
+            f"note: {settings.epochs} epochs of {in_epoch} steps are {steps} steps, which is little; fine-tuning on "
+            f"few images takes some hundred: --epochs {-(-USUAL_STEPS // in_epoch)}"
+        )
     return train_set, val_set
 
 

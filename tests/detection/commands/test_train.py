@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from data.images.image_io import write_image
-from detection.commands.train import main
+from detection.commands.train import TASK, main
 from detection.detector import Detector
 from detection.evaluation.f1_threshold import BestF1
 from detection.evaluation.voc_ap import VocResult
@@ -349,6 +350,19 @@ def test_classes_of_the_splits_are_matched_by_name_and_told_before_an_error(
     assert "note: classes of val and train are matched by name: 1 in both (ring)\n" in out
     assert "note: is 'Disc' of val the class 'disc' of train? If so, write both alike\n" in out
     assert "split val of coco has 1 images and no objects" in err
+
+
+def test_a_training_of_few_steps_is_noted_with_the_epochs_that_would_do(
+    voc_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detection.commands.train.TASK", replace(TASK, prepare=lambda *_: pytest.fail("not this far")))
+    command = [str(word) for word in on_voc(voc_root, tmp_path / "out")]
+    for flags, noted in (("--epochs 20 --batch-size 4", True), ("--epochs 30 --batch-size 4", False)):
+        with pytest.raises(pytest.fail.Exception, match="not this far"):
+            main([*command, *flags.split()])
+        note = "note: 20 epochs of 2 steps are 40 steps, which is little"
+        out = capsys.readouterr().out
+        assert (note in out) is noted and ("--epochs 100\n" in out) is noted
 
 
 def test_data_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
