@@ -1,7 +1,4 @@
-"""JPEG markers (ITU-T T.81, annex B): the length of an image in a stream, and the number of its scans.
-
-Both read the markers only; nothing is decoded.
-"""
+"""JPEG markers (ITU-T T.81, annex B): the length of an image in a stream. Nothing is decoded."""
 
 import re
 from collections.abc import Callable
@@ -55,15 +52,3 @@ def _scan_end(data: bytearray, position: int, need: Callable[[int], None]) -> in
         if found is not None:
             return found.start()
         position = len(data) - 1  # the last byte may be the first of a marker
-
-
-def count_scans(jpeg: bytes, limit: int) -> int:
-    """Count the scans of a JPEG's first image, no further than one beyond `limit`; damaged data counts as a scan's."""
-    scans, position = 0, len(START)
-    while scans <= limit:
-        found = _MARKER.search(jpeg, position)
-        if found is None or jpeg[found.start() + 1] == _END_OF_IMAGE:
-            break
-        scans += jpeg[found.start() + 1] == _START_OF_SCAN
-        position = found.end() + max(2, int.from_bytes(jpeg[found.end() : found.end() + 2], "big"))
-    return scans

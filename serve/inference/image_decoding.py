@@ -7,13 +7,10 @@ from PIL import Image, PngImagePlugin
 
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
-from data.images.jpeg import count_scans
 from serve.errors import ServiceError
+from serve.inference.image_structure import check_structure
 
 ACCEPTED = "JPEG, PNG, WebP, BMP"
-#: Progressive JPEGs have about ten scans. Each is a pass over the whole image, even where it is empty: a small file
-#: of thousands would keep a decoder busy for minutes.
-MAX_SCANS = 100
 #: Text in a PNG, bytes after decompression: Pillow reads it with the header, before an image has its share of memory.
 MAX_TEXT = 4_000_000
 PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT  # Pillow's own limit is 67 MB; it has no other way to set it
@@ -39,9 +36,7 @@ def check_image(content: bytes, max_pixels: int) -> int:
     kind = image_format(content)
     if kind is None:
         raise ServiceError("unsupported_picture", f"the content is none of {ACCEPTED}; convert the image to one")
-    scans = count_scans(content, MAX_SCANS) if kind == "JPEG" else 1
-    if scans > MAX_SCANS:
-        raise ServiceError("unreadable_picture", f"a JPEG of more than {MAX_SCANS} scans; save the image again")
+    scans = check_structure(content, kind)
     try:
         size = webp_size(content) if kind == "WebP" else None
         width, height = size or read_size(content)

@@ -34,6 +34,7 @@ API_KEY = APIKeyHeader(
 )
 #: Query parameters that may be given more than once.
 REPEATABLE = {"classes", "camera", "label", "zone", "rule", "kind", "ids"}
+MAX_PARAMETERS = 1000  # of a query; parsing that many takes a millisecond
 # Open: health checks have no key.
 health_router = APIRouter(tags=["health"])
 # Needs an API key, if the server has any.
@@ -71,7 +72,9 @@ async def require_key(request: Request, key: Annotated[str | None, Security(API_
 
 
 async def check_query(request: Request) -> None:
-    """Reject a parameter that is given twice; which of the two counts would be a guess."""
+    """Reject too many parameters, and one that is given twice; which of the two counts would be a guess."""
+    if (given := request.scope["query_string"].count(b"&") + 1) > MAX_PARAMETERS:
+        raise ServiceError("invalid_parameter", f"{given} parameters, expected at most {MAX_PARAMETERS}")
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if count > 1 and name not in REPEATABLE:
             raise ServiceError("invalid_parameter", f"{short(name)} is given {count} times, expected once")
@@ -136,7 +139,6 @@ async def detect(request: Request, query: DetectQuery) -> Response:
     options = detection_options(model, query)
     tiling = parse_tiles(query.tiles, service.settings.tile_limit)
     annotated = wants_jpeg(request.headers.get("accept", ""))
-
     work = partial(service.detect, model=model, options=options, annotated=annotated, tiling=tiling)
     return await _one_image(request, model, work, most_views(tiling))
 

@@ -7,10 +7,12 @@ names used here with those of the installed version.
 
 import asyncio
 import http
+import re
 import socket
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serve.errors import ServiceError
@@ -25,9 +27,65 @@ HEALTH_REQUESTS = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD 
 EXCESS_S = 1.0  # seconds that such a request is awaited
 HALF_CLOSE_S = 0.1  # seconds between a request and the end of the client's input that is no disconnect
 
+MAX_HEADER, MAX_HEADER_LINES = 65536, 256  # bytes and lines of a request's header; a line takes some microseconds
+CHUNKS_A_TURN = 100  # chunks of one body that are parsed before the event loop serves others: 1 to 2 ms
+_END_OF_HEADER = re.compile(rb"\n\r?\n")
+
+
+class BoundedConnection(h11.Connection):
+    """Parser of h11 that takes a bounded time at once, whatever a client sends.
+
+    Attributes:
+        chunks_left: chunks of the body that may be parsed in this turn of the event loop.
+        header_too_large: whether a request was refused for the size of its header.
+    """
+
+    chunks_left = CHUNKS_A_TURN
+    header_too_large = False
+
+    def next_event(self) -> Any:
+        """Parse as h11 does; NEED_DATA where no chunk is left, RemoteProtocolError for too many header lines."""
+        if not self.chunks_left:
+            return h11.NEED_DATA
+        if self.their_state is h11.IDLE:
+            data = self.trailing_data[0]
+            end = _END_OF_HEADER.search(data)
+            if data.count(b"\n", 0, len(data) if end is None else end.start()) > MAX_HEADER_LINES:
+                self.header_too_large = True
+                raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.header_too_large = error.error_status_hint == 431
+            raise
+        if isinstance(event, h11.Data):
+            self.chunks_left -= 1
+        return event
+
+
+class TurnFlowControl(FlowControl):
+    """Flow control of uvicorn that reads nothing from a client whose received bytes wait to be parsed."""
+
+    waiting = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless bytes wait."""
+        if self.waiting:
+            self.read_paused = False
+        else:
+            super().resume_reading()
+
+    def set_waiting(self, waiting: bool) -> None:
+        """Set whether bytes wait."""
+        if waiting:
+            self._transport.pause_reading()
+        elif self.waiting and not self.read_paused:
+            self._transport.resume_reading()
+        self.waiting = waiting
+
 
 class GuardedProtocol(H11Protocol):
-    """Protocol that closes slow, unread and excess connections.
+    """Protocol that closes slow, unread and excess connections, and parses in turns.
 
     A connection is closed if
 
@@ -36,6 +94,9 @@ class GuardedProtocol(H11Protocol):
     - a response waits that long for a client that does not read,
     - a request body has not ended that long after its response,
     - there are more than `max_connections`, unless it asks for the server's health.
+
+    A body of many small chunks, each of which costs the parser as much as a large one, is parsed in turns with the
+    requests of others.
 
     The timeout of bodies is in `serve.web.request_body`; `serve.web.server` aborts what does not end after a close.
 
@@ -52,10 +113,17 @@ class GuardedProtocol(H11Protocol):
     _excess_timer: asyncio.TimerHandle | None = None
     _received_at = 0.0  # time of the latest bytes, by the loop's clock
     _ends = False  # the connection ends with the response to what was received
+    _turn_scheduled = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """As uvicorn's, with a parser that takes a bounded time at once."""
+        super().__init__(*args, **options)
+        self.conn: BoundedConnection = BoundedConnection(h11.SERVER, MAX_HEADER)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the header timer; reject the connection if there are too many."""
         super().connection_made(transport)
+        self.flow: TurnFlowControl = TurnFlowControl(transport)
         # asyncio sets TCP_NODELAY only on sockets that were created with an explicit protocol number. Without it a
         # response's body waits until the client has acknowledged its head: 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -79,8 +147,23 @@ class GuardedProtocol(H11Protocol):
             self._start_header_timer()
         self._received_at = self.loop.time()
         super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Parse what was received; the chunks over `CHUNKS_A_TURN` in a later turn of the event loop."""
+        self.conn.chunks_left = CHUNKS_A_TURN
+        super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
             _cancel(self._header_timer)
+        waiting = not self.conn.chunks_left
+        self.flow.set_waiting(waiting)
+        if waiting and not self._turn_scheduled:
+            self._turn_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        if not self.transport.is_closing():
+            self.handle_events()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether to keep the connection for the response to a complete request."""
@@ -93,9 +176,7 @@ class GuardedProtocol(H11Protocol):
         """Start the header timer of the next request, unless that has been received already."""
         # Also on a closing connection: the last bytes may wait for a client that does not read.
         self._start_header_timer()
-        super().on_response_complete()
-        if self.cycle is not None and not self.cycle.response_complete:  # pipelined
-            _cancel(self._header_timer)
+        super().on_response_complete()  # handles the events of a pipelined request
         if self._ends and (self.cycle.response_complete or self.cycle.more_body):
             self.transport.close()
 
@@ -136,7 +217,11 @@ class GuardedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Respond to invalid HTTP in the format of all errors."""
-        self._reject(ServiceError("bad_request", "this is no valid HTTP/1.1 request"))
+        if self.conn.header_too_large:
+            limit = f"{MAX_HEADER} bytes or {MAX_HEADER_LINES} lines"
+            self._reject(ServiceError("header_too_large", f"the header has more than {limit}; send a shorter one"))
+        else:
+            self._reject(ServiceError("bad_request", "this is no valid HTTP/1.1 request"))
 
     def _start_header_timer(self) -> None:
         _cancel(self._header_timer)

@@ -29,7 +29,7 @@ REFUSALS = {
     405: ("method_not_allowed", "a WebSocket is opened by GET"),
     414: ("uri_too_long", "the address is too long; send settings as a message"),
     426: ("upgrade_required", "this is no valid WebSocket handshake; use a WebSocket client"),
-    431: ("header_too_large", "a header is longer than 8 kB; send a shorter one"),
+    431: ("header_too_large", "a header line has more than 8 kB, or there are more than 128; send fewer"),
 }
 
 

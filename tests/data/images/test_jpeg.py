@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.jpeg import count_scans, jpeg_length
-
-LIMIT = 100
+from data.images.jpeg import jpeg_length
 
 
 def encoded(width: int = 64, thumbnail: bool = False, **options: object) -> bytes:
@@ -65,18 +63,3 @@ def test_no_marker_where_one_must_be() -> None:
     buffer = bytearray()
     with pytest.raises(ValueError, match="no JPEG marker"):
         jpeg_length(buffer, reader(b"\xff\xd8\x00\x00\x00\x00", 100, buffer))
-
-
-def test_scans_are_counted() -> None:
-    assert count_scans(encoded(), LIMIT) == 1
-    assert 6 <= count_scans(encoded(progressive=True), LIMIT) <= 12
-    assert count_scans(encoded(progressive=True, thumbnail=True), LIMIT) == count_scans(
-        encoded(progressive=True), LIMIT
-    )
-    assert count_scans(b"\xff\xd8\xff", LIMIT) == 0
-
-
-def test_counting_stops_beyond_the_limit() -> None:
-    data = encoded()
-    scan = data.rindex(b"\xff\xda")
-    assert count_scans(data[:scan] + data[scan:-2] * 50 + data[-2:], 10) == 11

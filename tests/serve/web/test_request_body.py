@@ -3,7 +3,9 @@
 import asyncio
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from serve.errors import ClientDisconnected, ServiceError
 from serve.web import request_body
-from serve.web.request_body import MAX_PARTS, BodyReader, files_in
+from serve.web.request_body import LARGE_FORM, MAX_PARTS, BodyReader, files_in
 
 BOUNDARY = "b0undary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -183,6 +185,19 @@ def test_large_slow_and_excess_bodies_are_refused(messages: list, options: dict,
     with pytest.raises(ServiceError) as caught:
         reading(*messages, **options)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("parts", "size", "elsewhere"), [(1, 10, False), (1, LARGE_FORM, True), (8, 10, True)])
+def test_a_form_that_takes_long_is_parsed_in_the_executor(parts: int, size: int, elsewhere: bool) -> None:
+    """Also a small one of many headers: the event loop serves everybody meanwhile."""
+    form = part("file", b"x" * size) * parts + END
+
+    async def parse(executor: ThreadPoolExecutor) -> list[bytes]:
+        return await BodyReader(10**7, 10**7, 1, executor).files(FORM, bytearray(form), parts)
+
+    with ThreadPoolExecutor(1) as executor, mock.patch.object(executor, "submit", wraps=executor.submit) as submit:
+        assert asyncio.run(parse(executor)) == [b"x" * size] * parts
+    assert submit.called == elsewhere
 
 
 @pytest.mark.parametrize("form", [False, True])

@@ -245,6 +245,7 @@ def test_parameters_that_are_unknown_or_given_twice_are_errors(live: AnyServer) 
         ("/detect?conf=0.1&conf=0.9", "'conf' is given 2 times"),
         ("/classify?top=1&top=2", "'top' is given 2 times"),
         (f"/detect?{'x' * 2000}=1", "xxx...'"),
+        ("/detect?" + "&".join(f"x{number}" for number in range(1001)), "1001 parameters, expected at most 1000"),
     ):
         response = live.client.post(path, files={"file": encoded()})
         assert error(response) == (422, "invalid_parameter")
