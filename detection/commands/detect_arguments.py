@@ -37,7 +37,6 @@ exit codes:
   130  ctrl-C, 143 SIGTERM, 129 a closed terminal: videos and JSON are complete up to there
 """
 WEB_ADDRESS = "127.0.0.1:8080"
-COPY_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".mp4", ".avi", ".mov", ".mkv", ".webm"})  # of files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -142,7 +141,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if address is None:
             parser.error(f"--web {args.web!r}: expected HOST:PORT, and there is no such file")
         args.web = address
-    if args.output is not None and args.output.suffix.lower() in COPY_SUFFIXES and not args.output.exists():
+    if args.output is not None and not args.output.exists() and _is_name_of_file(args.output):
         parser.error(f"--output {args.output} looks like a file; name a folder, copies keep the names of their inputs")
     if not args.inputs and not args.video:
         parser.error("no input; name an image, a folder or a video, or give --video cam0")
@@ -154,6 +153,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         given, other = ("--labels", "--save-labels") if args.save_labels is None else ("--save-labels", "--labels")
         parser.error(f"{given} needs {other}: --save-labels {'|'.join(LABEL_FORMATS)} --labels DIR, a new folder")
     return args
+
+
+def _is_name_of_file(path: Path) -> bool:
+    """Whether a path has the suffix of an image, a video or JSON."""
+    from data.images.image_io import IMAGE_SUFFIXES
+    from data.json_output import JSON_SUFFIXES
+    from detection.video.source_names import VIDEO_SUFFIXES
+
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES | JSON_SUFFIXES
 
 
 def _host_port(text: str) -> tuple[str, int] | None:

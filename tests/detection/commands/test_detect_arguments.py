@@ -53,6 +53,9 @@ def test_labels_need_a_format_and_a_folder(options: list[str], capsys: pytest.Ca
         ["a.jpg", "--unknown"],
         ["a.jpg", "--output", "copy.jpg"],
         ["clip.mp4", "--output", "out/copy.MP4"],
+        ["a.jpg", "--output", "copy.bmp"],
+        ["clip.mp4", "--output", "copy.wmv"],
+        ["a.jpg", "--output", "found.jsonl"],
         ["a.jpg", "--web", "gone.mp4"],
     ],
 )
