@@ -89,7 +89,7 @@ def add_settings_flags(
     """Add a flag for every field of a settings class, in groups by the class that declares the field.
 
     The flag is the field's name with dashes; `--ema_decay` is a hidden, deprecated alias of `--ema-decay`. A boolean is
-    `--balanced` or `--no-balanced`. Other values than text are read as YAML, so that
+    `--balanced` or `--no-balanced`. Other values than text and lists of text are read as YAML, so that
     `--milestones '[0.5, 0.8]'` is a list, and `--milestones 0.5,0.8` too. Type, default and range stand in `--help`.
 
     Args:
@@ -196,6 +196,11 @@ def _is_list(annotation: Any) -> bool:
     return any(one in (tuple, list) or typing.get_origin(one) in (tuple, list) for one in _members(annotation))
 
 
+def _is_list_of_text(annotation: Any) -> bool:
+    lists = [one for one in _members(annotation) if typing.get_origin(one) in (tuple, list)]
+    return bool(lists) and all(_is_text(item) for one in lists for item in typing.get_args(one) if item is not ...)
+
+
 def _metavar(annotation: Any) -> str:
     if choices := _choices(annotation):
         return "{" + ",".join(map(str, choices)) + "}"
@@ -255,7 +260,9 @@ def _read_value(flag: str, annotation: Any, text: str) -> Any:
         optional = type(None) in _members(annotation)
         return None if optional and text in ("null", "none") else text
     if _is_list(annotation) and text and text[0] not in "[{\"'":
-        return [_read_yaml(flag, part.strip()) for part in text.split(",") if part.strip()]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        # In YAML, * is an alias, yes a boolean and 10:30 a number.
+        return parts if _is_list_of_text(annotation) else [_read_yaml(flag, part) for part in parts]
     return _read_yaml(flag, text)
 
 

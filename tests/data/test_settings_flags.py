@@ -111,6 +111,16 @@ def test_values(words: list[str], expected: dict[str, Any]) -> None:
 
 def test_a_pydantic_model() -> None:
     assert given("--port", "80", "--names", "a,b", settings_class=Model) == {"port": 80, "names": ["a", "b"]}
+
+
+@pytest.mark.parametrize("text", ["*", "yes", "null", "10:30", "2007", "a: b", "%x", "@x", "::1", "fe80::/10"])
+def test_an_item_of_a_list_of_text_is_taken_as_it_is_written(text: str) -> None:
+    """As YAML, these are an alias, a boolean, numbers, a mapping and errors."""
+    assert given("--names", f"a, {text}", settings_class=Model) == {"names": ["a", text]}
+    assert given("--names", text, settings_class=Model) == {"names": [text]}
+
+
+def test_the_help_of_a_pydantic_model() -> None:
     assert [field.help for field in settings_fields(Model)] == ["TCP port.", "models."]
 
 

@@ -31,10 +31,12 @@ def test_flags_that_are_not_given_leave_their_settings_to_the_environment(monkey
 def test_flags_reach_the_settings() -> None:
     words = ["--model=a", "--model=b", "--port=81", "--batch-wait-ms=2.5", "--mode=throughput", "--log-level=debug"]
     words += ["--cors-origins", "https://a.example,https://b.example"]
+    words += ["--allowed-hosts", "*"]
     settings = load_settings(**parse_flags(words))
     assert (settings.models, settings.port, settings.batch_wait_ms) == (("a", "b"), 81, 2.5)
     assert (settings.mode, settings.log_level) == ("throughput", "debug")
     assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.allowed_hosts == ("*",)
 
 
 @pytest.mark.parametrize("words", [["--port", "x"], ["--queue-size", "0"], ["--log-level", "loud"]])
