@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from data.command_line import run
+from data.command_line import idle_blas_threads, run
 from detection.commands.detect_arguments import parse_arguments
 from detection.commands.options import parse_tiles
 
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _detect(args: argparse.Namespace) -> int:
     """Run the pipeline; all checks of the arguments come before the work."""
-    import cv2
+    with idle_blas_threads():
+        import cv2
 
     from data.json_output import check_json_target, is_stdout
     from detection.pipeline.inputs import check_targets, collect, prepare_output

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from data.command_line import new_parser, positive_int, run
+from data.command_line import idle_blas_threads, new_parser, positive_int, run
 from pelee.commands.options import add_inference_options, add_json_lines_option
 
 if TYPE_CHECKING:
@@ -60,10 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _classify(args: argparse.Namespace) -> int:
+    with idle_blas_threads():
+        from pelee.classification.classifier import Classifier
+
     from data.json_lines import json_lines
     from data.json_output import is_stdout
     from data.progress_bar import progress_bar
-    from pelee.classification.classifier import Classifier
     from pelee.classification.results import to_json_line
 
     files, problems = _collect(args.inputs)

@@ -12,6 +12,7 @@ import pytest
 from data.command_line import (
     first_few,
     fraction,
+    idle_blas_threads,
     new_parser,
     non_negative_int,
     positive_float,
@@ -125,3 +126,15 @@ def test_types_of_arguments(parse: Callable[[str], object], good: str, value: ob
 def test_the_epilog_is_printed_as_it_is_written() -> None:
     text = new_parser("pelee-x", "Do x.", "examples:\n  pelee-x a\n  pelee-x b\n").format_help()
     assert "Do x." in text and text.endswith("examples:\n  pelee-x a\n  pelee-x b\n")
+
+
+def test_blas_threads_sleep_soon_where_the_user_says_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    monkeypatch.delenv(name, raising=False)
+    with idle_blas_threads():
+        assert 4 <= int(os.environ[name]) < 26  # OpenBLAS: 4 to 30, 26 by default
+    assert name not in os.environ
+    monkeypatch.setenv(name, "10")
+    with idle_blas_threads():
+        assert os.environ[name] == "10"
+    assert os.environ[name] == "10"
