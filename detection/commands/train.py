@@ -114,7 +114,7 @@ def _open_data(options: argparse.Namespace, settings: TrainSettings) -> tuple["D
         train_set = replace(train_set, records=2 * train_set.records)  # batch norm needs two images
     check_fit(train_set, val_set, settings, options.processes.count)
     steps, in_epoch = settings.total_steps(len(train_set.records)), settings.steps_per_epoch(len(train_set.records))
-    if steps < FEW_STEPS and settings.max_steps is None:
+    if steps < FEW_STEPS and settings.max_steps is None and not (options.resume or options.finish):
         print(
             f"note: {settings.epochs} epochs of {in_epoch} steps are {steps} steps, which is little; fine-tuning on "
             f"few images takes some hundred: --epochs {-(-USUAL_STEPS // in_epoch)}"

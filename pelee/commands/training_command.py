@@ -156,6 +156,10 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
     if options.finish and options.resume:
         raise SettingsError("--finish and --resume: give one of them")
     output = options.finish or options.output
+    from pelee.training.resume import LAST, check_output, lock
+
+    if options.finish or options.resume:
+        check_output(output, options.resume, options.finish is not None)
     begun = read_begun(output, parser.prog) if options.finish or options.resume else None
     if begun is not None:
         words = [word for word in arguments if word != "--resume"]
@@ -176,8 +180,6 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
         options.root = begun.locate(Path(default)) if begun else find_root(options.dataset, None)
     if not options.dataset or not options.root:
         raise SettingsError(f"--dataset and --root are needed; see {parser.prog} --help")
-    from pelee.training.resume import LAST, check_output, lock
-
     options.resume |= under_torchrun() and (output / LAST).is_file()  # it repeats the command after a loss
     check_output(output, options.resume, options.finish is not None)
     if options.finish:

@@ -158,6 +158,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
     if finish:
         return _choose_checkpoint(trainer, module, output)
     check_space(output, module)
+    if resume and (output / BEST).is_file():
+        load_checkpoint(output / BEST)  # it is needed at the end, and damaged it is an error now
     try:
         trainer.fit(module, ckpt_path=str(last) if resume else None, weights_only=True)
     except SystemExit:  # Lightning raises it for ctrl-C

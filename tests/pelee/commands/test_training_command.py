@@ -3,8 +3,13 @@
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from detection.commands import train
+from pelee.commands import train_classifier
 
 LIGHT = """
 import importlib, sys
@@ -42,3 +47,14 @@ def test_help_of_a_light_installation_names_every_recipe(module: str, folder: st
 
 def test_help_works_in_a_light_installation() -> None:
     assert "usage: " in light_help("pelee.commands.search")
+
+
+@pytest.mark.parametrize("command", [train, train_classifier])
+def test_a_folder_without_a_run_is_named_first(
+    command: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--output", str(tmp_path), "--resume"]) == 2
+    assert command.main(["--finish", str(tmp_path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: nothing to resume: {tmp_path / 'last.ckpt'} does not exist"
+    assert second == f"error: nothing to finish: {tmp_path} holds neither best.ckpt nor last.ckpt"

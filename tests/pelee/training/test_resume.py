@@ -135,6 +135,17 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert run_small(sets, tmp_path / "run", small_settings(), resume=True).global_step == 12
 
 
+def test_a_damaged_best_checkpoint_is_found_before_the_run_goes_on(tmp_path: Path) -> None:
+    sets = stopped_run(tmp_path)
+    best = tmp_path / "run" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SettingsError, match=r"best.ckpt is damaged .*remove it"):
+        watch(patch, stop_at=8)  # the first step, which is not made
+        run_small(sets, tmp_path / "run", small_settings(), resume=True)
+    best.unlink()
+    assert run_small(sets, tmp_path / "run", small_settings(), resume=True).global_step == 12
+
+
 def test_changed_data_is_refused(tmp_path: Path) -> None:
     train_set, val_set = stopped_run(tmp_path)
     labels = train_set.dataset.labels.copy()
