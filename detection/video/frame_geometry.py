@@ -28,8 +28,12 @@ def orientation(frame: "av.VideoFrame") -> Orientation:
     The matrix is that of ISO/IEC 14496-12, section 8.2.2: a stored pixel (x, y) is shown at (a x + c y, b x + d y).
     Front cameras write mirrored ones.
     """
+    from av.sidedata.sidedata import SideDataContainer
+
     try:
-        matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]
+        # Not `frame.side_data`: a frame keeps that container, which refers to the frame. Only the garbage collector
+        # would free the two, and with them the image; until then the decoder takes new memory for each frame.
+        matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]
     except KeyError:
         return Orientation()
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])

@@ -1,6 +1,7 @@
 """Frame geometry: display matrices, mirrored ones included, and pixels that are not square."""
 
 import io
+import sys
 from fractions import Fraction
 
 import av
@@ -88,3 +89,12 @@ def test_luma_is_the_brightness_of_the_stored_frame() -> None:
     assert luma().shape == (96, 128)
     assert luma().std() > 5 and np.corrcoef(luma().ravel(), expected.ravel())[0, 1] > 0.999
     assert luma_of(frame.reformat(format="rgb24")) is None and luma_of(frame.reformat(format="yuv420p10le")) is None
+
+
+@pytest.mark.parametrize("matrix", [None, (0, 1, -1, 0)])
+def test_nothing_refers_to_a_converted_frame(matrix: tuple[float, float, float, float] | None) -> None:
+    """It is freed at once, without the garbage collector."""
+    frame = decoded(matrix)
+    before = sys.getrefcount(frame)
+    RgbConverter().convert(frame)
+    assert sys.getrefcount(frame) == before
