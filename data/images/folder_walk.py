@@ -6,6 +6,9 @@ from pathlib import Path
 
 from data.errors import ImageError
 
+#: Error of a pipe, a socket or a device that a folder or a pattern gives.
+NO_FILE = "skipped, expected a file and found a pipe or a device"
+
 
 def walk_files(folder: Path, suffixes: frozenset[str], on_error: Callable[[ImageError], None]) -> Iterator[Path]:
     """Yield the regular files of a folder with one of `suffixes`, in no particular order.
@@ -33,4 +36,4 @@ def walk_files(folder: Path, suffixes: frozenset[str], on_error: Callable[[Image
             if entry.is_file() or not path.exists():  # a broken link is an error of its reader
                 yield path
             else:
-                on_error(ImageError(f"{path}: skipped, expected a file and found a pipe or a device"))
+                on_error(ImageError(f"{path}: {NO_FILE}"))

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data.atomic_files import atomic_path
+from data.atomic_files import atomic_path, is_special_file
 from data.errors import ImageError
 from data.images.deep_tiff import decode_deep, read_deep_header
-from data.images.folder_walk import walk_files
+from data.images.folder_walk import NO_FILE, walk_files
 from data.images.image_slice import ImageSlice
 from data.images.jpeg import END
 from data.images.rgb_conversion import to_rgb
@@ -148,11 +148,16 @@ def check_image_target(path: Path) -> None:
         raise ImageError(f"{path}: cannot write an image with the suffix {path.suffix!r}; use .jpg or .png")
 
 
-def find_images(inputs: Iterable[str | Path]) -> list[Path]:
+def find_images(inputs: Iterable[str | Path], on_error: Callable[[ImageError], None] | None = None) -> list[Path]:
     """Find the images of files, folders (with their subfolders) and glob patterns; sorted, each once.
 
     A path of a file is kept whatever its suffix; folders and patterns yield files with a suffix of
     `IMAGE_SUFFIXES`. Hidden files and folders are skipped.
+
+    Args:
+        inputs: paths and patterns.
+        on_error: called with an error for a subfolder that cannot be read, a pipe or a device in a folder or pattern;
+            None to raise it.
 
     Raises:
         ImageError: an input that does not exist, or inputs without any image.
@@ -160,17 +165,17 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
     items = [str(item) for item in inputs]
     found: dict[str, Path] = {}
     for item in items:
-        for path in _matches(item):
+        for path in _matches(item, on_error or _fail):
             found.setdefault(os.path.normpath(path.absolute()), path)
     if items and not found:
         raise ImageError(f"{', '.join(items)}: no images; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found.values())
 
 
-def _matches(item: str) -> Iterator[Path]:
+def _matches(item: str, on_error: Callable[[ImageError], None]) -> Iterator[Path]:
     path = Path(item)
     if path.is_dir():
-        yield from _walk(path)
+        yield from walk_files(path, IMAGE_SUFFIXES, on_error)
     elif path.exists():
         yield path
     else:
@@ -180,16 +185,16 @@ def _matches(item: str) -> Iterator[Path]:
             raise ImageError(f"{item}: no such file or folder")
         for match in map(Path, matches):
             if match.is_dir():
-                yield from _walk(match)
+                yield from walk_files(match, IMAGE_SUFFIXES, on_error)
             elif match.suffix.lower() in IMAGE_SUFFIXES:
-                yield match
+                if is_special_file(match):
+                    on_error(ImageError(f"{match}: {NO_FILE}"))
+                else:
+                    yield match
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def fail(error: ImageError) -> None:
-        raise error
-
-    return walk_files(folder, IMAGE_SUFFIXES, fail)
+def _fail(error: ImageError) -> None:
+    raise error
 
 
 def _name(source: Path | str | bytes | ImageSlice) -> str:

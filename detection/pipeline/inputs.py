@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.atomic_files import is_special_file
 from data.errors import ImageError, SettingsError
-from data.images.folder_walk import walk_files
+from data.images.folder_walk import NO_FILE, walk_files
 from data.images.image_io import IMAGE_SUFFIXES
 from detection.video.source_names import STDIN, VIDEO_SUFFIXES, display_name, is_address, is_live, local_path
 
@@ -131,13 +131,16 @@ def _items(given: str, output: Path | None, as_video: bool, problems: list[str])
         return _items_at(given, output, as_video, problems)
     # glob as the shell does it: absolute patterns too, which pathlib's refuses
     matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []  # noqa: PTH207
+    known = [match for match in matches if Path(match).is_dir() or Path(match).suffix.lower() in KNOWN_SUFFIXES]
+    special = [match for match in known if is_special_file(match)]  # each would block its reader
+    problems.extend(f"{match}: {NO_FILE}" for match in special)
     items = [
         replace(item, given=given)
-        for match in matches
-        if Path(match).is_dir() or Path(match).suffix.lower() in KNOWN_SUFFIXES
+        for match in known
+        if match not in special
         for item in _items_at(match, output, as_video, problems, empty_allowed=True)
     ]
-    if not items:
+    if not items and not special:
         camera = "; a camera or an address goes after --video" if is_live(given) or is_address(given) else ""
         kind = "nothing matches" if glob.has_magic(given) else "no such file or folder"
         raise ImageError(f"{display_name(given)}: {kind}{camera}")

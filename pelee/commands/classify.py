@@ -129,7 +129,7 @@ def _collect(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     problems: list[str] = []
     for given in inputs:
         try:
-            for path in find_images([given]):
+            for path in find_images([given], lambda error: problems.append(str(error))):
                 found.setdefault(os.path.realpath(path), path)
         except ImageError as error:
             problems.append(str(error))

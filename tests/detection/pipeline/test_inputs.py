@@ -120,6 +120,17 @@ def test_an_output_is_an_input_under_another_name_of_its_file() -> None:
         check_targets(items, None, "photos/a.jpg")
 
 
+def test_a_pattern_skips_pipes() -> None:
+    for name in ("photos/pipe.jpg", "photos/pipe.mp4"):
+        os.mkfifo(name)
+    items, problems = collect(["photos/*"], [], None)
+    assert [item.source for item in items] == ["photos/a.jpg", "photos/sub/a.png"]
+    assert problems == [
+        f"photos/pipe.{suffix}: skipped, expected a file and found a pipe or a device" for suffix in ("jpg", "mp4")
+    ]
+    assert collect(["photos/pipe.*"], [], None) == ([], problems)
+
+
 def test_a_folder_gives_its_videos_and_reports_what_it_cannot_take(folder: Path) -> None:
     clip(Path("photos/clip.mp4"), frames=1)
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]

@@ -210,3 +210,15 @@ def test_an_over_long_path_does_not_stop_the_others(
     assert main(["x" * 300, str(photo), "--weights", model, "--json", "-"]) == 1
     output = capsys.readouterr()
     assert len(output.out.splitlines()) == 1 and output.err.startswith("error: xxx")
+
+
+def test_what_a_folder_or_pattern_cannot_give_does_not_stop_its_images(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray_image(tmp_path / "1.png", 1)
+    os.mkfifo(tmp_path / "pipe.png")
+    for given in (tmp_path, tmp_path / "*.png"):
+        assert main([str(given), "--weights", model, "--json", "-"]) == 1
+        output = capsys.readouterr()
+        assert len(output.out.splitlines()) == 1
+        assert output.err.startswith(f"error: {tmp_path / 'pipe.png'}: skipped, expected a file and found a pipe")
