@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from detection.batch.ray_run import BatchError, PoolOptions, _check_resources, r
 from detection.batch.work_plan import PlannedPart, WorkPlan
 from tests.support.paths import ROOT, SAMPLES
 
-pytest.importorskip("ray.data")
+# Importing it takes seconds, for which every process of the tests would wait.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not here; it is in the extra ray")
 pq = pytest.importorskip("pyarrow.parquet")
 POOL = PoolOptions(workers=1)
 IMAGES = 96

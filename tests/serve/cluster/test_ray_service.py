@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import httpx
 import pytest
@@ -20,7 +21,8 @@ from serve.cluster.ray_service import Scale, application
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
 
-ray = pytest.importorskip("ray")
+# Importing it takes seconds, for which every process of the tests would wait.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not here; it is in the extra ray")
 
 IMAGE = ROOT / "data" / "samples" / "chelsea.jpg"
 KEY = "a-key-of-the-tests-only"
