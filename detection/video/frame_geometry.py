@@ -22,11 +22,15 @@ class Orientation(NamedTuple):
     flip_y: bool = False
 
 
+#: Counterclockwise quarter turns.
+_TURNS = (Orientation(), Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
+
+
 def orientation(frame: "av.VideoFrame") -> Orientation:
     """Orientation of a frame by its display matrix; an angle between quarter turns is rounded to the nearest one.
 
     The matrix is that of ISO/IEC 14496-12, section 8.2.2: a stored pixel (x, y) is shown at (a x + c y, b x + d y).
-    Front cameras write mirrored ones.
+    Front cameras write mirrored ones. Where PyAV cannot list a frame's data, only the angle is known.
     """
     from av.sidedata.sidedata import SideDataContainer
 
@@ -36,6 +40,8 @@ def orientation(frame: "av.VideoFrame") -> Orientation:
         matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]
     except KeyError:
         return Orientation()
+    except ValueError:  # PyAV does not know the kind of some other data: EXIF in a JPEG, the views of a spatial video
+        return _TURNS[round(frame.rotation / 90) % 4]
     a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), np.int32)[:5])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)

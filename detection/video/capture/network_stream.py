@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT = 5.0  # seconds
 READ_TIMEOUT = 20.0  # seconds; the watchdog abandons a stream long before, this ends the abandoned thread
 ANALYSE = 1_000_000  # microseconds of a stream that FFmpeg may read before the first frame; its default is 5 s
+PROBE = "32"  # bytes that FFmpeg may read beyond the first image of JPEGs without parts; its minimum
 BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds by which decoding lags: key frames only from the first, until the second
 PATIENCE = 5.0  # seconds; a lag that key frames do not reduce is a jump of the timestamps
 STRICT = 100  # frames from the first error of a strict decoder on, without a whole one: it takes quirks for damage
@@ -264,6 +265,8 @@ def _opened(address: str, options: dict[str, str]) -> "tuple[av.container.InputC
     except av.InvalidDataError:
         if not address.startswith(("http://", "https://")):
             raise
+    # The size is in the first image. Without times of frames FFmpeg would wait for `ANALYSE` at an assumed 25 a second.
+    options = {**options, "probesize": PROBE}
     container = av.open(address, format="mjpeg", timeout=timeout, options=options)
     if not _has_frame(container):
         container.close()

@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from detection.video.frame_geometry import RgbConverter, luma_of
 from tests.support.rectangle_session import RED, picture
@@ -51,6 +52,30 @@ def test_a_frame_comes_as_its_display_matrix_says(matrix: tuple[float, float, fl
     image = converter.convert(frame)
     assert converter.upright_size(frame) == size == image.shape[1::-1]
     assert image.flags.c_contiguous and image.dtype == np.uint8
+    place = image[10 if "top" in corner else -10, 10 if "left" in corner else -10]
+    assert np.abs(place.astype(int) - RED).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("tag", "corner", "size"),
+    [
+        (1, "top left", (128, 96)),
+        (3, "bottom right", (128, 96)),
+        (6, "top right", (96, 128)),
+        (8, "bottom left", (96, 128)),
+    ],
+)
+def test_frames_with_data_that_pyav_does_not_know(tag: int, corner: str, size: tuple[int, int]) -> None:
+    """EXIF in the JPEGs of a camera's video, of which FFmpeg 8 makes data of a kind that PyAV's list lacks."""
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    file = io.BytesIO()
+    Image.fromarray(picture(128, 96, (0, 0, 40, 40))).save(file, "JPEG", exif=exif)
+    file.seek(0)
+    with av.open(file, format="mjpeg") as container:
+        frame = next(container.decode(video=0))
+    image = RgbConverter().convert(frame)
+    assert RgbConverter().upright_size(frame) == size == image.shape[1::-1]
     place = image[10 if "top" in corner else -10, 10 if "left" in corner else -10]
     assert np.abs(place.astype(int) - RED).max() < 12
 

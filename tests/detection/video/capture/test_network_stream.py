@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +88,35 @@ def test_mjpeg_whose_times_are_made_up(http: str) -> None:
         numbers.append(read_number(shot.to_rgb()))
     capture.close()
     assert numbers == list(range(numbers[0], numbers[0] + 40))
+
+
+def test_mjpeg_in_such_parts_opens_at_its_first_frame() -> None:
+    """FFmpeg would read on for a second of frames at an assumed 25 a second: a camera of 2 a second took 13 s."""
+    opened, waited = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=part")
+            self.end_headers()
+            for number in range(2):  # a frame ends where the next one begins
+                jpeg = cv2.imencode(".jpg", frame_at(number, 128, 96)[..., ::-1])[1].tobytes()
+                self.wfile.write(b"--part\r\nContent-Type: image/jpg\r\n\r\n" + jpeg + b"\r\n")
+            self.wfile.flush()
+            if not opened.wait(8):
+                waited.set()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        capture = open_capture(f"http://127.0.0.1:{server.server_port}/")
+        assert read_number(capture.read().to_rgb()) == 0
+        opened.set()
+        capture.close()
+        server.shutdown()
+    assert not waited.is_set()
 
 
 @pytest.mark.slow
