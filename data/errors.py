@@ -28,7 +28,7 @@ class SettingsError(PeleeError):
 
 
 class ProcessLostError(PeleeError):
-    """Another process of a distributed training that ended, hangs or cannot be reached."""
+    """Another process of a training that ended, hangs or cannot be reached: of a distributed one, or a worker."""
 
 
 def nearest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:

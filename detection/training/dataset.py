@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from data.images.preprocess import preprocess
 from detection.training.sampler import ResumableBatchSampler, SampleRequest
 from detection.training.settings import TrainSettings
 from detection.training.targets import Target
+from pelee.training.workers import start_worker
 
 BACKGROUND_TRIALS = 20  # images that are searched for a crop without objects
 
@@ -159,7 +159,7 @@ class EpochLoader:
             collate_fn=collate,
             num_workers=workers,
             pin_memory=pin_memory,
-            worker_init_fn=_init_worker,
+            worker_init_fn=start_worker,
         )
         self._running: Iterator[DetectionBatch] | None = None
 
@@ -175,12 +175,6 @@ class EpochLoader:
     def close(self) -> None:
         """End the worker processes."""
         self._running = None
-
-
-def _init_worker(number: int) -> None:
-    """Use one thread for each worker: there is one for each core."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 class EvaluationSample(NamedTuple):

@@ -38,6 +38,7 @@ from pelee.training.finetuning import freeze, parameter_groups, partition_parame
 from pelee.training.optimization import build_optimizer
 from pelee.training.resume import check_same_run, describe_run
 from pelee.training.schedules import with_schedule
+from pelee.training.workers import start_worker
 
 MONITOR = "val/mAP"
 VAL_BATCH = 16  # images
@@ -105,7 +106,13 @@ class DetectorModule(pl.LightningModule):
         share = EvaluationDataset(
             self.val_set.records, self.settings.input_size, self.trainer.global_rank, self.trainer.world_size
         )
-        return DataLoader(share, batch_size=VAL_BATCH, collate_fn=list, num_workers=self.settings.workers or 0)
+        return DataLoader(
+            share,
+            batch_size=VAL_BATCH,
+            collate_fn=list,
+            num_workers=self.settings.workers or 0,
+            worker_init_fn=start_worker,
+        )
 
     def on_train_end(self) -> None:
         loader = self.trainer.train_dataloader

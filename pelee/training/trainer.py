@@ -33,6 +33,7 @@ from pelee.training.divergence import DivergenceGuard
 from pelee.training.optimization import OptimizationSettings
 from pelee.training.recipes import to_plain
 from pelee.training.resume import BEST, LAST, load_checkpoint
+from pelee.training.workers import describe_lost_worker
 
 LOG_EVERY = 20  # steps
 PATIENCE = timedelta(minutes=5)  # of a process with the others: with a node that starts late or hangs
@@ -150,7 +151,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
 
     Raises:
         SettingsError: a damaged checkpoint, or no room for the checkpoints.
-        ProcessLostError: another process of the run ended, hangs, or cannot be reached.
+        ProcessLostError: another process of the run ended, hangs, or cannot be reached; a worker ended.
         KeyboardInterrupt: ctrl-C.
     """
     last = output / LAST
@@ -165,6 +166,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, output: Path, resume: b
     except SystemExit:  # Lightning raises it for ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
+        if lost := describe_lost_worker(error):
+            raise ProcessLostError(lost) from None
         if not (trainer.world_size > 1 and _is_lost_connection(error)):
             raise
         reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]  # without the place in gloo's source

@@ -1,7 +1,10 @@
 """Worker processes that read images: as many as the processor cores and the shared memory allow."""
 
 import dataclasses
+import multiprocessing.queues
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,3 +59,35 @@ def free_shared_memory() -> int | None:
         return shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
         return None
+
+
+def start_worker(number: int) -> None:
+    """Prepare a loader's worker process (`worker_init_fn`): one thread, and an end where it cannot hand over a batch.
+
+    Where the shared memory fills up during the run, multiprocessing would print the error and leave the batch out, for
+    which the training would wait forever. A worker that ends is an error of the loader, see `describe_lost_worker`.
+    """
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)  # there is a worker for each core
+    torch.set_num_threads(1)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+
+
+def _end_worker(error: Exception, batch: object) -> None:
+    print(f"a worker cannot hand over a batch: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def describe_lost_worker(error: RuntimeError) -> str | None:
+    """Return the message for a worker process that ended during the run; None for any other error."""
+    text = str(error)
+    if "DataLoader worker" not in text:
+        return None
+    free = free_shared_memory()
+    room = "" if free is None else f", of which {SHARED_MEMORY} has {free / 1e6:.0f} MB free"
+    return (
+        f"a worker process that reads images ended ({text.partition('. ')[0]}): it needs memory and shared memory{room}"
+        "; take fewer --workers"
+    )

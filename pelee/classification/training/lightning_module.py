@@ -26,7 +26,7 @@ from pelee.training.precision import resolve_precision
 from pelee.training.resume import check_output, check_same_run, describe_run
 from pelee.training.schedules import with_schedule
 from pelee.training.trainer import build_trainer, fit
-from pelee.training.workers import resolve_workers
+from pelee.training.workers import resolve_workers, start_worker
 
 MONITOR = "val/top1"
 
@@ -98,6 +98,7 @@ class ClassifierModule(pl.LightningModule):
             batch_size=None,
             sampler=order,
             num_workers=self.settings.workers or 0,
+            worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -110,6 +111,7 @@ class ClassifierModule(pl.LightningModule):
             batch_size=None,
             sampler=share,
             num_workers=self.settings.workers or 0,
+            worker_init_fn=start_worker,
         )
 
     # Steps

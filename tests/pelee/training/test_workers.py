@@ -1,12 +1,15 @@
 """Workers: cores and shared memory limit them, and the reason is given."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from torch.utils.data import DataLoader
 
 from pelee.training import workers
 from pelee.training.optimization import OptimizationSettings
-from pelee.training.workers import free_shared_memory, resolve_workers
+from pelee.training.workers import describe_lost_worker, free_shared_memory, resolve_workers, start_worker
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,36 @@ def test_free_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert free_shared_memory() is None
     monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path)
     assert free_shared_memory()
+
+
+class _Full:
+    """A batch that cannot be handed over, as where the shared memory is full."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise OSError("no space left")
+
+
+def _batch(_: object) -> _Full:
+    return _Full()
+
+
+def test_a_worker_that_cannot_hand_over_a_batch_ends_with_an_error_instead_of_a_hang() -> None:
+    loader: DataLoader[int] = DataLoader(
+        cast(Any, range(2)), collate_fn=_batch, num_workers=1, worker_init_fn=start_worker
+    )
+    with pytest.raises(RuntimeError) as error:
+        list(loader)
+    text = describe_lost_worker(error.value)
+    assert text is not None and text.startswith("a worker process that reads images ended (DataLoader worker (pid")
+    assert "\n" not in text and text.endswith("take fewer --workers")
+    assert describe_lost_worker(RuntimeError("shapes do not fit")) is None
+
+
+def test_all_loaders_start_their_workers_so() -> None:
+    for file in (
+        "detection/training/dataset.py",
+        "detection/training/lightning_module.py",
+        "pelee/classification/training/lightning_module.py",
+    ):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert 0 < text.count(" DataLoader(") == text.count("worker_init_fn=start_worker"), file
