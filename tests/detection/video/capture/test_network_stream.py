@@ -90,8 +90,9 @@ def test_mjpeg_whose_times_are_made_up(http: str) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 40))
 
 
-def test_mjpeg_in_such_parts_opens_at_its_first_frame() -> None:
+def test_mjpeg_in_such_parts_opens_at_its_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg would read on for a second of frames at an assumed 25 a second: a camera of 2 a second took 13 s."""
+    monkeypatch.setattr(network_stream, "OPEN_TIMEOUT", 60.0)
     opened, waited = threading.Event(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -106,7 +107,7 @@ def test_mjpeg_in_such_parts_opens_at_its_first_frame() -> None:
                 jpeg = cv2.imencode(".jpg", frame_at(number, 128, 96)[..., ::-1])[1].tobytes()
                 self.wfile.write(b"--part\r\nContent-Type: image/jpg\r\n\r\n" + jpeg + b"\r\n")
             self.wfile.flush()
-            if not opened.wait(8):
+            if not opened.wait(20):
                 waited.set()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
