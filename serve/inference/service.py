@@ -155,7 +155,10 @@ class Service:
                 jpeg.set_result(encode_jpeg(draw(decode_image(content, max_pixels), *found, labels)))
 
         self.decoders.submit(Upload(content), jpeg, work, share=ANNOTATED_SHARE)
-        return await asyncio.wrap_future(jpeg)
+        try:
+            return await asyncio.wrap_future(jpeg)
+        finally:
+            self._return_memory_when_idle()
 
     async def _run_pipeline(
         self,
@@ -180,7 +183,6 @@ class Service:
             # After a cancellation the pool still holds the upload until its turn comes: release the bytes now.
             upload.content = None
             self._decoding.discard(inference)
-            self._last_image = time.monotonic()
             self._return_memory_when_idle()
         before = time.monotonic()
         result = await self._run_in_executor(self._finisher, finish, outcome.outputs, upload)
@@ -224,14 +226,18 @@ class Service:
             self.batcher.add(Job(model, square, deadline, added, future))
 
     def _return_memory_when_idle(self) -> None:
-        """Return free memory to the system `IDLE_S` after the last image."""
+        """Return free memory to the system `IDLE_S` after the last image, which ends now."""
+        self._last_image = time.monotonic()
+        self._start_idle_timer()
+
+    def _start_idle_timer(self) -> None:
         if self._idle_timer is None:
             self._idle_timer = asyncio.get_running_loop().call_later(IDLE_S, self._on_idle_timer)
 
     def _on_idle_timer(self) -> None:
         self._idle_timer = None
         if self._decoding or time.monotonic() - self._last_image < IDLE_S:
-            self._return_memory_when_idle()
+            self._start_idle_timer()
         else:
             self._loader.submit(return_free_memory)
 

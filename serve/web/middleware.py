@@ -117,7 +117,7 @@ class Handshake(Connection):
     async def _deny(self, error: ServiceError) -> None:
         self.owner.metrics.requests.labels("other", "", str(error.status)).inc()
         content = error.content(self.identity)
-        headers = _error_headers(content)
+        headers = _error_headers(error, content)
         await self.send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "websocket.http.response.body", "body": content})
 
@@ -151,6 +151,11 @@ class RequestCycle(Connection):
             self.status = CLIENT_CLOSED_REQUEST
         except ServiceError as error:  # of `_check`; those of the application are its responses
             await self._respond(error)
+        except asyncio.CancelledError:  # the grace time is over: uvicorn cancels what still runs
+            if not self.owner.draining():
+                raise
+            if self.status == 0:
+                await self._respond(ServiceError("draining", "the server has stopped; ask another, or again later", 5))
         except Exception as error:
             log(logging.ERROR, "bug", error, request_id=self.identity, path=self.scope["path"])
             if self.status == 0:
@@ -204,7 +209,9 @@ class RequestCycle(Connection):
 
     async def _respond(self, error: ServiceError) -> None:
         content = error.content(self.identity)
-        await self.send({"type": "http.response.start", "status": error.status, "headers": _error_headers(content)})
+        await self.send(
+            {"type": "http.response.start", "status": error.status, "headers": _error_headers(error, content)}
+        )
         await self.send({"type": "http.response.body", "body": content})
 
     def _record(self, seconds: float) -> None:
@@ -227,5 +234,6 @@ class RequestCycle(Connection):
         )
 
 
-def _error_headers(content: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+def _error_headers(error: ServiceError, content: bytes) -> list[tuple[bytes, bytes]]:
+    own = [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), *own]

@@ -163,6 +163,7 @@ class GuardedProtocol(H11Protocol):
     def _turn(self) -> None:
         self._turn_scheduled = False
         if not self.transport.is_closing():
+            self._received_at = self.loop.time()  # the end of the input may be right behind what waited
             self.handle_events()
 
     def eof_received(self) -> bool:  # type: ignore[override]

@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
 from detection.inference.options import DetectionOptions
 from serve.errors import ClientDisconnected, ServiceError
 from serve.inference.service import Service
-from tests.support.fake_server import FakeNetwork, encoded, image, settings
+from tests.support.fake_server import FakeNetwork, encoded, image, settings, wait_until
 
 
 def with_service(use: Callable[[Service], Coroutine[Any, Any, None]], network: FakeNetwork, **changes: Any) -> Service:
@@ -106,6 +107,29 @@ def test_free_memory_is_returned_when_idle(monkeypatch: pytest.MonkeyPatch) -> N
                     await asyncio.sleep(0.01)
 
     with_service(use, FakeNetwork())
+
+
+def test_memory_of_an_annotated_image_is_returned_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing may take longer than the idle time after the detection."""
+    events: list[str] = []
+    monkeypatch.setattr("serve.inference.service.IDLE_S", 0.01)
+    monkeypatch.setattr("serve.inference.service.return_free_memory", lambda: events.append("returned"))
+
+    def encode(image: np.ndarray) -> bytes:
+        wait_until(lambda: events)  # the memory of the detection
+        events.append("encoded")
+        return b""
+
+    monkeypatch.setattr("serve.inference.service.encode_jpeg", encode)
+
+    async def use(service: Service) -> None:
+        await service.detect(encoded(), service.models.get("fake", "detection"), DetectionOptions(), annotated=True)
+        async with asyncio.timeout(30):
+            while events[-1] != "returned":
+                await asyncio.sleep(0.01)
+
+    with_service(use, FakeNetwork())
+    assert events == ["returned", "encoded", "returned"]
 
 
 def test_an_image_that_no_jpeg_can_hold_is_not_annotated() -> None:

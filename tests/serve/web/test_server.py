@@ -123,6 +123,25 @@ def test_repeated_signals_exit_0() -> None:
     assert code == 0 and all(line["level"] == "info" for line in log)
 
 
+@pytest.mark.slow
+def test_a_request_that_outlasts_the_grace_time_gets_503() -> None:
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(httpx.post(f"{server.address}/detect", content=encoded(), timeout=30))
+
+    with process(30.0, "--deadline-s", "60", "--grace-s", "0.5") as server:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until(lambda: "pelee_queue_depth 1.0" in httpx.get(f"{server.address}/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        thread.join()
+        code, log = server.end()
+    assert code == 0 and not [line for line in log if "exception" in line]
+    assert answers[0].status_code == 503 and answers[0].json()["code"] == "draining"
+    assert answers[0].headers["connection"] == "close" and answers[0].headers["retry-after"]
+
+
 def _ask_in_vain(address: str) -> None:
     with pytest.raises(httpx.HTTPError):
         httpx.post(f"{address}/detect", content=encoded(), timeout=30).raise_for_status()

@@ -281,6 +281,27 @@ def test_a_client_that_ends_its_input_with_its_requests_gets_all_responses(live:
         assert everything(connection).count(b"HTTP/1.1 200") == count
 
 
+def test_a_body_that_is_parsed_in_turns_may_end_the_input(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its turns take."""
+    monkeypatch.setattr("serve.web.uvicorn_protocol.CHUNKS_A_TURN", 1)
+    monkeypatch.setattr("serve.web.uvicorn_protocol.HALF_CLOSE_S", 0.05)
+    handle_events = GuardedProtocol.handle_events
+
+    def slow(self: GuardedProtocol) -> None:
+        time.sleep(0.02)
+        handle_events(self)
+
+    monkeypatch.setattr(GuardedProtocol, "handle_events", slow)
+    content = encoded()
+    step = len(content) // 6 + 1
+    sixths = [content[start : start + step] for start in range(0, len(content), step)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in sixths)
+    connection = connect(live)
+    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    connection.shutdown(socket.SHUT_WR)
+    assert everything(connection).startswith(b"HTTP/1.1 200")
+
+
 def test_a_client_that_ends_its_input_within_a_request_is_closed(live: RunningServer) -> None:
     for part in (b"POST /det", HEAD + b"Content-Length: 5000\r\n\r\nx", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET"):
         connection = connect(live)
