@@ -4,8 +4,9 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from detection.importing.torchvision_weights import (
     torchvision_preprocessing,
 )
 from detection.models.loading import to_settings
+from detection.models.network import DetectorConfig
 from detection.models.pelee import Pelee
 from detection.models.pelee_port import PeleePort
 from pelee.classification.loading import preprocessing_of, settings_of
@@ -155,16 +157,7 @@ def _export(model: ModelFile, folder: Path, images: Sequence[ImageFile], calibra
 def _detector(file: Path, network: Pelee | PeleePort, options: ImportOptions, source: str) -> ImportedModel:
     config = network.config
     names = name_classes(config.num_classes, options.classes)
-    card = Card(
-        name=options.name,
-        task="detection",
-        architecture=config.architecture,
-        architecture_settings=to_settings(config),
-        class_names=names.names,
-        input_size=config.input_size,
-        preprocessing=preprocessing_of(network.backbone),
-        training=_training(file, options, source),
-    )
+    card = _detector_card(file, config, options, source, names.names, preprocessing_of(network.backbone))
     sizes = ", ".join(f"{100 * size:g}" for size in config.prior_sizes)
     summary = (
         f"Pelee ({source}), {config.num_classes} classes ({names.source}), input {config.input_size} px, "
@@ -177,23 +170,32 @@ def _torchvision(file: Path, state: Mapping[str, Tensor], options: ImportOptions
     if options.prior_sizes is not None:
         raise SettingsError(f"--prior-sizes is for Pelee, and {file} holds a detector of torchvision: leave it out")
     network, names, suppression = torchvision_detector(state, file, options.classes, options.input_size)
-    config = network.config
-    card = Card(
+    config, source = network.config, "torchvision"
+    card = _detector_card(file, config, options, source, names.names, torchvision_preprocessing(network))
+    summary = (
+        f"{config.architecture} ({source}), {config.num_classes} classes ({names.source}), input {config.input_size} px"
+    )
+    return ImportedModel(network, replace(card, suppression=suppression), summary)
+
+
+def _detector_card(
+    file: Path,
+    config: DetectorConfig,
+    options: ImportOptions,
+    source: str,
+    class_names: list[str],
+    preprocessing: dict[str, Any],
+) -> Card:
+    return Card(
         name=options.name,
         task="detection",
         architecture=config.architecture,
         architecture_settings=to_settings(config),
-        class_names=names.names,
+        class_names=class_names,
         input_size=config.input_size,
-        preprocessing=torchvision_preprocessing(network),
-        suppression=suppression,
-        training=_training(file, options, "torchvision"),
+        preprocessing=preprocessing,
+        training=_training(file, options, source),
     )
-    summary = (
-        f"{config.architecture} (torchvision), {config.num_classes} classes ({names.source}), input "
-        f"{config.input_size} px"
-    )
-    return ImportedModel(network, card, summary)
 
 
 def _classifier(file: Path, network: nn.Module, options: ImportOptions, source: str) -> ImportedModel:

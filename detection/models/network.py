@@ -46,6 +46,22 @@ class DetectorConfig(Protocol):
         ...
 
 
+class PlainConfig:
+    """Base of the configs whose fields are plain values: both constructors of `DetectorConfig`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """See `DetectorConfig.from_card`."""
+        return cls(num_classes=num_classes, input_size=input_size, **settings)  # type: ignore[call-arg]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
+        """See `DetectorConfig.from_settings`; the published priors are the same for VOC and COCO."""
+        return cls(num_classes=num_classes, input_size=input_size)  # type: ignore[call-arg]
+
+
 def check_config(config: DetectorConfig, heads: int = NUM_HEADS) -> None:
     """Raise SettingsError for an invalid input size, class count or number of prior sizes for so many heads."""
     ARCHITECTURES[config.architecture].check_input_size(config.input_size)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data.images.preprocess import MEAN
 from detection.models.heads import PredictionHead, initialize_xavier
-from detection.models.network import DetectorConfig, DetectorNetwork, check_config
+from detection.models.network import DetectorConfig, DetectorNetwork, PlainConfig, check_config
 from detection.models.pelee import head_map_sizes
 from detection.models.priors import PriorMap, clip_priors, ssd_maps
 from detection.models.registry import ARCHITECTURES
@@ -37,7 +37,7 @@ MAP_CELLS = (19, 10, 5, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class PeleePortConfig:
+class PeleePortConfig(PlainConfig):
     """Config of the ports' Pelee; the defaults are those for VOC.
 
     Attributes:
@@ -54,11 +54,6 @@ class PeleePortConfig:
 
     def __post_init__(self) -> None:
         check_config(self, HEADS)
-
-    @classmethod
-    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_card`."""
-        return cls(num_classes=num_classes, input_size=input_size, **settings)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:

@@ -5,16 +5,15 @@ Source: torchvision.models.detection, `ssd300_vgg16`: layers, normalization, pri
 of torchvision's classifier.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detection.models.heads import Head, initialize_xavier
-from detection.models.network import DetectorConfig, check_config
+from detection.models.network import DetectorConfig, PlainConfig, check_config
 from detection.models.priors import COCO_SIZES, PriorMap, clip_priors, ssd_maps
 from detection.models.registry import ARCHITECTURES
 from detection.models.ssdlite_mobilenetv3 import TorchvisionNetwork, check_background
@@ -30,7 +29,7 @@ VGG_PRIORS = (4, 6, 6, 6, 4, 4)  # per cell; those of four lack the ratios 3 and
 
 
 @dataclass(frozen=True, slots=True)
-class SSD300Config:
+class SSD300Config(PlainConfig):
     """Config of SSD300 on VGG-16; the defaults are torchvision's, for VOC's number of classes.
 
     Attributes:
@@ -48,16 +47,6 @@ class SSD300Config:
     def __post_init__(self) -> None:
         check_config(self)
         check_background(self.background_outputs)
-
-    @classmethod
-    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_card`."""
-        return cls(num_classes=num_classes, input_size=input_size, **settings)
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_settings`."""
-        return cls(num_classes=num_classes, input_size=input_size)
 
 
 #: Design by name; as in `detection.models.ssdlite_mobilenetv3`.

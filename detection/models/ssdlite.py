@@ -6,16 +6,15 @@ not given in the paper (priors, reduced widths of the extra layers, initial valu
 `ssdlite_mobilenet_v2_coco` of TensorFlow's Object Detection API.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import SettingsError
 from detection.models.heads import Head
-from detection.models.network import DetectorNetwork, check_config
+from detection.models.network import DetectorNetwork, PlainConfig, check_config
 from detection.models.priors import PRIORS_PER_CELL, PriorMap, cell_priors, ssd_maps
 from detection.models.registry import ARCHITECTURES
 from pelee.models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -31,7 +30,7 @@ INIT_STD = 0.03  # of the initial weights after the backbone
 
 
 @dataclass(frozen=True, slots=True)
-class SSDLiteConfig:
+class SSDLiteConfig(PlainConfig):
     """Config of SSDLite on MobileNetV2; the defaults are the published ones, for VOC.
 
     Attributes:
@@ -52,16 +51,6 @@ class SSDLiteConfig:
         check_config(self)
         if self.width <= 0:
             raise SettingsError(f"width is {self.width}; expected a multiplier above 0")
-
-    @classmethod
-    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_card`."""
-        return cls(num_classes=num_classes, input_size=input_size, **settings)
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_settings`; the published priors are the same for VOC and COCO."""
-        return cls(num_classes=num_classes, input_size=input_size)
 
 
 #: Published configs by name.

@@ -6,17 +6,17 @@ are those of torchvision's classifier.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
 from detection.models import ssdlite
-from detection.models.network import DetectorConfig, DetectorNetwork, check_config
+from detection.models.network import DetectorConfig, DetectorNetwork, PlainConfig, check_config
 from detection.models.priors import PRIORS_PER_CELL, PriorMap, clip_priors, ssd_maps
 from detection.models.registry import ARCHITECTURES
 from pelee.models.layers import Normalize
@@ -59,7 +59,7 @@ class TorchvisionNetwork(DetectorNetwork):
 
 
 @dataclass(frozen=True, slots=True)
-class SSDLite320Config:
+class SSDLite320Config(PlainConfig):
     """Config of SSDLite320 on MobileNetV3-Large; the defaults are torchvision's, for VOC's number of classes.
 
     Attributes:
@@ -81,16 +81,6 @@ class SSDLite320Config:
     def __post_init__(self) -> None:
         check_config(self)
         check_background(self.background_outputs)
-
-    @classmethod
-    def from_card(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_card`."""
-        return cls(num_classes=num_classes, input_size=input_size, **settings)
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], num_classes: int, input_size: int) -> Self:
-        """See `DetectorConfig.from_settings`."""
-        return cls(num_classes=num_classes, input_size=input_size)
 
 
 #: Design by name; the published weights are for COCO, whose 80 classes have labels up to 90.
