@@ -52,7 +52,8 @@ def to_rgb_array(source: Any) -> np.ndarray:
 
     A file, its bytes and a PIL image give the same pixels: upright, transparency composited onto white. Arrays are RGB,
     gray (H, W) or (H, W, 1), or RGBA. Floating-point values are taken from 0 to 1 if none is above 1, else from 0 to
-    255, each with `TOLERANCE` for rounding errors; 16-bit values are scaled by the smallest depth that holds them. Tensors are (3, H, W) or (1, H, W).
+    255, each with `TOLERANCE` for rounding errors; 16-bit values are scaled by the smallest depth that holds them.
+    Tensors are (3, H, W) or (1, H, W).
 
     A JPEG that is cut off is read with a `UserWarning`.
 

@@ -92,7 +92,9 @@ def read_image(
                 if on_damage is None or image.format != "JPEG":
                     raise
                 image = _open_cut_off(file, max_pixels)
-                on_damage(f"{name}: the JPEG is cut off; {_missing_rows(image):.0%} of its rows are missing")
+                share = _missing_rows(image)
+                missing = "less than 1%" if share < 0.005 else f"{share:.0%}"
+                on_damage(f"{name}: the JPEG is cut off; {missing} of its rows are missing")
             return to_rgb(image, _orientation(image))
         except UnidentifiedImageError:
             raise ImageError(f"{name}: not an image; {_expected(file)}") from None

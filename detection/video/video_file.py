@@ -22,6 +22,8 @@ FEW_CORES = 4
 COVER = 1 << 10  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 RESTARTING = frozenset({"mpegts", "mpeg", "hls"})
 BACK, AHEAD = 1, 10  # seconds from a frame to the next, in those formats; others are a restart of the timestamps
+STATING = frozenset({"matroska", "webm"})  # state their duration, and no number of frames
+SHORT = 1  # seconds by which such a file may end before
 DAMAGED = "the file is cut off or damaged"
 
 
@@ -112,12 +114,15 @@ class VideoFile:
         import av
 
         count = lost = 0
+        end = Fraction(0)  # of the packets of all streams, in seconds
         reason: str | None = None
         packets = self._container.demux()  # of every stream: a file that was cut off may end inside its sound
         try:
             for packet in chain(packets, [None]):
                 if packet is not None and packet.is_corrupt:
                     reason = DAMAGED
+                if packet is not None and packet.pts is not None and packet.time_base is not None:
+                    end = max(end, packet.pts * packet.time_base)
                 if packet is not None and packet.stream is not self._stream:
                     continue
                 try:
@@ -137,3 +142,18 @@ class VideoFile:
         if lost or (reason is not None and (total > count or count == 0)):
             said = f" of {total}" if self._stream.frames or lost else ""
             raise ImageError(f"{self.name}: only {count}{said} frames could be read ({reason or DAMAGED})")
+        stated = self._stated_end()
+        if stated is not None and end + SHORT < stated:
+            raise ImageError(
+                f"{self.name}: only {count} frames could be read, up to {float(end):.1f} of {float(stated):.1f} s "
+                f"({reason or DAMAGED})"
+            )
+
+    def _stated_end(self) -> Fraction | None:
+        """Time in seconds at which the file says that it ends; None where it does not say it."""
+        import av
+
+        container = self._container
+        if STATING.isdisjoint(container.format.name.split(",")) or container.duration is None:
+            return None
+        return Fraction((container.start_time or 0) + container.duration, av.time_base)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -83,9 +84,11 @@ def _classify(args: argparse.Namespace) -> int:
     failed, interrupted, started = len(problems), False, time.perf_counter()
     try:
         with (
+            warnings.catch_warnings(),  # one line of each damaged image, without a place in the program
             json_lines(args.json) as write_line,
             progress_bar("classifying", len(files), shown=not (to_stdout and sys.stdout.isatty())) as advance,
         ):
+            warnings.showwarning = _print_warning
             for part in classifier.stream(files):
                 for _, error in part.errors:
                     print(f"error: {error}", file=sys.stderr)
@@ -111,6 +114,10 @@ def _classify(args: argparse.Namespace) -> int:
     if failed:
         return 1 if rows else 2
     return 0
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _slow_way(args: argparse.Namespace, runtime: str) -> str | None:

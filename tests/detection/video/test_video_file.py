@@ -72,6 +72,28 @@ def test_a_video_that_was_cut_off_says_how_far_it_came(tmp_path: Path) -> None:
     assert f"only {len(frames)} of 60 frames could be read" in str(error.value)
 
 
+def test_a_cut_off_file_that_states_its_duration_only(tmp_path: Path) -> None:
+    path, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    with av.open(str(path), "w", options={"cluster_time_limit": "200"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(50):
+            image = picture(128, 96, (number, 0, number + 40, 40))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode(None))
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with VideoFile(path) as source:
+        assert len(list(source)) == 50
+    frames: list[Frame] = []
+    with VideoFile(cut) as source, pytest.raises(ImageError) as error:
+        frames.extend(source)
+    assert 0 < len(frames) < 40
+    assert str(error.value) == (
+        f"{cut}: only {len(frames)} frames could be read, up to {float(frames[-1].time):.1f} of 5.0 s "
+        "(the file is cut off or damaged)"
+    )
+
+
 def test_a_damaged_video_says_how_far_it_came(tmp_path: Path) -> None:
     content = bytearray(clip(tmp_path / "whole.mp4", frames=60).read_bytes())
     start = content.find(b"mdat") + 4

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.images.image_io import write_image
 from pelee.classification import classifier as module
@@ -222,3 +223,17 @@ def test_what_a_folder_or_pattern_cannot_give_does_not_stop_its_images(
         output = capsys.readouterr()
         assert len(output.out.splitlines()) == 1
         assert output.err.startswith(f"error: {tmp_path / 'pipe.png'}: skipped, expected a file and found a pipe")
+
+
+def test_a_jpeg_that_is_cut_off_is_one_line(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "cut.jpg"
+    pixels = np.zeros((64, 64, 3), np.uint8)  # the toy model looks at the first pixel
+    pixels[32:] = np.random.default_rng(0).integers(0, 255, (32, 64, 3))
+    Image.fromarray(pixels).save(photo)
+    photo.write_bytes(photo.read_bytes()[:-2])
+    assert main([str(photo), "--weights", model, "--json", "-"]) == 0
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 1
+    assert output.err.splitlines()[0] == (
+        f"warning: {photo}: the JPEG is cut off; less than 1% of its rows are missing"
+    )
