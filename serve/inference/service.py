@@ -236,7 +236,8 @@ class Service:
 
     def _on_idle_timer(self) -> None:
         self._idle_timer = None
-        if self._decoding or time.monotonic() - self._last_image < IDLE_S:
+        # Decoders may still be at work for requests that have ended.
+        if self._decoding or self.decoders.memory.used or time.monotonic() - self._last_image < IDLE_S:
             self._start_idle_timer()
         else:
             self._loader.submit(return_free_memory)

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import numpy as np
 import pytest
 
 from detection.inference.options import DetectionOptions
 from serve.errors import ClientDisconnected, ServiceError
+from serve.inference import service as service_module
 from serve.inference.service import Service
-from tests.support.fake_server import FakeNetwork, encoded, image, settings, wait_until
+from tests.support.fake_server import FakeNetwork, encoded, image, settings
 
 
 def with_service(use: Callable[[Service], Coroutine[Any, Any, None]], network: FakeNetwork, **changes: Any) -> Service:
@@ -109,27 +109,46 @@ def test_free_memory_is_returned_when_idle(monkeypatch: pytest.MonkeyPatch) -> N
     with_service(use, FakeNetwork())
 
 
-def test_memory_of_an_annotated_image_is_returned_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing may take longer than the idle time after the detection."""
+@pytest.mark.parametrize("annotated", [False, True], ids=["of a cancelled request", "of an annotated image"])
+def test_free_memory_is_returned_after_all_work(annotated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding and drawing may take longer than the idle time after the request or its detection has ended."""
     events: list[str] = []
+    begun, looked = threading.Event(), threading.Semaphore(0)
     monkeypatch.setattr("serve.inference.service.IDLE_S", 0.01)
     monkeypatch.setattr("serve.inference.service.return_free_memory", lambda: events.append("returned"))
+    on_idle_timer = Service._on_idle_timer
 
-    def encode(image: np.ndarray) -> bytes:
-        wait_until(lambda: events)  # the memory of the detection
-        events.append("encoded")
-        return b""
+    def look(self: Service) -> None:
+        on_idle_timer(self)
+        looked.release()
 
-    monkeypatch.setattr("serve.inference.service.encode_jpeg", encode)
+    monkeypatch.setattr(Service, "_on_idle_timer", look)
+    name = "encode_jpeg" if annotated else "decode_image"
+    work = getattr(service_module, name)
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        if annotated or not events:
+            assert all(looked.acquire(timeout=60) for _ in range(3))
+            events.append("done")
+        return work(*args)
+
+    monkeypatch.setattr(service_module, name, slow)
 
     async def use(service: Service) -> None:
-        await service.detect(encoded(), service.models.get("fake", "detection"), DetectionOptions(), annotated=True)
-        async with asyncio.timeout(30):
-            while events[-1] != "returned":
+        model = service.models.get("fake", "detection")
+        task = asyncio.ensure_future(service.detect(encoded(), model, DetectionOptions(), annotated=annotated))
+        async with asyncio.timeout(60):
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+            if not annotated:
+                task.cancel()
+            await asyncio.wait([task])
+            while "returned" not in events:
                 await asyncio.sleep(0.01)
 
     with_service(use, FakeNetwork())
-    assert events == ["returned", "encoded", "returned"]
+    assert events == ["done", "returned"]
 
 
 def test_an_image_that_no_jpeg_can_hold_is_not_annotated() -> None:
