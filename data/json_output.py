@@ -22,7 +22,7 @@ def check_json_target(target: str | None) -> None:
     """Raise SettingsError for an invalid value of `--json`; call it before the work begins.
 
     Invalid are a folder, and an existing file that holds something else than JSON: `--json a.jpg b.jpg` would replace
-    an image. Files of `JSON_SUFFIXES` and empty files may be replaced.
+    an image. Files of `JSON_SUFFIXES` and empty files may be replaced; of a link the file that it leads to counts.
     """
     if is_stdout(target) and was_closed("stdout"):
         raise SettingsError(f"--json {target}: stdout is closed; name a file")
@@ -31,7 +31,7 @@ def check_json_target(target: str | None) -> None:
     path = Path(target)
     if path.is_dir():
         raise SettingsError(f"--json {target} is a folder; name a file, or - for stdout")
-    if is_special_file(path) or not path.exists() or path.suffix.lower() in JSON_SUFFIXES:
+    if is_special_file(path) or not path.exists() or path.resolve().suffix.lower() in JSON_SUFFIXES:
         return
     if path.stat().st_size and not _is_json(path):
         raise SettingsError(f"--json {target} exists and is no JSON file; name another file, or - for stdout")

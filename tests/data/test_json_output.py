@@ -40,6 +40,19 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
         check_json_target(str(tmp_path / name))
 
 
+def test_a_link_is_judged_by_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    photo, results = tmp_path / "a.jpg", tmp_path / "found.jsonl"
+    photo.write_bytes(b"\xff\xd8\xff")
+    results.write_text("no JSON yet")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(photo)
+    with pytest.raises(SettingsError, match="exists and is no JSON file"):
+        check_json_target(str(link))
+    other = tmp_path / "link"
+    other.symlink_to(results)
+    check_json_target(str(other))
+
+
 def test_device_files_of_stdout_are_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert is_stdout("-") and is_stdout("/dev/stdout") and not is_stdout(None) and not is_stdout("stdout")
     write_json("/dev/stdout", {"a": 1})
