@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data.classification.layouts import LAYOUTS
 from data.command_line import new_parser, run
 from data.datasets.registry import dataset_formats, open_dataset
-from data.errors import SettingsError
+from data.errors import PeleeError, SettingsError
 from pelee.commands.options import add_hidden_alias
 from pelee.runtime.backends import FORMATS, check_format
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from data.images.image_slice import ImageFile
     from pelee.export.calibration import Calibration
     from weights.card import Card
+    from weights.store import ModelFile
 
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
@@ -61,7 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="images for --int8 (300 of them are used)")
     parser.add_argument("--calibration-split", metavar="SPLIT", help="images for --int8 from a split of --dataset")
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="images to verify on (default: those of --split, or samples)"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="images to verify on (default: those of --split, those that its training was validated on, or samples)",
     )
     add_hidden_alias(parser, "--pictures", dest="images", type=Path)
     parser.add_argument(
@@ -86,7 +90,7 @@ def _main(options: argparse.Namespace) -> int:
     from pelee.export.calibration import COMPARED_PICTURES, choose
 
     dataset, files = _open(options, options.split, source.card)
-    images = choose(_images(options) if options.images or dataset is None else files, COMPARED_PICTURES)
+    images = choose(_images(options, source) if options.images or dataset is None else files, COMPARED_PICTURES)
     calibration = _calibration(options, source.card)
     kind = f"{options.format}{'-int8' if options.int8 else ''}"
     folder = options.output or Path(f"{source.card.name}-{kind}")
@@ -142,12 +146,35 @@ def _open(options: argparse.Namespace, split: str | None, card: Card) -> tuple[A
     return dataset, [record.image for record in dataset.records]
 
 
-def _images(options: argparse.Namespace) -> list[Path]:
+def _images(options: argparse.Namespace, source: ModelFile) -> Sequence[ImageFile]:
     from data.images.image_io import find_images
 
+    if options.images is None and (own := _validation_images(source)):
+        return own
     if options.images is None and not SAMPLES.is_dir():
         raise SettingsError("no images to verify the export on; give some with --images DIR")
     return find_images([options.images or SAMPLES])
+
+
+def _validation_images(source: ModelFile) -> Sequence[ImageFile]:
+    """Return the images that a model was validated on in training; none where its run or its data is not there."""
+    from pelee.runs.run_record import read_begun
+
+    command = "pelee-train-classifier" if source.card.task == "classification" else "pelee-train"
+    try:
+        begun = read_begun(source.path.parent.parent, command)
+        if begun is None:
+            return []
+        data = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        data.add_argument("--dataset")
+        data.add_argument("--root", type=Path)
+        found, _ = data.parse_known_args(begun.arguments)
+        if found.root is None:
+            return []
+        found.root = begun.locate(found.root)
+        return _open(found, begun.settings["val_split"], source.card)[1]
+    except (PeleeError, KeyError):
+        return []
 
 
 def _calibration(options: argparse.Namespace, card: Card) -> Calibration | None:

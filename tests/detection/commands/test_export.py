@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import detection.export.verification
 from data.datasets.records import Dataset
 from data.errors import DatasetError, WeightsError
 from detection.commands.detect import main as detect
-from detection.commands.export import main
+from detection.commands.export import _images, build_parser, main
 from detection.export.export import export_detector
 from detection.export.verification import DetectorCheck
 from pelee.export.calibration import calibrate_on, choose
@@ -231,3 +232,34 @@ def test_without_pytorch_the_error_names_the_extra_of_the_format(
     monkeypatch.delitem(sys.modules, "detection.export.export")
     assert main(["--weights", "pelee-voc", "--format", form, "--no-nms"]) == 2
     assert f"pip install 'pelee[{extra}]'" in capsys.readouterr().err
+
+
+def test_a_trained_model_is_verified_on_the_images_that_its_training_was_validated_on(
+    yolo_root: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    source = SimpleNamespace(path=run / "model" / "weights.safetensors", card=SimpleNamespace(task="detection"))
+    options = build_parser().parse_args(["--format", "onnx"])
+
+    def names() -> list[str]:
+        return sorted(Path(str(image)).name for image in _images(options, source))  # type: ignore[arg-type]
+
+    samples = names()  # without a record
+    record = {
+        "command": f"pelee-train --dataset yolo --root {yolo_root.name} --epochs 3",
+        "folder": str(yolo_root.parent),
+    }
+    (run / "run.json").write_text(json.dumps({**record, "settings": {"val_split": "val"}}))
+    own = names()
+    assert own == sorted(path.name for path in (yolo_root / "images" / "val").iterdir()) != samples
+    changes: tuple[dict[str, object], ...] = (
+        {"folder": str(tmp_path)},
+        {"command": "pelee-train-classifier --root x"},
+        {"settings": {}},
+    )
+    for changed in changes:
+        (run / "run.json").write_text(json.dumps({**record, "settings": {"val_split": "val"}, **changed}))
+        assert names() == samples
+    options.images = yolo_root / "images" / "train"
+    assert names() == sorted(path.name for path in options.images.iterdir())
