@@ -60,9 +60,12 @@ class DatasetFormat:
         read = load_object(self.reader)
         try:
             dataset: Dataset = read(root, split)
-        except MissingSplitError:
+        except MissingSplitError as error:
             own = self._own_split(root, split)
             if own is None:
+                splits = self.list_splits(root)
+                if split in (self.val_split, self.tuning_split) and len(splits) == 1:
+                    raise MissingSplitError(f"{error}; pelee-data split divides {splits[0]}") from None
                 raise
             dataset = read(root, own)
             dataset.warnings.insert(0, f"no split {split!r}, {own!r} is used: {root}")

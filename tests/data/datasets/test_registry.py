@@ -134,3 +134,13 @@ def test_a_default_split_falls_back_to_the_dataset_s_own(tmp_path: Path, name: s
         assert open_dataset(name, tmp_path, own).warnings == dataset.warnings[1:]
     with pytest.raises(DatasetError, match="no split 'other'"):
         open_dataset(name, tmp_path, "other")
+
+
+def test_a_dataset_of_one_split_is_told_how_to_get_a_second_one(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    make_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [x]\n")
+    with pytest.raises(DatasetError, match=r"no split 'val'; there are train; pelee-data split divides train$"):
+        open_dataset("yolo", tmp_path, "val")
+    with pytest.raises(DatasetError, match=r"no split 'test'; there are train$"):
+        open_dataset("yolo", tmp_path, "test")
