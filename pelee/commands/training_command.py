@@ -158,9 +158,9 @@ def _main(task: TrainingTask[S], arguments: list[str]) -> int:
     output = options.finish or options.output
     from pelee.training.resume import LAST, check_output, lock
 
-    if options.finish or options.resume:
-        check_output(output, options.resume, options.finish is not None)
     begun = read_begun(output, parser.prog) if options.finish or options.resume else None
+    if begun is None and (options.finish or options.resume):
+        check_output(output, options.resume, options.finish is not None)
     if begun is not None:
         words = [word for word in arguments if word != "--resume"]
         options = parse_settings(parser, task.settings_class, [*begun.arguments, *words])
