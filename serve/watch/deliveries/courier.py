@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 LEAST_ATTEMPTS = 10  # before a delivery is given up for its age
 LONGEST_WAIT_S = 3600.0  # s that a destination can ask to wait
 DRAIN_S = 3.0  # s at the end in which deliveries that are due are still tried
+CANCEL_S = 3.0  # s after which a destination that has not ended is cancelled once more
 IDLE_S = 30.0  # s after which the outbox is read even if nothing has woken the courier
 
 
@@ -91,6 +92,17 @@ def _is_due(delivery: Delivery, now: datetime) -> bool:
     return not now < delivery.next_attempt <= now + timedelta(seconds=LONGEST_WAIT_S)
 
 
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended.
+
+    `asyncio.wait_for` of Python 3.11, by which clients wait for a broker, loses a cancellation that comes with its
+    result.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_S)
+
+
 class _Rounds:
     """Rounds of one destination: of each camera the oldest delivery, when it is due."""
 
@@ -134,8 +146,7 @@ class _Rounds:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._woken.wait(), wait)
         finally:
-            holder.cancel()
-            await asyncio.gather(holder, return_exceptions=True)
+            await _end(holder)
 
     async def _hold(self) -> None:
         try:

@@ -188,6 +188,22 @@ def test_the_end_does_not_wait_for_a_destination_that_hangs(
     courier.wake()  # of no effect after the end
 
 
+def test_the_end_comes_where_a_cancellation_is_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a client that waits with Python 3.11's `asyncio.wait_for`."""
+    monkeypatch.setattr(module, "CANCEL_S", 0.01)
+
+    class DeafOnce(FakeDestination):
+        async def run(self, ready: Callable[[], None]) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await forever()
+            await super().run(ready)
+
+    hook = DeafOnce()
+    with running(database, hook):
+        pass
+    assert hook.ended.is_set()
+
+
 def test_the_end_delivers_what_is_due(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAIN_S", 60.0)
     hook = FakeDestination()
