@@ -75,6 +75,7 @@ def test_a_thousand_posts_at_once(live: RunningServer, network: FakeNetwork) -> 
     assert live.client.get("/healthz").status_code == 200 and live.service.admission.pending == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"queue_size": 3}], indirect=True)
 def test_a_full_queue_refuses_before_it_reads(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
@@ -107,6 +108,7 @@ def test_a_late_request_is_answered_and_costs_no_inference(live: RunningServer, 
     assert live.service.admission.pending == 0
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_the_queue_costs_no_inference(
     live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ def test_the_inference_thread_dies(live: RunningServer, network: FakeNetwork, mo
     assert live.metric("pelee_inference_restarts_total") == 1
 
 
+@pytest.mark.slow
 def test_it_stops_without_leaving_anybody_alone(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     waiting = [post_raw(live, encoded(image(level=20))) for _ in range(4)]

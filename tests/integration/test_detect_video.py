@@ -29,6 +29,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_photos(tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_video_is_annotated_frame_by_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_show_without_a_screen_says_what_to_do(
     assert "--output" in err and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_quitting_the_window_ends_the_run_in_order(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.wheel import run
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_measured(voc_root: Path, trained_run: TrainedRun, tmp_path: Path) -> None:
     from detection.commands.eval import main
 
@@ -43,6 +44,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(installed: Path) -> Non
     assert top == {"bin", "data", "weights", "pelee", "detection", "serve"}
 
 
+@pytest.mark.slow
 def test_an_installed_command_works_beside_a_package_of_another_kind_named_data(
     installed: Path, trained_run: TrainedRun, voc_root: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_the_weights_run_at_any_size_with_its_own_priors(tmp_path: Path, size: i
     assert len(detector(image, confidence=0.01).xyxy) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96, 128])
 def test_at_another_size_priors_keep_their_pixels(tmp_path: Path, size: int) -> None:
     network = load_network(save_small(tmp_path / "m"))  # of 64 pixels
@@ -45,11 +46,13 @@ def test_at_another_size_priors_keep_their_pixels(tmp_path: Path, size: int) -> 
     assert torch.equal(DetectionGraph(network, size).priors, shares)  # as it is trained, unless told otherwise
 
 
+@pytest.mark.slow
 def test_without_a_size_it_is_the_cards(tmp_path: Path) -> None:
     save_small(tmp_path / "m")
     assert Detector.load(tmp_path / "m", runtime="torch", device="cpu").input_size == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 48, -16])
 def test_a_size_that_does_not_fit_is_one_line(tmp_path: Path, size: int) -> None:
     save_small(tmp_path / "m")
@@ -69,6 +72,7 @@ def exported(model: ModelFile, folder: Path, size: int) -> ModelFile:
     return ModelFile(card, folder / "model.xml", export)
 
 
+@pytest.mark.slow
 def test_an_export_has_a_size_of_its_own(tmp_path: Path) -> None:
     export = exported(save_small(tmp_path / "m"), tmp_path / "m" / "openvino", 64)
     assert at_size(export, 64).card.input_size == 64

@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 
 from tests.support.documentation import PROJECT
 from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    import nbformat
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -22,11 +25,13 @@ EXPECTED = {
 }
 
 
-def read(path: Path) -> nbformat.NotebookNode:
+def read(path: Path) -> "nbformat.NotebookNode":
+    import nbformat  # takes seconds, for which every process of the tests would wait
+
     return nbformat.read(path, as_version=4)
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def code_cells(notebook: "nbformat.NotebookNode") -> "list[nbformat.NotebookNode]":
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -34,8 +39,11 @@ def test_there_are_three_notebooks():
     assert {path.stem for path in NOTEBOOKS} == set(EXPECTED)
 
 
+@pytest.mark.slow
 @each_notebook
 def test_outputs_are_stripped(path):
+    import nbformat
+
     notebook = read(path)
     nbformat.validate(notebook)
     assert code_cells(notebook)
@@ -43,6 +51,7 @@ def test_outputs_are_stripped(path):
         assert cell.outputs == [] and cell.execution_count is None
 
 
+@pytest.mark.slow
 @each_notebook
 def test_the_first_cell_installs_an_extra_of_the_project(path):
     source = code_cells(read(path))[0].source

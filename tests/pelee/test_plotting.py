@@ -45,6 +45,7 @@ def test_image_grid_without_images_is_its_header() -> None:
     assert (grid.width, grid.height, grid.cells) == (4.0, pytest.approx(1.05), [])
 
 
+@pytest.mark.slow
 def test_show_thumbnail_shrinks_large_images_and_keeps_their_coordinates(tmp_path: Path) -> None:
     cell = image_grid(1, columns=1, side=2.0, caption=0.5, header=1.0, min_width=2.0).cells[0]
     assert show_thumbnail(cell.axes, gray_image(tmp_path / "large.png", 7, 3000, 1500), 300)

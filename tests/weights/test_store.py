@@ -240,6 +240,7 @@ def test_nothing_to_save(tmp_path: Path) -> None:
         save_model(tmp_path, {}, card())
 
 
+@pytest.mark.slow
 def test_import_is_light() -> None:
     """Neither torch nor safetensors nor pydantic comes in before weights are read."""
     code = "import sys, weights.store; print([m for m in ('torch', 'pydantic', 'safetensors') if m in sys.modules])"

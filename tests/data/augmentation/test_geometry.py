@@ -36,6 +36,7 @@ def test_boxes_end_where_their_objects_end(seed: int) -> None:
             np.testing.assert_allclose(extent(result, int(label)), box, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_an_expanded_image_is_surrounded_by_the_undistorted_mean() -> None:
     image = np.zeros((50, 100, 3), dtype=np.uint8)
     result = np.empty((80, 80, 3), dtype=np.uint8)
@@ -69,6 +70,7 @@ def test_objects_stay_by_their_center_and_are_clipped_by_hand() -> None:
     assert labels.tolist() == [5, 7]
 
 
+@pytest.mark.slow
 @given(seed=SEEDS)
 def test_flipping_twice_changes_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -136,6 +136,7 @@ def test_the_whole_image_and_each_side_of_the_coins_come_up_as_often_as_they_sho
     assert all(240 < count < 360 for count in counts.values()), counts
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, width=st.integers(1, 300), height=st.integers(1, 300))
 def test_an_expansion_holds_the_image_and_is_at_most_four_times_it(seed: int, width: int, height: int) -> None:
     canvas = expansion(width, height, np.random.default_rng(seed))

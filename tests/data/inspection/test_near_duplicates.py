@@ -33,6 +33,7 @@ def test_copies_and_frames_are_grouped(tmp_path: Path) -> None:
     assert len(set(groups)) == 30 and len(calls) == 32
 
 
+@pytest.mark.slow
 def test_images_that_are_all_alike_are_no_group(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{index}.png", scene(0)) for index in range(20)]
     assert len(set(near_duplicate_groups(paths))) == 20

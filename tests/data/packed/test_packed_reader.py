@@ -91,6 +91,7 @@ def test_a_split_is_found_by_its_name(packed: Path, tmp_path: Path) -> None:
     assert found == {"leak"}, "the packed image has the bytes of the file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["packed", "packed-in-memory"])
 def test_records_are_read_in_worker_processes(packed: Path, form: str) -> None:
     records = open_dataset(form, packed, "").records

@@ -20,6 +20,7 @@ def planned(comparison: Comparison, *arguments: str) -> list[Run]:
     return plan(comparison, plan_options(options, words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipe_names(COMPARISONS))
 def test_shipped_comparisons_differ_in_settings_only_and_are_trained_equally_long(name: str) -> None:
     comparison = read_comparison(name)
@@ -58,6 +59,7 @@ def test_every_setting_of_a_plan_is_one_of_its_command() -> None:
         assert (str(options.teacher) == "T") == (run.name == "teacher")
 
 
+@pytest.mark.slow
 def test_a_variant_has_its_networks_backbone_or_its_own(tmp_path: Path) -> None:
     flags = ["--backbone", "peleenet-x", "--backbone", "ssdlite-mobilenetv2=m.pth"]
 

@@ -16,6 +16,7 @@ def find(*inputs: Path | str, output: str = "/nonexistent", column: str | None =
     return list(find_entries([str(item) for item in inputs], output, column, problems.append)), problems
 
 
+@pytest.mark.slow
 def test_a_folder_gives_its_images_and_shards_but_not_the_results(photos: Path) -> None:
     (photos / "train-00000.tar").touch()
     (photos / "notes.txt").touch()

@@ -19,6 +19,7 @@ def start(count: int, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env={"TMPDIR": str(folder)}, stdin=pipe, stdout=pipe, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 def test_processes_have_cores_of_their_own_until_they_end() -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -115,6 +115,7 @@ def test_a_cluster_that_is_too_small_is_an_error() -> None:
         _check_resources({"CPU": 4.0}, PoolOptions(workers=2, gpu_share=0.5), 2)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_refuses_names_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own error does not tell a missing token from a cluster that is away."""
 

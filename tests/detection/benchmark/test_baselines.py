@@ -29,6 +29,7 @@ def test_eager_alone_is_one_contender(trained_run: TrainedRun) -> None:
     assert len(eager.call([np.zeros((50, 40, 3), np.uint8)])) == 1  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(90, 70), (320, 320)])
 def test_torchvision_takes_an_image_of_any_size_and_finds_nothing(size: tuple[int, int]) -> None:
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large

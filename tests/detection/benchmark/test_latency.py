@@ -84,6 +84,7 @@ class TwoAtOnce(RectangleRuntime):
             self.flying -= 1
 
 
+@pytest.mark.slow
 def test_the_bare_network_is_kept_full() -> None:
     runtime = TwoAtOnce()
     rate = latency.async_throughput(Detector(runtime, make_card()), 0.3)

@@ -24,6 +24,7 @@ def test_the_help_imports_neither_ray_nor_pyarrow() -> None:
     assert done.stdout.startswith("usage: pelee-batch") and done.stdout.endswith("[]\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["ray", "pyarrow"])
 def test_without_ray_the_extra_is_named(module: str) -> None:
     code = "from detection.commands.batch import main\nsys.exit(main(['data/samples', '--output', '/nonexistent/x']))"

@@ -83,6 +83,7 @@ def test_wrong_usage(options: list[str]) -> None:
     assert stop.value.code == 2
 
 
+@pytest.mark.slow
 def test_help_is_instant() -> None:
     code = (
         "import sys\nfrom detection.commands import bench\n"

@@ -10,6 +10,7 @@ from detection.commands.convert_teacher import main
 from tests.support.caffe_teacher import caffe_layer, field, teacher_layers, teacher_tensors
 
 
+@pytest.mark.slow
 def test_converted_file_holds_the_weights_by_module(tmp_path: Path) -> None:
     caffemodel, output = tmp_path / "teacher.caffemodel", tmp_path / "teacher.safetensors"
     layers = [caffe_layer(*layer) for layer in teacher_layers(0)]

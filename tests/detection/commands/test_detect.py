@@ -180,6 +180,7 @@ def test_a_full_disk_ends_the_run_with_a_line_and_keeps_what_is_whole(
     assert [line["source"] for line in lines(Path("found.jsonl").read_text())] == ["photos/a.jpg"]
 
 
+@pytest.mark.slow
 def test_a_copy_that_cannot_be_written_does_not_end_the_run(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Too wide for a JPEG; a folder of its name; names as long as they may be."""
     long = "x" * 242
@@ -200,6 +201,7 @@ def test_a_copy_that_cannot_be_written_does_not_end_the_run(photos: Path, capsys
     assert f"annotated copies: out/sub/a.jpg, out/sub/none.jpg, out/{long}.jpg\n" in err
 
 
+@pytest.mark.slow
 def test_a_video_that_the_encoder_refuses_is_an_error_of_that_video(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_coco_as_typed(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,6 +274,7 @@ def test_an_unreadable_image_is_an_error_that_names_it(root: Path, capsys: pytes
     assert image.name in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_best_confidence_goes_into_the_card(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_classifier_is_no_detector(photos: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "change", "words", "message"),
     [
@@ -224,6 +225,7 @@ def test_what_a_format_lacks_is_an_error_before_anything_is_imported(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "extra"), [("onnx", "export"), ("litert", "litert"), ("ncnn", "ncnn")])
 def test_without_pytorch_the_error_names_the_extra_of_the_format(
     form: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -62,6 +62,7 @@ def metrics(output: Path) -> list[dict[str, str]]:
 # What a run leaves
 
 
+@pytest.mark.slow
 def test_the_card_tells_how_the_model_came_about(trained_run: TrainedRun) -> None:
     card = resolve(trained_run.output / "model").card
     assert (card.name, card.task, card.architecture, card.input_size) == ("shapes", "detection", "pelee", 64)
@@ -82,6 +83,7 @@ def test_the_card_tells_how_the_model_came_about(trained_run: TrainedRun) -> Non
     assert training["settings"] == json.loads(json.dumps(to_plain(resolve_settings("quick", overrides, "voc"))))
 
 
+@pytest.mark.slow
 def test_the_score_on_the_card_is_the_best_that_was_logged(trained_run: TrainedRun) -> None:
     (score,) = resolve(trained_run.output / "model").card.scores
     logged = [float(row["val/mAP"]) for row in metrics(trained_run.output) if row["val/mAP"]]
@@ -91,6 +93,7 @@ def test_the_score_on_the_card_is_the_best_that_was_logged(trained_run: TrainedR
     assert f"mAP {score['value']} on val" in trained_run.stdout
 
 
+@pytest.mark.slow
 def test_the_run_says_what_it_saw_and_what_comes_next(trained_run: TrainedRun) -> None:
     assert "voc trainval: 8 images, 3 classes\nvoc val: 4 images, 3 classes\n" in trained_run.stdout
     assert f"try it: pelee-detect IMAGE --weights {trained_run.output / 'model'}" in trained_run.stdout
@@ -435,6 +438,7 @@ def test_a_resumed_run_has_the_settings_of_its_recipe(tmp_path: Path, capsys: py
     assert resumed == settings | {"precision": "auto", "max_minutes": 9.0}
 
 
+@pytest.mark.slow
 def test_help_names_a_way_on_and_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, detection.commands.train as c\n"
@@ -449,6 +453,7 @@ def test_help_names_a_way_on_and_imports_nothing_heavy(tmp_path: Path) -> None:
     assert "pelee-train --dataset yolo --root my-data --weights pelee-voc" in done.stdout
 
 
+@pytest.mark.slow
 def test_weights_of_another_design_are_refused(
     voc_root: Path, trained_run: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_image_is_encoded_once_for_all_and_never_for_nobody(view: WebView, mon
     assert len(encoded) == len(set(encoded))
 
 
+@pytest.mark.slow
 def test_who_reads_slowly_holds_nobody_up_and_misses_images(view: WebView) -> None:
     """Noise makes large JPEGs: what a viewer does not read soon fills what the system holds for it."""
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)

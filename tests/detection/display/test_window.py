@@ -77,6 +77,7 @@ def test_waiting_ends_with_any_key_or_with_the_window(screen: FakeScreen) -> Non
     assert not shown.show(picture(), wait=True)
 
 
+@pytest.mark.slow
 def test_a_window_is_as_large_as_its_image_up_to_a_limit(screen: FakeScreen) -> None:
     for width, height in [(256, 128), (5120, 2560)]:
         shown = window.Window("title")

@@ -79,6 +79,7 @@ def test_a_model_that_finds_nothing_has_no_thresholds_of_classes() -> None:
     assert class_confidence(evaluate_voc([found()], [truth((BOX, 0))], ["dog"]), ["dog"], "val", 0.8) == {}
 
 
+@pytest.mark.slow
 def test_a_card_and_its_exports_take_the_confidence(tmp_path: Path) -> None:
     model = save_small(tmp_path / "m")
     for name, source in (("openvino", model.card.sha256), ("of other weights", "ab" * 32)):

@@ -38,12 +38,14 @@ def test_precision_recall_is_an_image_with_ink(classes: int, tmp_path: Path) -> 
     assert [item.name for item in path.parent.iterdir()] == ["pr.png"]
 
 
+@pytest.mark.slow
 def test_precision_recall_without_any_object(tmp_path: Path) -> None:
     plot_precision_recall(result(2, absent=(0, 1)), tmp_path / "pr.svg")
     text = (tmp_path / "pr.svg").read_text()
     assert text.count("<!-- no object -->") == 2
 
 
+@pytest.mark.slow
 def test_the_best_class_comes_first(tmp_path: Path) -> None:
     curve = PrecisionRecallCurve(np.array([1.0]), np.array([1.0]), np.array([0.9]))
     aps = np.array([0.25, np.nan, 0.75])

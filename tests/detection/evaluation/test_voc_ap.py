@@ -158,6 +158,7 @@ def test_a_degenerate_detection_is_a_false_positive_without_a_warning() -> None:
     assert result.map_allpoint == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_voc_ap_equals_a_loop_over_the_rules(seed: int) -> None:

@@ -138,6 +138,7 @@ def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelF
         assert json.loads(texts["nms"]) is True
 
 
+@pytest.mark.slow
 def test_names_and_shapes_of_the_graph(exports: dict[str, ModelFile]) -> None:
     graph = onnx.load(exports["onnx"].path).graph
     shapes = {
@@ -158,6 +159,7 @@ def test_names_and_shapes_of_the_graph(exports: dict[str, ModelFile]) -> None:
     assert [output.get_any_name() for output in raw.outputs] == ["scores", "boxes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_files_hold_no_paths_of_the_machine(exports: dict[str, ModelFile], kind: str) -> None:
     here = str(ROOT).encode()
@@ -165,6 +167,7 @@ def test_files_hold_no_paths_of_the_machine(exports: dict[str, ModelFile], kind:
         assert here not in path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_the_report_lies_beside_the_model(exports: dict[str, ModelFile], model: ModelFile) -> None:
     for kind, nms in KINDS.items():
         export = resolve(exports[kind].path.parent).export
@@ -187,6 +190,7 @@ def test_damaged_exports_are_refused(exports: dict[str, ModelFile], tmp_path: Pa
             load_runtime(resolve(folder), RuntimeOptions(runtime=runtime, device="cpu"))
 
 
+@pytest.mark.slow
 def test_a_model_of_other_classes(exports: dict[str, ModelFile], tmp_path: Path) -> None:
     folder = tmp_path / "other"
     shutil.copytree(exports["openvino-raw"].path.parent, folder)
@@ -196,6 +200,7 @@ def test_a_model_of_other_classes(exports: dict[str, ModelFile], tmp_path: Path)
         load_runtime(resolve(folder), RuntimeOptions(device="cpu"))(pictures(1))
 
 
+@pytest.mark.slow
 def test_devices_and_precisions_that_are_not_here(
     exports: dict[str, ModelFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_failed_export_leaves_nothing(detector: ImportedModel, monkeypatch: pyte
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_folder_with_something_in_it_stays(detector: ImportedModel, no_exports: None, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()

@@ -34,6 +34,7 @@ def test_runtime_gives_the_networks_answer(model: ModelFile, runtime: DetectionS
     np.testing.assert_allclose(boxes, expected_boxes, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_runtime_contract(runtime: DetectionSession) -> None:
     assert (runtime.input_size, runtime.parallel, runtime.name) == (SIZE, 1, "torch f32 cpu")
     for count in (1, 2):

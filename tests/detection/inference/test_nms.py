@@ -138,6 +138,7 @@ def reference(
     return Prediction(b[kept].numpy(), s[kept].numpy(), c[kept].numpy())
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.01, 0.3, 0.7]), st.sampled_from([0.3, 0.45, 0.6]))
 def test_against_torchvision(seed: int, confidence: float, iou: float) -> None:

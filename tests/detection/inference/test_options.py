@@ -89,6 +89,7 @@ THRESHOLD = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 CLASSES = st.none() | st.sets(st.integers(0, 3), min_size=1).map(sorted)
 
 
+@pytest.mark.slow
 @given(RAW, THRESHOLD, CLASSES, st.integers(1, 30))
 @settings(max_examples=60, deadline=None)
 def test_equal_thresholds_of_the_classes_give_the_result_of_one_number(
@@ -102,6 +103,7 @@ def test_equal_thresholds_of_the_classes_give_the_result_of_one_number(
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 @given(RAW, st.lists(THRESHOLD, min_size=4, max_size=4), CLASSES)
 @settings(max_examples=60, deadline=None)
 def test_each_class_has_the_result_of_its_own_threshold(

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ def test_a_negative_zero_is_a_zero() -> None:
     assert '"box": [0.0, ' in to_json_line("a", 0, 9, 9, prediction([[-0.01, 0, 5, 5]], [0.5], [0]), NAMES)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_file_name_is_one_line_of_ascii(name: str) -> None:
     name = name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")  # as the system gives names
@@ -45,6 +47,7 @@ def test_any_file_name_is_one_line_of_ascii(name: str) -> None:
     assert json.loads(line)["source"] == name
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 5000, width=32), st.floats(0, 1, width=32), st.integers(0, 1)), max_size=5))
 def test_numbers_survive_to_their_last_digit(rows: list[tuple[float, float, int]]) -> None:
     found = prediction([[value] * 4 for value, _, _ in rows], [row[1] for row in rows], [row[2] for row in rows])

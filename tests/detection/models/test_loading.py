@@ -123,18 +123,21 @@ def refused(tmp_path: Path, tensors: dict[str, np.ndarray], made: Card) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_class_count_that_does_not_fit(network: Pelee, tmp_path: Path) -> None:
     """Three classes and the background, for six priors a cell: 24 channels; two of them: 18."""
     message = refused(tmp_path, tensors_of(network), card(class_names=NAMES[:2]))
     assert "heads.0.classify.weight is (24, 256, 1, 1), expected (18, 256, 1, 1) for 2 classes" in message
 
 
+@pytest.mark.slow
 def test_missing_tensor(network: Pelee, tmp_path: Path) -> None:
     tensors = tensors_of(network)
     del tensors["heads.3.regress.bias"]
     assert "lacks the tensor heads.3.regress.bias" in refused(tmp_path, tensors, card())
 
 
+@pytest.mark.slow
 def test_extra_tensor(network: Pelee, tmp_path: Path) -> None:
     tensors = tensors_of(network) | {"backbone.classifier.1.bias": np.zeros(3, np.float32)}
     assert "has a tensor backbone.classifier.1.bias that the card's network lacks" in refused(tmp_path, tensors, card())
@@ -145,6 +148,7 @@ def test_other_architecture(network: Pelee, tmp_path: Path) -> None:
     assert "holds a 'peleenet'; expected a detector, 'pelee'" in message
 
 
+@pytest.mark.slow
 def test_other_design(network: Pelee, tmp_path: Path) -> None:
     settings = to_settings(dataclasses.replace(CONFIG, head_kernel=3))
     message = refused(tmp_path, tensors_of(network), card(architecture_settings=settings))
@@ -176,6 +180,7 @@ def test_input_size_that_does_not_fit() -> None:
         to_config(ModelFile(card(architecture_settings=to_settings(CONFIG), input_size=100), Path("model.safetensors")))
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_not_loaded(network: Pelee, tmp_path: Path) -> None:
     model = save_model(tmp_path, tensors_of(network), card())
     content = bytearray(model.path.read_bytes())
@@ -185,6 +190,7 @@ def test_a_damaged_file_is_not_loaded(network: Pelee, tmp_path: Path) -> None:
         load_network(model)
 
 
+@pytest.mark.slow
 def test_a_card_of_another_model_is_not_followed(network: Pelee, tmp_path: Path) -> None:
     """The card alone edited by hand: more names than the weights have classes."""
     save_model(tmp_path, tensors_of(network), card())
@@ -222,6 +228,7 @@ def test_transfer_to_other_classes_says_what_is_replaced(network: Pelee) -> None
     assert "replaced (another shape): 12 tensors of heads.0.classify, heads.1.classify" in text and "\n" not in text
 
 
+@pytest.mark.slow
 def test_transfer_names_what_is_new_and_what_is_left(network: Pelee) -> None:
     """To a network without residual prediction blocks, whose heads see maps of other widths."""
     other = Pelee(dataclasses.replace(CONFIG, res_blocks=False))
@@ -258,6 +265,7 @@ def test_transfer_of_nothing_is_an_error() -> None:
         load_partial(Pelee(CONFIG), {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)})
 
 
+@pytest.mark.slow
 def test_tensors_of_a_file_start_another(network: Pelee, tmp_path: Path) -> None:
     model = save_model(tmp_path, tensors_of(network), card())
     assert len(load_partial(Pelee(CONFIG), load_tensors(model)).taken) == len(network.state_dict())
@@ -289,6 +297,7 @@ def test_heads_follow_the_class_names(network: Pelee, tmp_path: Path, capsys: py
     np.testing.assert_array_equal(fish, own[f"{layer}.weight"].reshape(6, 4, -1)[:, 2])
 
 
+@pytest.mark.slow
 def test_heads_without_a_common_class_start_anew(network: Pelee, tmp_path: Path) -> None:
     save_model(tmp_path / "pets", tensors_of(network), card())
     torch.manual_seed(1)

@@ -97,11 +97,13 @@ def test_every_size_has_a_prior_for_every_prediction() -> None:
             assert offsets.shape == (1, expected, 4), size
 
 
+@pytest.mark.slow
 def test_priors_are_of_the_configured_size() -> None:
     assert len(small().priors()) == PRIORS_AT_64
     assert len(small().priors(96)) == (36 + 36 + 9 + 4 + 4 + 4) * 6  # 6, 6, 3, 2, 2, 2 cells a side
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_give_the_same_shapes() -> None:
     network = small()
     shapes = [tuple(t.shape for t in network.train(mode)(pictures())) for mode in (True, False)]
@@ -121,6 +123,7 @@ def test_the_head_of_the_stride_8_map() -> None:
     assert len(network.blocks) == 6  # here no two heads share one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"use_38x38": True}, {"res_blocks": False}, {"head_kernel": 3}], ids=str)
 def test_gradient_reaches_every_parameter(changes: dict[str, Any]) -> None:
     torch.manual_seed(0)
@@ -217,6 +220,7 @@ def test_detection_graph_against_a_composition_by_hand() -> None:
     assert scores.min() >= 0 and (scores.sum(-1) < 1).all()  # what is missing is the background's
 
 
+@pytest.mark.slow
 def test_detection_graph_of_another_size() -> None:
     graph = DetectionGraph(small(), 96)
     with torch.no_grad():

@@ -9,6 +9,7 @@ from detection.training.settings import TrainSettings
 from tests.support.pelee_port import port_priors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [VOC_SIZES, COCO_SIZES])
 def test_priors_are_those_of_the_ports(sizes: tuple[float, ...]) -> None:
     with torch.device("meta"):

@@ -61,6 +61,7 @@ def test_published_counts(name: str, input_size: int, parameters: int, millions:
     assert counted.output_shapes == [(1, priors, config.num_classes + 1), (1, priors, 4)]
 
 
+@pytest.mark.slow
 def test_published_maps() -> None:
     assert head_map_sizes(300) == (19, 10, 5, 3, 2, 1)
     network = SSDLite()
@@ -70,6 +71,7 @@ def test_published_maps() -> None:
     assert [tuple(m.shape[1:]) for m in maps] == [(576, 19, 19), (1280, 10, 10)]
 
 
+@pytest.mark.slow
 def test_priors_by_hand() -> None:
     """The published minima 0.2, 0.35, 0.5, 0.65, 0.8, 0.95; three priors a cell of 19×19, the smallest halved."""
     finest, second, *_, last = SSDLite(SSDLiteConfig()).prior_maps()
@@ -96,6 +98,7 @@ def test_every_size_has_a_prior_for_every_prediction() -> None:
     assert network.priors(300).shape == (1917, 4)
 
 
+@pytest.mark.slow
 def test_maps_go_to_the_heads_in_the_order_of_the_priors() -> None:
     network, start = small(), 0
     with torch.no_grad():
@@ -110,6 +113,7 @@ def test_maps_go_to_the_heads_in_the_order_of_the_priors() -> None:
             start = stop
 
 
+@pytest.mark.slow
 def test_gradient_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     logits, offsets = (network := SSDLite(SMALL))(images(number=4))
@@ -191,6 +195,7 @@ def test_torchvisions_weights_start_the_backbone_and_give_its_maps(tmp_path: Pat
 # Files, exports
 
 
+@pytest.mark.slow
 def test_card_and_back(tmp_path: Path) -> None:
     model = save_small(tmp_path / "m", config=SMALL)
     assert Card.load(tmp_path / "m").architecture == "ssdlite-mobilenetv2"
@@ -223,6 +228,7 @@ def test_an_export_is_the_same_detector(tmp_path: Path) -> None:
     assert set(found[1].data["class_name"]) <= {"a", "b", "c"}
 
 
+@pytest.mark.slow
 def test_it_detects_at_another_size(tmp_path: Path) -> None:
     save_small(tmp_path / "m", config=SMALL)
     (picture,) = save_pictures(tmp_path / "pictures", 1).iterdir()

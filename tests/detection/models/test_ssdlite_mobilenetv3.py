@@ -54,6 +54,7 @@ def test_folded_background_keeps_the_scores() -> None:
     assert fold_background(logits, 1) is logits
 
 
+@pytest.mark.slow
 def test_gradient_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     network = SSDLite320(dataclasses.replace(SMALL, background_outputs=2))

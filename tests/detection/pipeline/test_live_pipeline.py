@@ -174,6 +174,7 @@ def test_several_sources_through_one_network(window, capsys: pytest.CaptureFixtu
     assert sum(facts(path)[0] for path in Path("out").iterdir()) == len(found)
 
 
+@pytest.mark.slow
 def test_the_keys(window, capsys: pytest.CaptureFixture[str]) -> None:
     """A saved image is the one on the screen; while it stands still lines go on; + hides what scores less."""
     window.pressed = ["s", "+", "+", "+", " "]
@@ -282,6 +283,7 @@ def test_busy_is_3(capfd: pytest.CaptureFixture[str]) -> None:
     assert out == "" and len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_one_of_two_that_is_absent_does_not_end_the_other(window, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--video", "cam97", "--video", "test:64x48", "--show"]) == 3
     assert len(window.shown) == 10 and "cam97: the camera does not open" in capsys.readouterr().err
@@ -297,6 +299,7 @@ def test_a_line_outside_one_cameras_frame_ends_that_camera_only(window, capsys: 
     assert tree("out") == ["test-256x128-50.mp4"]
 
 
+@pytest.mark.slow
 def test_files_come_before_what_does_not_end(window, capsys: pytest.CaptureFixture[str]) -> None:
     clip(Path("clip.mp4"), frames=4, rate=Fraction(100))
     assert cli.main(["--video", "test:64x48", "--video", "clip.mp4", "--show", "--json", "-"]) == 0

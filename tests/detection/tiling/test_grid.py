@@ -24,6 +24,7 @@ def test_one_tile_is_the_image() -> None:
     assert TileGrid(1, 1).tiles(5, 3).tolist() == [[0, 0, 5, 3]]
 
 
+@pytest.mark.slow
 @given(grids, sides, sides)
 def test_tiles_cover_every_pixel_and_lie_inside(grid: TileGrid, width: int, height: int) -> None:
     tiles = grid.tiles(width, height)
@@ -38,6 +39,7 @@ def test_tiles_cover_every_pixel_and_lie_inside(grid: TileGrid, width: int, heig
     assert (np.ptp(extents, axis=0) <= 2).all()
 
 
+@pytest.mark.slow
 @given(grids, sides, sides, st.data())
 def test_a_box_up_to_the_overlap_lies_wholly_inside_a_tile(
     grid: TileGrid, width: int, height: int, data: st.DataObject

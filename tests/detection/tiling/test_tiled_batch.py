@@ -22,6 +22,7 @@ def detector_and_runtime() -> tuple[Detector, RectangleRuntime]:
     return Detector(runtime, make_card()), runtime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiles", ["auto", "8", "2+8", Tiling((TileGrid(8, 8),))])
 def test_an_object_too_small_for_the_whole_image_is_found_once_in_its_tiles(tiles: str | Tiling) -> None:
     detector, _ = detector_and_runtime()
@@ -41,6 +42,7 @@ def test_without_tiles_the_result_is_the_same_to_the_bit() -> None:
         assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
 
 
+@pytest.mark.slow
 def test_tiles_have_the_thresholds_of_the_classes() -> None:
     detector, _ = detector_and_runtime()
     image = small_object()
@@ -71,12 +73,14 @@ def test_images_of_a_batch_keep_their_own_tiles() -> None:
     np.testing.assert_allclose(found[2].xyxy, [[640, 20, 652, 32]], atol=2)
 
 
+@pytest.mark.slow
 def test_a_batch_of_the_network_is_bounded() -> None:
     detector, runtime = detector_and_runtime()
     detector([small_object()] * 2, tiles="9")
     assert sum(runtime.batches) == 2 * 82 and max(runtime.batches) == BATCH
 
 
+@pytest.mark.slow
 def test_the_threshold_is_that_of_the_reduced_score() -> None:
     detector, _ = detector_and_runtime()
     limit = SCORES[0] * TILE_SCORE

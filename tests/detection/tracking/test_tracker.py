@@ -239,6 +239,7 @@ def test_trails_reach_two_seconds_back_and_what_is_gone_is_forgotten() -> None:
     assert not tracker._trails and not tracker._last
 
 
+@pytest.mark.slow
 def test_lines_count_who_passes_them_out_of_sight() -> None:
     counting = Counting.parse(["0,0.5,1,0.5"], ["0,0,1,0,1,0.5,0,0.5"])
     objects = [

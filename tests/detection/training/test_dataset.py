@@ -152,6 +152,7 @@ def test_crowds_are_not_trained_on_and_difficult_objects_are(voc_root: Path) -> 
     assert set(found) == {0, 2}
 
 
+@pytest.mark.slow
 @given(st.integers(0, 30), st.integers(1, 5))
 def test_every_evaluation_image_falls_to_one_process(count: int, world_size: int) -> None:
     shares = [EvaluationDataset(records([[0]] * count), 64, rank, world_size) for rank in range(world_size)]

@@ -28,6 +28,7 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_teacher_is_mobilenet_with_the_file_s_weights(teacher_file: Path) -> None:
     network = load_teacher(teacher_file)
     # MobileNetV1's convolutions without its classifier: 3,206,976 with batch norms, each merged into a bias.

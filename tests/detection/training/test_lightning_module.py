@@ -329,6 +329,7 @@ def test_early_stopping_stops_and_the_best_is_kept(
     assert_same(best["state_dict"], trained.state_dict())
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_what_it_is(
     train_set: Dataset, val_set: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

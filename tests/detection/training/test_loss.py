@@ -346,6 +346,7 @@ def test_paired_iou_is_the_diagonal_of_box_iou() -> None:
     assert elementwise_box_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
 
 
+@pytest.mark.slow
 def test_new_heads_expect_background() -> None:
     network = Pelee()
     init_heads(network.heads, LossSettings(class_loss="focal"))

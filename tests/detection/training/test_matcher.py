@@ -134,6 +134,7 @@ def reference_matching(boxes: Tensor, priors: Tensor) -> list[int]:
     return [matched.get(prior, -1) for prior in range(count)]
 
 
+@pytest.mark.slow
 def test_against_a_reference() -> None:
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -244,6 +245,7 @@ def test_atss_without_objects() -> None:
     assert match_atss(torch.zeros(0, 4)).tolist() == [-1] * len(PRIORS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maps", [MAPS, UNLIKE], ids=["alike", "unlike"])
 def test_atss_against_a_reference(maps: tuple[PriorMap, ...]) -> None:
     compared = 0
@@ -274,6 +276,7 @@ def test_a_tiny_object_between_the_cells_has_its_best_prior() -> None:
     assert torch.nonzero(matched >= 0).flatten().tolist() == [int(iou.argmax())]
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(random_boxes)
 def test_properties_of_atss(rows: list[list[float]]) -> None:

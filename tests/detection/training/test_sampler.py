@@ -30,6 +30,7 @@ def order(found: Batches) -> list[int]:
     return [sample.record for batch in found for sample in batch]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(0, 3), st.integers(0, 5))
 def test_an_epoch_shows_every_image_at_most_once_and_leaves_less_than_a_batch(
     pictures: int, batch_size: int, epoch: int, seed: int
@@ -109,6 +110,7 @@ def test_the_phases_are_shares_of_what_max_steps_leaves() -> None:
     assert sizes == [96] * 4 + [304] * 4
 
 
+@pytest.mark.slow
 @given(st.integers(4, 40).map(lambda value: 16 * value), st.floats(0, 1))
 def test_multi_scale_draws_legal_sizes_within_its_share(size: int, share: float) -> None:
     sampler = ResumableBatchSampler(records([[0]]), 1, TrainSettings(input_size=size, multi_scale=share), lambda: 0)

@@ -75,6 +75,7 @@ def heard(path: Path) -> tuple[str, float, float]:
         return stream.codec_context.name, begin, end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_has_the_sound_in_time(tmp_path: Path, kind: tuple[str, str, int, str]) -> None:
     source = film(tmp_path / "film", *kind)
@@ -89,6 +90,7 @@ def test_the_sound_ends_with_the_frames(tmp_path: Path) -> None:
     assert begin == pytest.approx(BEEP, abs=0.08) and end == pytest.approx(0.8, abs=0.1)
 
 
+@pytest.mark.slow
 def test_timestamps_that_restart_go_on(tmp_path: Path) -> None:
     once = film(tmp_path / "film.ts", "mpegts", "aac", 48000, "stereo").read_bytes()
     (tmp_path / "twice.ts").write_bytes(2 * once)
@@ -103,6 +105,7 @@ def test_a_video_without_sound_has_none(tmp_path: Path) -> None:
         assert video.sound is None
 
 
+@pytest.mark.slow
 def test_a_damaged_sound_track_costs_no_frame(tmp_path: Path) -> None:
     content = bytearray(film(tmp_path / "film.ts", "mpegts", "aac", 48000, "stereo").read_bytes())
     packets = [

@@ -58,6 +58,7 @@ def test_a_still_scene_costs_little_and_its_objects_stay() -> None:
     assert not [change for change in found if change.stage is EventStage.END]
 
 
+@pytest.mark.slow
 def test_an_empty_scene_goes_to_the_network_now_and_then() -> None:
     run = Run()
     for _ in range(200):
@@ -72,6 +73,7 @@ def test_without_the_gate_every_frame_goes_to_the_network() -> None:
     assert run.analysis.stats.analyzed == 30
 
 
+@pytest.mark.slow
 def test_an_object_that_goes_away_is_gone_though_nothing_moves_afterwards() -> None:
     run = Run()
     for _ in range(10):

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def kinds(changes: Sequence[SceneChange]) -> list[Happening]:
     return [change.what for change in changes]
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_an_object_that_flickers_is_one_object(visible: list[bool]) -> None:
     """Its tracks end and begin as they like, at one place, and no gap is as long as `GONE`."""
@@ -33,6 +35,7 @@ def test_an_object_that_flickers_is_one_object(visible: list[bool]) -> None:
     assert kinds(scene.tick(last + GONE + STEP)) == [Happening.GONE] and not scene.objects
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), max_size=60))
 def test_a_box_that_jitters_at_a_border_neither_enters_nor_leaves(runs: list[int]) -> None:
     """Each stay outside is shorter than `LEAVE`, so that the first stay goes on; `ENTER` comes before it counts."""

@@ -89,6 +89,7 @@ def test_text_that_is_no_yaml_is_one_line(text: str, line: int) -> None:
         YamlDocument.of_text(text, "watch.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "- a\n", "word", "a: &x [*x]\n", "a: " + "[" * 5000])
 def test_documents_of_another_shape(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^watch.yaml[^\n]+$"):

@@ -111,6 +111,7 @@ def test_unreadable_inputs_are_one_line_each_and_skipped(
     assert ("bee" in output.out) == (code < 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -117,6 +117,7 @@ def test_fish_completes(scripts: dict[str, Path], tmp_path: Path) -> None:
         assert word in [offered.partition("\t")[0] for offered in answer.splitlines()], (line, answer, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_command_and_subcommand_is_in_the_script(shell: str, scripts: dict[str, Path]) -> None:
     script = scripts[shell].read_text(encoding="utf-8")

@@ -130,6 +130,7 @@ def test_missing_library_is_an_error_before_the_evaluation(
     assert "pip install 'pelee[train]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_shipped_model_on_a_dataset_of_other_classes(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def test_wrong_words_are_an_error(words, line, capsys):
     assert ended.value.code == 2 and capsys.readouterr().err.splitlines()[-1].startswith(f"pelee: error: {line}")
 
 
+@pytest.mark.slow
 def test_doctor_as_text_and_json(capsys, tmp_path):
     assert command.main(["doctor", "--json", str(tmp_path / "doctor.json")]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -52,6 +52,7 @@ def test_a_damaged_description_is_one_error_line(
     assert err.count("\n") == 1 and file.rpartition("/")[2] in err
 
 
+@pytest.mark.slow
 def test_plot_is_written(scratch_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(scratch_run), "--plot", str(tmp_path / "runs.png")]) == 0
     assert cv2.imread(str(tmp_path / "runs.png")).std() > 5

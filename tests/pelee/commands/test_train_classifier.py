@@ -127,6 +127,7 @@ def test_invalid_folder_is_one_line(case: str, tmp_path: Path, capsys: pytest.Ca
     assert error.count("\n") == 1 and error.startswith("error: ") and expected[case] in error
 
 
+@pytest.mark.slow
 def test_splits_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_folders(tmp_path / "set", 3)
     write_image(tmp_path / "set" / "val" / "white" / "a.png", np.zeros((8, 8, 3), np.uint8))

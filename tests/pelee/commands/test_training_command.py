@@ -30,6 +30,7 @@ def light_help(module: str) -> str:
     return " ".join(run.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "folder"),
     [

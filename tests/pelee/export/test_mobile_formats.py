@@ -56,6 +56,7 @@ def test_export_finds_what_torch_finds(graph: Graph, tmp_path: Path, form: str, 
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["litert", "ncnn"])
 def test_nms_and_int8_are_refused(graph: Graph, tmp_path: Path, form: str) -> None:
     model = save_small(tmp_path / "small")

@@ -64,6 +64,7 @@ def test_every_unit_of_the_network_has_a_name() -> None:
     assert named == convolutions and len(named) == 113
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

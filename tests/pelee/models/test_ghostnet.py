@@ -8,6 +8,7 @@ from pelee.models.registry import build
 from tests.support.registry_networks import MEAN, STD, inside, on_meta, parameters, random_images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "report"), [(320, 3_041_410), (640, 3_411_970), (960, 3_782_530), (1280, 4_153_090), (1600, 4_523_650)]
 )

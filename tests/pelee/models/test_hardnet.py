@@ -32,6 +32,7 @@ def test_counts(name: str, settings: dict[str, object], parameters: int, paper: 
     assert counted.multiply_adds / 1e6 == pytest.approx(millions, rel=1e-3 if name == "squeezenext" else 0.035)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hardnet", "squeezenext"])
 @pytest.mark.parametrize("size", [33, 64])
 def test_forward_and_backward(name: str, size: int) -> None:
@@ -45,6 +46,7 @@ def test_forward_and_backward(name: str, size: int) -> None:
     assert not [name for name, one in network.named_parameters() if one.grad is None or not one.grad.isfinite().all()]
 
 
+@pytest.mark.slow
 def test_the_picture_is_normalised_inside() -> None:
     """A picture that is the mean everywhere is a picture of zeros to the network."""
     for name in ("hardnet", "squeezenext"):

@@ -55,6 +55,7 @@ def test_published_counts() -> None:
     assert round(counter.get_total_flops() / 2 / 1e6) == 508  # paper, table 1: 508 million
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "classes198", "classes10"),
     [
@@ -124,10 +125,12 @@ def bottlenecks(config: PeleeNetConfig) -> list[list[int]]:
     return [[width(layer) for layer in stage.children()] for stage in on_meta(0, config).stages]
 
 
+@pytest.mark.slow
 def test_bottleneck_widths_of_peleenet() -> None:
     assert bottlenecks(M6) == [[16] * 3, [32] * 4, [64] * 8, [64] * 6]
 
 
+@pytest.mark.slow
 def test_dynamic_bottleneck_narrows_early_layers() -> None:
     """Width 4 × 16 = 64 where at least 128 channels come in, else half of them in multiples of 4."""
     wide = replace(M6, bottleneck_widths=(4, 4, 4, 4))
@@ -148,6 +151,7 @@ def test_fixed_bottleneck() -> None:
 # Maps
 
 
+@pytest.mark.slow
 def test_feature_info() -> None:
     assert on_meta(0).feature_info == [
         FeatureInfo("stage1", 128, 4),
@@ -157,6 +161,7 @@ def test_feature_info() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_feature_info_of_compression() -> None:
     assert [info.channels for info in on_meta(0, M5).feature_info] == [128, 256, 512, 704]
     assert [info.stride for info in on_meta(0, M0).feature_info] == [1, 2, 4, 8]  # without a stem
@@ -172,6 +177,7 @@ def test_features_have_the_shapes_they_announce(stem: Stem, size: int, cells: li
     assert [tuple(m.shape) for m in maps] == expected
 
 
+@pytest.mark.slow
 def test_features_without_a_stem() -> None:
     maps = on_meta(0, M0).features(torch.zeros(1, 3, 32, 32, device="meta"))
     assert [tuple(m.shape[1:]) for m in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (352, 4, 4)]

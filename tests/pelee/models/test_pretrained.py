@@ -26,6 +26,7 @@ def test_torchvision_s_weights_fill_its_network_and_compute_the_same(tmp_path: P
     torch.testing.assert_close(network(images), library(normalize(images / 255)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_classes_leave_a_new_head(tmp_path: Path) -> None:
     torch.save(torchvision.models.mobilenet_v2(num_classes=9).state_dict(), tmp_path / "weights.pth")
     network = build("mobilenet-v2", 4, {})
@@ -50,6 +51,7 @@ def test_the_names_of_torchvision_s_published_densenets(tmp_path: Path) -> None:
     assert read_state_dict(tmp_path / "densenet.pth").keys() == library.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_a_network_of_one_s_own_has_its_own_names(tmp_path: Path) -> None:
     """And half floats are read as floats."""
     network = build("hardnet", 4, {})
@@ -72,6 +74,7 @@ def test_no_state_dict_is_one_line(case: str, tmp_path: Path) -> None:
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_last_layer_of_a_classifier() -> None:
     assert last_layer(build("peleenet", 7, {}), 7) == ("classifier.1.weight", "classifier.1.bias")
     assert last_layer(build("squeezenet", 64, {}), 64)[0] == "network.classifier.1.weight"  # 64 channels elsewhere, too

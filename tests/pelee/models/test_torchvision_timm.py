@@ -73,6 +73,7 @@ def test_logits_are_the_library_s_on_the_normalised_picture(name: str, reference
     assert sorted(network.state_dict()) == sorted(f"network.{name}" for name in library.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet", "mobilenet-v1", "shufflenet-v2", "ghostnet"])
 def test_gradient_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
@@ -105,6 +106,7 @@ def test_inception_without_its_auxiliary_classifier() -> None:
     assert network.train()(torch.zeros(2, 3, 96, 96, device="meta")).shape == (2, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "training", "size"),
     [
@@ -125,6 +127,7 @@ def test_a_picture_that_is_too_small_is_one_line(name: str, training: bool, size
 # Settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["squeezenet", "efficientnet-b0", "mobilenet-v1", "mobilenet-v2", "ghostnet", "hardnet"]
 )
@@ -149,6 +152,7 @@ def test_dropout_of_the_large_ones() -> None:
     assert inside(on_meta("inception-v3", dropout=0.3)).dropout.p == 0.3
 
 
+@pytest.mark.slow
 def test_width_and_batch_norm() -> None:
     """Counts of torchvision's tables for ShuffleNet V2 and VGG16, of the paper's repository for MobileNet V2."""
     assert parameters(on_meta("shufflenet-v2", width=0.5)) == 1_366_792
@@ -192,6 +196,7 @@ def test_a_grey_network_is_normalised_by_the_statistics_of_grey() -> None:
 # Files, and what is imported
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("ghostnet", {"in_channels": 1, "last_width": 64}), ("mobilenet-v2", {"width": 0.35}), ("squeezenet", {})],

@@ -18,6 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_kept_and_opened_again(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,6 +36,7 @@ def test_a_compiled_model_is_kept_and_opened_again(
     assert len(list(cache.iterdir())) == 3 and entry.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(500)])
 def test_a_damaged_entry_is_made_anew(tmp_path: Path, cache: Path, damage: bytes) -> None:
     model = save_openvino(tmp_path / "m")

@@ -84,6 +84,7 @@ def test_a_named_export(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(monkeypatch, SCRIPT, named=True) == "torch torchscript f32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exports", "arguments", "message"),
     [

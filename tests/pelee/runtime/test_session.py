@@ -39,6 +39,7 @@ def session(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return OPENERS[request.param](tmp_path)
 
 
+@pytest.mark.slow
 def test_calls_and_submits_from_many_threads(session: Session[RawOutputs]) -> None:
     """Each of 8 threads gets the outputs of its own images, of any batch size, and the arrays are its own."""
     start = Barrier(8)

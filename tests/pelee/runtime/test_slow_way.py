@@ -30,6 +30,7 @@ def test_an_input_of_another_size_has_no_export() -> None:
     assert hint is not None and hint.endswith("exports have one size, 304: leave out --input-size for a faster run")
 
 
+@pytest.mark.slow
 def test_a_command_prints_the_hint_as_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_small(tmp_path / "model")
     images = str(save_pictures(tmp_path / "images", 1))

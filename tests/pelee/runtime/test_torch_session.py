@@ -41,6 +41,7 @@ def test_bfloat16_is_near_and_gives_float32(model: ModelFile, runtime: Detection
         assert 0 < np.abs(rough - exact).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "message"),
     [("warp", "unknown device 'warp'"), ("meta", "device 'meta' is not supported"), ("cuda", "finds no CUDA device")],

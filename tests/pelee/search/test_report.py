@@ -38,6 +38,7 @@ def test_print_table_sorts_by_top1_and_marks_the_front(capsys: pytest.CaptureFix
     assert legend.startswith("*: on the Pareto front")
 
 
+@pytest.mark.slow
 def test_plot_front_shows_trials_front_and_budget(tmp_path: Path) -> None:
     def trial(number: int, top1: float, cost: float, start: int) -> FrozenTrial:
         made = create_trial(values=[top1, cost], user_attrs={"start": start})

@@ -7,6 +7,7 @@ from pelee.models.peleenet import PeleeNet, PeleeNetConfig
 from pelee.search.space import PAPER, SPACE, nearest_value, size_names, space_to_json, to_model_settings, to_settings
 
 
+@pytest.mark.slow
 def test_paper_is_a_design_of_the_space() -> None:
     assert PAPER.keys() == SPACE.keys()
     for name, kind in SPACE.items():

@@ -24,6 +24,7 @@ def scale_loss(monkeypatch: pytest.MonkeyPatch, factor: float, from_step: int, u
     monkeypatch.setattr(ClassifierModule, "training_step", step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_before_its_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
@@ -50,6 +51,7 @@ def test_a_single_spike_is_no_explosion(tmp_path: Path, monkeypatch: pytest.Monk
     assert module.global_step == 12
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ClassifierModule.training_step
 
@@ -66,6 +68,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
     assert last["global_step"] == 3
 
 
+@pytest.mark.slow
 def test_weights_of_an_exploded_loss_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint is due after step 6, before the moving average of the loss says so."""
     scale_loss(monkeypatch, 1e4, 5)

@@ -102,6 +102,7 @@ def test_frozen_tensors_stay_to_the_bit(decay: float, sets: Sets, tmp_path: Path
     assert moved(network, before) == {"head.weight", "head.bias"}
 
 
+@pytest.mark.slow
 def test_from_a_module_on_it_trains_with_its_statistics(sets: Sets, tmp_path: Path) -> None:
     network = SmallNet()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

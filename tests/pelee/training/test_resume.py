@@ -66,6 +66,7 @@ def test_a_file_in_the_place_of_the_model_is_found_at_the_start(tmp_path: Path) 
 # The folder
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from pelee.training.resume import lock\n"
     code += "with lock(Path(sys.argv[1])): pass"
@@ -135,6 +136,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert run_small(sets, tmp_path / "run", small_settings(), resume=True).global_step == 12
 
 
+@pytest.mark.slow
 def test_a_damaged_best_checkpoint_is_found_before_the_run_goes_on(tmp_path: Path) -> None:
     sets = stopped_run(tmp_path)
     best = tmp_path / "run" / "best.ckpt"
@@ -146,6 +148,7 @@ def test_a_damaged_best_checkpoint_is_found_before_the_run_goes_on(tmp_path: Pat
     assert run_small(sets, tmp_path / "run", small_settings(), resume=True).global_step == 12
 
 
+@pytest.mark.slow
 def test_changed_data_is_refused(tmp_path: Path) -> None:
     train_set, val_set = stopped_run(tmp_path)
     labels = train_set.dataset.labels.copy()
@@ -185,6 +188,7 @@ def test_epochs_are_raised_where_no_rate_depends_on_them(tmp_path: Path) -> None
         check_resumed(begun, small_settings(epochs=6), set())
 
 
+@pytest.mark.slow
 def test_early_stopping_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

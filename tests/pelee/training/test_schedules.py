@@ -146,6 +146,7 @@ def test_plateau_leaves_the_warmup_only() -> None:
 # Runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -207,6 +208,7 @@ def test_a_plateau_resumes_bit_for_bit(
         assert torch.equal(tensor, halved.network.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_no_longer_improves(
     sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pelee.training.callbacks import TrainingBar
 from tests.support.tiny_training import run_small, small_sets, small_settings
 
 
+@pytest.mark.slow
 def test_what_is_measured_last_is_what_a_run_ends_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The averaged weights of the best epoch, not those of the last one."""
     scores = iter([0.25, 0.75, 0.5, 0.7])
@@ -48,6 +49,7 @@ def test_a_short_run_logs_its_loss(tmp_path: Path) -> None:
     assert [row["step"] for row in rows if row["train/loss"]] == ["5", "11"]  # of 12 steps, numbered from 0
 
 
+@pytest.mark.slow
 def test_the_bar_shows_each_of_the_first_steps(tmp_path: Path) -> None:
     bar = TrainingBar()
     assert bar.refresh_rate == 10

@@ -69,6 +69,7 @@ def _batch(_: object) -> _Full:
     return _Full()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_hand_over_a_batch_ends_with_an_error_instead_of_a_hang() -> None:
     loader: DataLoader[int] = DataLoader(
         cast(Any, range(2)), collate_fn=_batch, num_workers=1, worker_init_fn=start_worker

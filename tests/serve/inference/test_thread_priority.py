@@ -29,6 +29,7 @@ def test_the_lower_priority_is_inherited_by_new_threads_only() -> None:
     assert niceness() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux only")
 def test_threads_of_the_service_have_a_lower_priority_than_the_event_loop() -> None:
     seen = {}

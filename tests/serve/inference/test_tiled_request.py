@@ -50,6 +50,7 @@ def photo() -> bytes:
     return encoded(pixels)
 
 
+@pytest.mark.slow
 def test_a_small_object_is_found_in_tiles_alone(live: RunningServer, network: BrightSquareNetwork) -> None:
     assert live.client.post("/detect", content=photo()).json()["detections"] == []
     before = network.image_count
@@ -61,11 +62,13 @@ def test_a_small_object_is_found_in_tiles_alone(live: RunningServer, network: Br
     assert live.service.admission.pending == 0
 
 
+@pytest.mark.slow
 def test_automatic_tiles_keep_to_the_limit(live: RunningServer, network: BrightSquareNetwork) -> None:
     assert live.client.post("/detect?tiles=auto", content=photo()).status_code == 200
     assert 1 < network.image_count <= 21
 
 
+@pytest.mark.slow
 def test_a_batch_counts_its_tiles(live: RunningServer) -> None:
     files = [("file", ("a.png", photo()))] * 2
     results = live.client.post("/detect/batch?tiles=4", files=files).json()["results"]
@@ -74,6 +77,7 @@ def test_a_batch_counts_its_tiles(live: RunningServer) -> None:
     assert (answer.status_code, answer.json()["code"]) == (429, "busy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tiles", "message"),
     [("5", "25 tiles; this server allows 20"), ("2x", "expected auto"), ("40", "expected 1 to 32")],
@@ -84,6 +88,7 @@ def test_wrong_tiles_are_refused(tiles: str, message: str, live: RunningServer) 
     assert message in answer.json()["message"]
 
 
+@pytest.mark.slow
 def test_a_grid_larger_than_the_image_is_refused(live: RunningServer) -> None:
     answer = live.client.post("/detect?tiles=2", content=encoded(np.zeros((1, 1, 3), np.uint8)))
     assert answer.status_code == 422 and "for an image of 1 × 1 pixels" in answer.json()["message"]

@@ -40,6 +40,7 @@ def numbers(store: WatchStore) -> list[int]:
     return [int(event["id"], 16) for event in store.queries.page(EventFilter()).events]
 
 
+@pytest.mark.slow
 def test_events_go_to_database_file_and_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier, "DRAIN_S", 60.0)
     server = WebhookServer()

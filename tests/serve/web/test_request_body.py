@@ -39,6 +39,7 @@ def test_a_body_that_is_no_form_is_the_file() -> None:
     assert code("image/png", b"") == "empty"
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=1, max_size=3000), st.binary(max_size=100))
 def test_a_file_of_a_form_is_unchanged(content: bytes, epilogue: bytes) -> None:
     if BOUNDARY.encode() in content:

@@ -202,6 +202,7 @@ def test_models(live: AnyServer) -> None:
     assert (last["task"], last["default_confidence"]) == ("classification", None)
 
 
+@pytest.mark.slow
 def test_a_model_with_thresholds_by_class() -> None:
     """The second detection, of score 0.4, is below the default of all classes and above that of its own."""
     source = FakeNetwork().source()
@@ -386,6 +387,7 @@ def test_a_reload_needs_keys(live: AnyServer) -> None:
     assert error(live.client.post("/models/fake/reload")) == (403, "forbidden")
 
 
+@pytest.mark.slow
 def test_every_error_code_has_a_status(tmp_path: Any) -> None:
     from pathlib import Path
 

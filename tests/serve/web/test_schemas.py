@@ -53,6 +53,7 @@ def validate(description: dict[str, Any], operation: dict[str, Any], response: A
         jsonschema_rs.validate({**schema, "components": description["components"]}, response.json())
 
 
+@pytest.mark.slow
 def test_every_endpoint_is_described(description: dict[str, Any]) -> None:
     found = {f"{method} {path}" for method, path, _ in operations(description)}
     assert found == {
@@ -81,6 +82,7 @@ def test_every_response_has_a_type_and_the_key_is_described(description: dict[st
         assert operation.get("security") == (None if path in ("/healthz", "/readyz") else [{name: []}]), path
 
 
+@pytest.mark.slow
 def test_the_examples_of_parameters_run(live: RunningServer, description: dict[str, Any]) -> None:
     ran = 0
     for method, path, operation in operations(description):

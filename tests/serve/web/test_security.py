@@ -221,6 +221,7 @@ def test_another_domain_is_refused(host: str) -> None:
     check_host(host, None)
 
 
+@pytest.mark.slow
 def test_a_rebound_name_reads_nothing_on_loopback() -> None:
     with running({"fake": FakeNetwork().source()}, allowed_hosts=["pelee.example"]) as server:
         for path in ("/models", "/", "/metrics", "/openapi.json"):

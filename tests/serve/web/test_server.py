@@ -189,6 +189,7 @@ def test_a_closed_connection_whose_client_does_not_read_is_aborted(monkeypatch: 
         monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_connections_that_cannot_be_closed_in_order_are_aborted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +208,7 @@ def test_connections_that_cannot_be_closed_in_order_are_aborted(
     assert sum("could not be closed in order" in record.message for record in caplog.records) == 2
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with running({"fake": FakeNetwork().source()}) as first:
         assert main(["--port", str(first.port)]) == 2
@@ -233,6 +235,7 @@ def test_a_server_that_cannot_start_prints_one_line(
     assert out == "" and len(err.splitlines()) == 1 and err.startswith("error: ") and message in err
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

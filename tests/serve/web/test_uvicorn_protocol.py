@@ -166,6 +166,7 @@ def test_small_chunks_are_parsed_in_turns() -> None:
     assert isinstance(parser.next_event(), h11.EndOfMessage)
 
 
+@pytest.mark.slow
 def test_a_body_of_small_chunks_arrives_whole_and_is_not_read_ahead(
     live: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +263,7 @@ def test_an_idle_connection_is_closed_after_the_header_timeout(live: RunningServ
     assert live.metric("pelee_connections_cut_off_total", reason="slow") == before
 
 
+@pytest.mark.slow
 def test_an_idle_connection_stays_for_a_longer_header_timeout() -> None:
     with running({"fake": FakeNetwork().source()}, header_timeout_s=3600) as server, connect(server) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -310,6 +312,7 @@ def test_a_client_that_ends_its_input_within_a_request_is_closed(live: RunningSe
         assert everything(connection).count(b"HTTP/1.1 ") <= 1
 
 
+@pytest.mark.slow
 def test_a_client_that_ends_its_input_later_has_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.web.uvicorn_protocol.HALF_CLOSE_S", -1.0)
     network = FakeNetwork()
@@ -339,6 +342,7 @@ def test_an_ambiguous_length_ends_the_connection(live: RunningServer, head: byte
     assert b"connection: close" in answers.lower() and b"one length only" in answers
 
 
+@pytest.mark.slow
 def test_connections_end_with_their_response_while_the_server_stops(live: RunningServer) -> None:
     with running({"fake": FakeNetwork().source()}) as server, connect(server) as connection:
         server.service.admission.draining = True

@@ -131,6 +131,7 @@ def test_a_handshake_with_long_cookies_is_accepted(live: RunningServer) -> None:
         assert received_text(connection)["type"] == "settings"
 
 
+@pytest.mark.slow
 def test_a_handshake_while_the_server_stops_is_refused() -> None:
     with running({"fake": FakeNetwork().source()}) as server:
         server.service.admission.draining = True
@@ -141,6 +142,7 @@ def test_a_handshake_while_the_server_stops_is_refused() -> None:
 # Floods
 
 
+@pytest.mark.slow
 def test_small_fragments_are_joined_as_they_come(live: RunningServer) -> None:
     with opened(live) as connection:
         content = b'{"type": "settings"}'
@@ -190,6 +192,7 @@ def test_a_client_that_floods_with_pings_and_does_not_read_is_disconnected() -> 
         assert server.client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_other_clients_are_served_during_a_flood(live: RunningServer) -> None:
     """A turn of the event loop parses a bounded number of frames."""
     with opened(live) as connection:

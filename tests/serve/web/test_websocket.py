@@ -42,6 +42,7 @@ def ask(socket: ClientConnection, message: bytes | dict | str) -> dict:
     return json.loads(answer)
 
 
+@pytest.mark.slow
 def test_frames_and_settings(live: RunningServer) -> None:
     with open_socket(live) as socket:
         first = ask(socket, encoded())
@@ -82,6 +83,7 @@ BAD_SETTINGS: list[tuple[dict | str, str]] = [
 BAD_FRAMES = [(b"", "empty"), (b"hello", "unsupported_picture"), (encoded()[:-300], "unreadable_picture")]
 
 
+@pytest.mark.slow
 def test_an_error_keeps_the_connection_and_the_settings(live: RunningServer) -> None:
     with open_socket(live) as socket:
         settings = ask(socket, {"type": "settings", "conf": 0.1})
@@ -109,6 +111,7 @@ def test_invalid_outputs_and_bugs_keep_the_connection(
         assert ask(socket, encoded())["type"] == "detections"
 
 
+@pytest.mark.slow
 def test_one_frame_is_in_flight(live: RunningServer, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames sent ahead are answered in order, and never processed in parallel."""
     streams: list[FrameStream] = []
@@ -129,6 +132,7 @@ def test_one_frame_is_in_flight(live: RunningServer, network: FakeNetwork, monke
     assert levels == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_frame_of_a_disconnected_client_is_dropped(live: RunningServer, network: FakeNetwork) -> None:
     network.gate.clear()
     with open_socket(live) as socket:
@@ -168,6 +172,7 @@ def test_the_log_has_a_line_for_each_websocket_and_no_key(
     assert "secret" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"max_buffered_mb": 1.0, "max_websockets": 5}], indirect=True)
 def test_all_websockets_hold_at_most_max_buffered_mb(live: RunningServer) -> None:
     with open_socket(live) as socket:
@@ -187,6 +192,7 @@ def test_a_frame_over_the_limit_closes_the_websocket(live: RunningServer) -> Non
     assert live.client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_an_idle_websocket_is_closed(live: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.web.websocket.IDLE_TIMEOUT", 0.1)
     with open_socket(live) as socket:
@@ -205,6 +211,7 @@ def denied(server: RunningServer, query: str = "", **options: Any) -> tuple[int,
     return response.status_code, json.loads(response.body)["code"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"api_keys": [KEY]}], indirect=True)
 def test_a_key_is_taken_from_the_query_or_the_header(live: RunningServer) -> None:
     assert denied(live) == (401, "unauthorized")
@@ -222,6 +229,7 @@ def test_pages_of_other_origins_are_refused(live: RunningServer) -> None:
         assert ask(socket, encoded())["type"] == "detections"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", [{"max_websockets": 2}], indirect=True)
 def test_websockets_over_the_limit_are_refused(live: RunningServer) -> None:
     with open_socket(live), open_socket(live):

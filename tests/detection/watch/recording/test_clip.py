@@ -25,6 +25,7 @@ def assert_near(found: list[int], expected: range) -> None:
     assert all(abs(one - other) <= 4 for one, other in zip(found, expected, strict=True)), found
 
 
+@pytest.mark.slow
 def test_packets_are_copied_from_the_key_frame_before(tmp_path: Path) -> None:
     source = film(frames=200)
     ring = filled(30, source)

@@ -44,6 +44,7 @@ class Auxiliary(SmallNet):
         return (logits, 0.5 * logits) if self.training else logits
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_lightning")
 def test_train_returns_the_validation_scores_of_its_module(sets: Sets, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -98,6 +99,7 @@ def test_training_step_adds_auxiliary_and_teacher_losses(
     assert logged["train/loss"] == pytest.approx(expected, rel=1e-5) and logged["train/teacher"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_lightning")
 def test_checkpoint_of_another_kind_of_run_is_refused(sets: Sets, tmp_path: Path) -> None:
     module = run_small(sets, tmp_path, small_settings(max_steps=1))

@@ -178,6 +178,7 @@ def test_run_with_transforms_is_resumed_bit_for_bit(folders: Path, tmp_path: Pat
         assert np.array_equal(tensor, straight[name]), name
 
 
+@pytest.mark.slow
 def test_card_with_a_damaged_normalization_is_one_line(trained: Path, tmp_path: Path) -> None:
     values = json.loads((trained / "model" / "card.json").read_text())
     values["architecture_settings"]["normalization"] = {"average": [1, 2, 3]}

@@ -160,6 +160,7 @@ def test_transform_share_of_zero_changes_nothing_and_of_one_everything() -> None
     assert (changed != plain).flatten(1).any(1).all()
 
 
+@pytest.mark.slow
 def test_transform_share_is_that_of_the_changed_images() -> None:
     images = noise(2000, 8)
     plain = augment(images, (), 0.5)

@@ -114,6 +114,7 @@ def test_snapshots(api: WatchApi) -> None:
     assert api.client.head(f"/events/{identity(1)}/snapshot").headers["content-length"] == "50"
 
 
+@pytest.mark.slow
 def test_clips_in_ranges(api: WatchApi) -> None:
     path = f"/events/{identity(3)}/clip"
     whole = api.client.get(path)
@@ -128,6 +129,7 @@ def test_clips_in_ranges(api: WatchApi) -> None:
     assert api.client.head(path).headers["content-length"] == "1000"
 
 
+@pytest.mark.slow
 def test_clips_that_are_not_there(api: WatchApi) -> None:
     response = api.client.get(f"/events/{identity(2)}/clip")
     assert response.status_code == 404 and response.json()["message"] == "the clip of this event was not recorded"
@@ -185,6 +187,7 @@ def test_a_database_that_is_away_is_a_503(api: WatchApi, monkeypatch: pytest.Mon
     assert response.headers["retry-after"] == "5"
 
 
+@pytest.mark.slow
 def test_openapi_describes_every_endpoint_and_its_values(api: WatchApi) -> None:
     document = api.client.get("/openapi.json")
     assert "token" not in document.text.replace("of-the-address", "token")

@@ -84,6 +84,7 @@ def state(database: Database, name: str = "hook") -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_in_order_per_camera_through_failures(database: Database) -> None:
     hook = FakeDestination()
     hook.failures = [DeliveryFailed("refused"), RuntimeError("a bug"), DeliveryFailed("again")] * 3
@@ -118,6 +119,7 @@ def test_a_destination_that_is_away_does_not_delay_another(database: Database) -
         wait_until(lambda: state(database)["delivered"] == 6)
 
 
+@pytest.mark.slow
 def test_a_permanent_failure_and_age_give_up(database: Database) -> None:
     hook = FakeDestination()
     hook.failures = [DeliveryFailed("status 404", permanent=True)]
@@ -174,6 +176,7 @@ def test_what_was_confirmed_and_not_recorded_goes_out_again(database: Database, 
     assert hook.taken[1].id == first.id and hook.taken[1].body == first.body
 
 
+@pytest.mark.slow
 def test_the_end_does_not_wait_for_a_destination_that_hangs(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield running
 
 
+@pytest.mark.slow
 def test_events_states_snapshots_and_discovery(tmp_path: Path, broker: Broker) -> None:
     subscriber = Subscriber(broker)
     with sending(tmp_path, broker) as sender:
@@ -94,6 +95,7 @@ def test_events_states_snapshots_and_discovery(tmp_path: Path, broker: Broker) -
     subscriber.close()
 
 
+@pytest.mark.slow
 def test_home_assistant_is_told_again_when_it_starts(tmp_path: Path, broker: Broker) -> None:
     subscriber = Subscriber(broker)
     with sending(tmp_path, broker, snapshots=False):
@@ -104,6 +106,7 @@ def test_home_assistant_is_told_again_when_it_starts(tmp_path: Path, broker: Bro
     subscriber.close()
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_is_the_last_will_and_comes_back(tmp_path: Path, broker: Broker) -> None:
     subscriber = Subscriber(broker, "pelee/availability")
     with sending(tmp_path, broker, discovery=False) as sender:

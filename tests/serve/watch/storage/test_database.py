@@ -102,6 +102,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         Database(url(tmp_path / "file" / "watch.db"))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_and_no_password_in_the_message() -> None:
     with pytest.raises(DatabaseError) as caught:
         Database("postgresql+psycopg://me:a-password@127.0.0.1:9/pelee")
