@@ -6,9 +6,11 @@ import io
 import logging
 import os
 import signal
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import hypothesis
@@ -124,6 +126,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled and installed models are those of the session, in processes of tests, too, and not the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["PELEE_MODEL_FOLDER"] = str(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tls_context_at_a_time() -> Iterator[None]:
+    """OpenSSL 3.0 can crash where two threads load certificates at once, as `httpx.post` does at each call."""
+    create, lock = ssl.create_default_context, threading.Lock()
+
+    def create_alone(*args: Any, **options: Any) -> ssl.SSLContext:
+        with lock:
+            return create(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", create_alone)
+        yield
 
 
 @pytest.fixture(autouse=True)
