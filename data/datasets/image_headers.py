@@ -7,14 +7,13 @@ scaled. All else is a warning, as the frame cannot be known.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from data.cpu_cores import usable_cores
+from data.cpu_cores import map_in_threads
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import FORMATS, MAX_PIXELS, read_image, read_size
@@ -50,18 +49,15 @@ def check_headers(
     records: list[Record] = []
     warnings, unreadable = list(dataset.warnings), list(dataset.unreadable)
     chunks = [dataset.records[start : start + _CHUNK] for start in range(0, len(dataset.records), _CHUNK)]
-    pool = ThreadPoolExecutor(threads or min(usable_cores(), 8))
-    try:
-        for chunk, headers in zip(chunks, pool.map(lambda chunk: _headers(chunk, decode), chunks), strict=True):
-            for record, header in zip(chunk, headers, strict=True):
-                if isinstance(header, str):
-                    unreadable.append(header)
-                else:
-                    records.append(_in_upright_frame(record, *header, warnings))
-            if progress is not None:
-                progress(len(chunk))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    found = map_in_threads(lambda chunk: _headers(chunk, decode), chunks, threads)
+    for chunk, headers in zip(chunks, found, strict=True):
+        for record, header in zip(chunk, headers, strict=True):
+            if isinstance(header, str):
+                unreadable.append(header)
+            else:
+                records.append(_in_upright_frame(record, *header, warnings))
+        if progress is not None:
+            progress(len(chunk))
     return replace(dataset, records=records, warnings=warnings, unreadable=unreadable)
 
 

@@ -123,8 +123,6 @@ def _repeated(box: np.ndarray, label: np.ndarray, crowd: np.ndarray) -> list[int
 
 def _nearly_repeated(box: np.ndarray, label: np.ndarray, crowd: np.ndarray) -> list[tuple[int, int]]:
     """Return the pairs of objects of one label whose boxes nearly agree, without crowds."""
-    if len(label) < 2:
-        return []
     side = (box[:, 2:] - box[:, :2]).min(axis=1) * np.where(crowd, -1, 1)
     near = np.abs(box[:, None] - box).max(axis=2) <= _NEAR * np.minimum(side[:, None], side)
     near &= label[:, None] == label

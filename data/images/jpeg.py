@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 
 START, END = b"\xff\xd8", b"\xff\xd9"  # SOI, EOI
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length: TEM, RST0 to RST7
 # A marker within a scan's data, where FF 00 is a stuffed byte, FF FF a fill byte and FF D0 to FF D7 are restarts.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def jpeg_length(data: bytearray, need: Callable[[int], None]) -> int:
@@ -31,7 +31,7 @@ def jpeg_length(data: bytearray, need: Callable[[int], None]) -> int:
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
-        elif marker == _END_OF_IMAGE:
+        elif marker == END_OF_IMAGE:
             return position + 2
         elif marker == _START_OF_IMAGE:
             return position
@@ -40,7 +40,7 @@ def jpeg_length(data: bytearray, need: Callable[[int], None]) -> int:
         else:
             need(position + 4)
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-            if marker == _START_OF_SCAN:
+            if marker == START_OF_SCAN:
                 position = _scan_end(data, position, need)
 
 
@@ -48,7 +48,7 @@ def _scan_end(data: bytearray, position: int, need: Callable[[int], None]) -> in
     """Return the position of the first marker after a scan's data."""
     while True:
         need(position + 2)
-        found = _MARKER.search(data, position)
+        found = MARKER.search(data, position)
         if found is not None:
             return found.start()
         position = len(data) - 1  # the last byte may be the first of a marker

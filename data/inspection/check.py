@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from data.cpu_cores import map_in_threads
 from data.datasets.class_names import class_name_faults, similar_names
 from data.datasets.image_headers import ANOTHER_SHAPE, check_headers, check_pixels
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_io import read_image, read_size
-from data.inspection.findings import Finding, SplitReport, map_in_threads
+from data.inspection.findings import Finding, SplitReport
 
 SMALL, MEDIUM = 32**2, 96**2  # square pixels; COCO's limits between small, medium and large objects
 OUTSIDE = 1.0  # pixels; a box that extends beyond the image by less is a rounding error

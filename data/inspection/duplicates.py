@@ -4,10 +4,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
+from data.cpu_cores import map_in_threads
 from data.datasets.records import Dataset, Record
 from data.errors import ImageError
 from data.images.image_slice import ImageFile, stored_length
-from data.inspection.findings import Finding, map_in_threads
+from data.inspection.findings import Finding
 
 
 def find_duplicates(datasets: Sequence[Dataset], *, threads: int | None = None) -> list[Finding]:

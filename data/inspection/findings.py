@@ -1,11 +1,6 @@
 """Findings of a dataset check, and the report of one split."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
-
-from data.cpu_cores import usable_cores
 
 #: Kinds of findings, with the title of each. Those of `NOTES` are no faults and do not change the exit code.
 FINDING_KINDS = {
@@ -25,8 +20,6 @@ FINDING_KINDS = {
     "class-order": "differences between the class lists of two splits, which are matched by name",
 }
 NOTES = frozenset({"empty", "name", "absent", "one-split", "class-order"})
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +57,3 @@ class SplitReport:
     classes: dict[str, int]
     sizes: dict[str, float]
     findings: list[Finding]
-
-
-def map_in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int | None) -> Iterator[Result]:
-    """Map in order; on an error or ctrl-C pending items are cancelled, so that the command ends at once."""
-    pool = ThreadPoolExecutor(threads or min(usable_cores(), 8))
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from data.classification.image_folder import ImageFolderDataset
 from data.command_line import first_few
+from data.cpu_cores import map_in_threads
 from data.datasets.class_names import class_name_faults
 from data.datasets.dataset_warnings import summarize_warnings
 from data.datasets.image_headers import check_headers, check_pixels
 from data.datasets.records import Dataset
 from data.errors import DatasetError, ImageError
 from data.images.image_io import read_size
-from data.inspection.findings import map_in_threads
 
 
 def verify_dataset(
@@ -74,7 +74,7 @@ def verify_image_folder(
         return None
 
     reasons = []
-    for found in map_in_threads(reason, range(len(images)), None):
+    for found in map_in_threads(reason, range(len(images))):
         reasons.append(found)
         if progress is not None:
             progress(1)

@@ -114,14 +114,14 @@ class VideoFile:
         import av
 
         count = lost = 0
-        end = Fraction(0)  # of the packets of all streams, in seconds
+        stated, end = self._stated_end(), Fraction(0)  # seconds; by the file, and of the packets of all streams
         reason: str | None = None
         packets = self._container.demux()  # of every stream: a file that was cut off may end inside its sound
         try:
             for packet in chain(packets, [None]):
                 if packet is not None and packet.is_corrupt:
                     reason = DAMAGED
-                if packet is not None and packet.pts is not None and packet.time_base is not None:
+                if stated and packet is not None and packet.pts is not None and packet.time_base is not None:
                     end = max(end, packet.pts * packet.time_base)
                 if packet is not None and packet.stream is not self._stream:
                     continue
@@ -142,7 +142,6 @@ class VideoFile:
         if lost or (reason is not None and (total > count or count == 0)):
             said = f" of {total}" if self._stream.frames or lost else ""
             raise ImageError(f"{self.name}: only {count}{said} frames could be read ({reason or DAMAGED})")
-        stated = self._stated_end()
         if stated is not None and end + SHORT < stated:
             raise ImageError(
                 f"{self.name}: only {count} frames could be read, up to {float(end):.1f} of {float(stated):.1f} s "

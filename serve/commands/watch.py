@@ -63,11 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.camera is not None and args.dry_run is None:
         parser.error("--camera: only with --dry-run")
+    return run(lambda: _main(args), "watch", in_place_of=PARTS)
+
+
+def _main(args: argparse.Namespace) -> int:
     if args.check:
-        return run(lambda: _check(args.settings), "watch", in_place_of=PARTS)
+        return _check(args.settings)
     if args.dry_run is not None:
-        return run(lambda: _dry_run(args.settings, args.dry_run, args.camera), "watch", in_place_of=PARTS)
-    return run(lambda: _watch(args.settings), "watch", in_place_of=PARTS)
+        return _dry_run(args.settings, args.dry_run, args.camera)
+    return _watch(args.settings)
 
 
 def _read(path: Path) -> "tuple[YamlDocument, WatchSettings | None, StoreSettings | None]":

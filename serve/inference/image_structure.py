@@ -4,8 +4,7 @@ A file of 10 MB may have millions of empty chunks or segments, or filler between
 microseconds for each, up to 10 s in all, in a thread that no deadline can end.
 """
 
-import re
-
+from data.images.jpeg import END_OF_IMAGE, MARKER, START, START_OF_SCAN
 from serve.errors import ServiceError
 
 MAX_PARTS = 20_000  # chunks of a PNG, or segments and bytes of filler of a JPEG; a photo has some hundreds
@@ -13,10 +12,8 @@ MAX_RLE_BMP = 4_000_000  # bytes of a run-length encoded BMP, which Pillow decod
 #: Progressive JPEGs have about ten scans. Each is a pass over the whole image, even where it is empty: a small file
 #: of thousands would keep a decoder busy for minutes.
 MAX_SCANS = 100
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _WITHOUT_LENGTH = frozenset({0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)})  # markers that Pillow reads no length after
 SEARCHED_AT_ONCE = 1_000_000  # bytes; a search keeps other threads waiting, for up to 10 ms
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RLE = (1, 2)  # compression methods of a BMP: runs of 8 and of 4 bits
 
 
@@ -59,17 +56,17 @@ def _jpeg_parts(jpeg: bytes) -> tuple[int, int]:
 
     Parts are the segments, and the bytes between them before the first scan. Damaged data counts as a scan's.
     """
-    parts, scans, position = 0, 0, 2
+    parts, scans, position = 0, 0, len(START)
     while parts <= MAX_PARTS and scans <= MAX_SCANS:
         start = _next_marker(jpeg, position)
         if not scans:
             parts += start - position
-        if start == len(jpeg) or (scans and jpeg[start + 1] == _END_OF_IMAGE):
+        if start == len(jpeg) or (scans and jpeg[start + 1] == END_OF_IMAGE):
             break
         marker, position = jpeg[start + 1], start + 2
         if marker not in _WITHOUT_LENGTH:
             position += max(2, int.from_bytes(jpeg[position : position + 2], "big"))
-        scans += marker == _START_OF_SCAN
+        scans += marker == START_OF_SCAN
         parts += 1
     return parts, scans
 
@@ -77,7 +74,7 @@ def _jpeg_parts(jpeg: bytes) -> tuple[int, int]:
 def _next_marker(jpeg: bytes, start: int) -> int:
     """Position of the first marker from `start` on; the end where there is none."""
     for position in range(start, len(jpeg), SEARCHED_AT_ONCE):
-        found = _MARKER.search(jpeg, position, position + SEARCHED_AT_ONCE + 1)
+        found = MARKER.search(jpeg, position, position + SEARCHED_AT_ONCE + 1)
         if found is not None:
             return found.start()
     return len(jpeg)
