@@ -1,16 +1,15 @@
 """Small data sets that tests train and measure on: coloured shapes on a noisy ground."""
 
 import contextlib
+import ctypes
 import gc
 import io
 import logging
 import os
 import signal
-import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import hypothesis
@@ -128,20 +127,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["PELEE_MODEL_FOLDER"] = str(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_tls_context_at_a_time() -> Iterator[None]:
-    """OpenSSL 3.0 can crash where two threads load certificates at once, as `httpx.post` does at each call."""
-    create, lock = ssl.create_default_context, threading.Lock()
-
-    def create_alone(*args: Any, **options: Any) -> ssl.SSLContext:
-        with lock:
-            return create(*args, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ssl, "create_default_context", create_alone)
-        yield
-
-
 @pytest.fixture(autouse=True)
 def same_cores() -> Iterator[None]:
     """Fail a test that leaves the process on other cores: later tests would run, and encode films, on those."""
@@ -151,6 +136,24 @@ def same_cores() -> Iterator[None]:
     before = os.sched_getaffinity(0)
     yield
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.fixture(autouse=True)
+def same_signal_stack() -> Iterator[None]:
+    """Fail a test that leaves another stack for signals: once that is freed, a signal crashes any later test."""
+    if not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+    before = signal_stack()
+    yield
+    assert signal_stack() == before
+
+
+def signal_stack() -> bytes:
+    """Return this thread's `stack_t`."""
+    state = ctypes.create_string_buffer(24)
+    assert ctypes.CDLL(None).sigaltstack(None, state) == 0
+    return state.raw
 
 
 @pytest.fixture(scope="session")

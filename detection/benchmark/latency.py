@@ -166,10 +166,10 @@ def raw_throughput(model: ModelFile, seconds: float) -> float:
 
     Uses OpenVINO's asynchronous queue; inputs are set once and outputs are not read.
     """
-    from pelee.runtime.openvino_session import import_openvino
+    from pelee.runtime.openvino_session import import_openvino, open_core
 
     openvino = import_openvino()
-    core = openvino.Core()
+    core = open_core()
     size = model.card.input_size
     network = core.read_model(model.path)
     network.reshape([1, size, size, 3])

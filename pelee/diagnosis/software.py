@@ -90,9 +90,9 @@ def openvino_devices() -> tuple[str, dict[str, Any]]:
     """Return the devices of OpenVINO with their names and the precisions that they are built for."""
     if importlib.util.find_spec("openvino") is None:
         return "not installed", {"devices": None}
-    from pelee.runtime.openvino_session import import_openvino
+    from pelee.runtime.openvino_session import open_core
 
-    core = import_openvino().Core()
+    core = open_core()
     found = {
         device: {
             "name": core.get_property(device, "FULL_DEVICE_NAME").strip(),

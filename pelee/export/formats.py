@@ -38,10 +38,10 @@ def write_openvino(
     model = _to_onnx(graph.module, size, graph.outputs, graph.input_type)
     if graph.onnx_tail is not None:
         model = graph.onnx_tail(model)
-    from pelee.runtime.openvino_session import import_openvino
+    from pelee.runtime.openvino_session import import_openvino, open_core
 
     openvino = import_openvino()
-    network = openvino.Core().read_model(io.BytesIO(model.SerializeToString()))
+    network = open_core().read_model(io.BytesIO(model.SerializeToString()))
     for output, name in zip(network.outputs, (output.name for output in model.graph.output), strict=True):
         output.tensor.set_names({name})
     if calibration is not None:

@@ -52,6 +52,24 @@ def import_openvino() -> ModuleType:
         return openvino
 
 
+def open_core() -> Any:
+    """Return an `openvino.Core` that has loaded the plugin of the CPU.
+
+    The plugin gives the thread that loads it a stack for signals (`sigaltstack`), which it frees with itself. Where
+    plugins are freed in the order in which they came, or in another thread, the thread keeps a freed stack, and the
+    next signal that Python handles, ctrl-C among them, crashes the process. Here the thread that loads the plugin ends.
+    """
+
+    def load() -> Any:
+        core = import_openvino().Core()
+        with suppress(RuntimeError):  # a machine whose CPU has no plugin
+            core.get_property("CPU", "FULL_DEVICE_NAME")
+        return core
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
+
+
 class _EmptyOpset(MetaPathFinder, Loader):
     """Finder and loader of an empty module in place of each operator set."""
 
@@ -105,7 +123,7 @@ class OpenVinoSession:
     ) -> None:
         self._export = export = verify_export(model)
         self._openvino = import_openvino()
-        self._core = self._openvino.Core()
+        self._core = open_core()
         self._model = model
         self._device = device = _device(self._core, device)
         # OpenVINO's own choice is bfloat16 where a CPU has it; the results that were verified are those of f32.

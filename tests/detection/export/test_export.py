@@ -17,7 +17,7 @@ from detection.export.verification import DetectorCheck
 from detection.inference.detection_session import DetectionSession, load_runtime
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE
 from pelee.export.calibration import calibrate_on
-from pelee.runtime.openvino_session import import_openvino
+from pelee.runtime.openvino_session import import_openvino, open_core
 from pelee.runtime.session import RuntimeOptions
 from tests.support.paths import ROOT
 from tests.support.tiny_detector import PRIORS, SIZE, pictures, save_pictures, save_small
@@ -128,7 +128,7 @@ def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelF
     properties = {item.key: item.value for item in onnx.load(exports["onnx"].path).metadata_props}
     extra = {"class_names": "", "card": "", "nms": ""}
     torch.jit.load(str(exports["torchscript"].path), _extra_files=extra)
-    network = import_openvino().Core().read_model(exports["openvino"].path)
+    network = open_core().read_model(exports["openvino"].path)
     info = {key: network.get_rt_info(["pelee", key]).astype(str) for key in extra}
     assert network.get_rt_info(["model_info", "labels"]).astype(str) == "a b c"
     for found in (properties, extra, info):
@@ -152,10 +152,10 @@ def test_names_and_shapes_of_the_graph(exports: dict[str, ModelFile]) -> None:
         "scores": ["N", keep],
         "classes": ["N", keep],
     }
-    network = import_openvino().Core().read_model(exports["openvino"].path)
+    network = open_core().read_model(exports["openvino"].path)
     assert [output.get_any_name() for output in network.outputs] == ["boxes", "scores", "classes"]
     assert network.inputs[0].partial_shape[0].is_dynamic
-    raw = import_openvino().Core().read_model(exports["openvino-raw"].path)
+    raw = open_core().read_model(exports["openvino-raw"].path)
     assert [output.get_any_name() for output in raw.outputs] == ["scores", "boxes"]
 
 
@@ -240,7 +240,7 @@ def test_int8(
     for rough, exact in zip(runtime(pictures(2)), reference.runtime(pictures(2)), strict=True):
         assert 0 < np.abs(rough - exact).max() < 0.15
 
-    operations = import_openvino().Core().read_model(made.path).get_ordered_ops()
+    operations = open_core().read_model(made.path).get_ordered_ops()
     quantized = [op for op in operations if op.get_type_name() == "FakeQuantize"]
     followers = {t.get_node().get_type_name() for op in quantized for t in op.output(0).get_target_inputs()}
     assert followers <= {"Convolution", "Add", "Concat", "AvgPool", "MaxPool", "Relu", "FakeQuantize"}

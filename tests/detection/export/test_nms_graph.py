@@ -13,7 +13,7 @@ from detection.export.nms_graph import ScriptedSuppression, append_nms
 from detection.inference.nms import postprocess
 from detection.inference.options import DetectionOptions
 from detection.inference.thresholds import DETECTIONS_PER_IMAGE, SCORE_THRESHOLD
-from pelee.runtime.openvino_session import import_openvino
+from pelee.runtime.openvino_session import open_core
 
 PRIORS, CLASSES = 600, 3
 Arrays = list[np.ndarray]
@@ -41,7 +41,7 @@ def in_onnxruntime(model: onnx.ModelProto) -> Callable[[Arrays], Arrays]:
 def in_openvino(model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrays], Arrays]:
     path = tmp_path_factory.mktemp("suppression") / "model.onnx"
     onnx.save(model, path)
-    core = import_openvino().Core()
+    core = open_core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda arrays: [np.array(output) for output in compiled(arrays).values()]
 

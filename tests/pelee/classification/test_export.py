@@ -19,7 +19,7 @@ from detection.commands.export import main
 from pelee.classification.classifier import Classifier, load_session
 from pelee.classification.export import ClassifierCheck, ClassifierLimits, compare, export_classifier, measure
 from pelee.export.calibration import calibrate_on
-from pelee.runtime.openvino_session import import_openvino
+from pelee.runtime.openvino_session import open_core
 from tests.support.lookup_classifier import LookupSession, card, gray_image, save_toy
 from tests.support.tiny_classifier import NAMES, SIZE, make_images, save_images, save_small
 from weights.export_manifest import EXPORT_NAME
@@ -95,7 +95,7 @@ def test_models_describe_themselves(exports: dict[str, ModelFile], model: ModelF
     properties = {item.key: item.value for item in graph.metadata_props}
     extra = {"class_names": "", "card": "", "nms": ""}
     torch.jit.load(str(exports["torchscript"].path), _extra_files=extra)
-    network = import_openvino().Core().read_model(exports["openvino"].path)
+    network = open_core().read_model(exports["openvino"].path)
     info = {key: network.get_rt_info(["pelee", key]).astype(str) for key in extra}
     for found in (properties, extra, info):
         texts = {key: value.decode() if isinstance(value, bytes) else value for key, value in found.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pelee.export.formats import write_onnx, write_openvino, write_torchscript
 from pelee.export.graph import Graph
-from pelee.runtime.openvino_session import import_openvino
+from pelee.runtime.openvino_session import open_core
 
 SIZE = 8
 METADATA = {"class_names": json.dumps(["traffic light", "cat"]), "nms": "false"}
@@ -71,10 +71,10 @@ def test_onnx(graph: Graph, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_openvino(graph: Graph, tmp_path: Path) -> None:
     write_openvino(tmp_path / "model.xml", graph, SIZE, METADATA, None)
-    network = import_openvino().Core().read_model(tmp_path / "model.xml")
+    network = open_core().read_model(tmp_path / "model.xml")
     assert network.get_rt_info(["pelee", "nms"]).value == "false"
     assert network.get_rt_info(["model_info", "labels"]).value == "traffic_light cat"
-    compiled = import_openvino().Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = open_core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 3):
         np.testing.assert_allclose(compiled([images(count)])["means"], expected(images(count)), rtol=1e-5)
 
@@ -91,5 +91,5 @@ def test_float_images_are_not_rounded(graph: Graph, tmp_path: Path) -> None:
     np.testing.assert_allclose(session.run(["means"], {"images": batch})[0], expected(batch), rtol=1e-5)
     write_openvino(tmp_path / "model.xml", graph, SIZE, METADATA, None)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().Core().compile_model(tmp_path / "model.xml", "CPU", settings)
+    compiled = open_core().compile_model(tmp_path / "model.xml", "CPU", settings)
     np.testing.assert_allclose(compiled([batch])["means"], expected(batch), rtol=1e-5)

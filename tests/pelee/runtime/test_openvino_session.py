@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +115,39 @@ def test_nothing_is_reported_home(tmp_path: Path) -> None:
     )
     assert json.loads(done.stdout)[0] == []
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
+def test_signals_are_handled_when_sessions_have_ended_in_the_order_of_their_start(tmp_path: Path) -> None:
+    """OpenVINO's plugins leave the thread that loaded them a freed stack for signals: ctrl-C would crash."""
+    code = (
+        "import gc, os, signal\n"
+        "from pathlib import Path\n"
+        "from pelee.runtime.openvino_session import OpenVinoSession\n"
+        "from tests.support.tiny_openvino import save_openvino\n"
+        f"model = save_openvino(Path({str(tmp_path)!r}) / 'm')\n"
+        "first, second = OpenVinoSession(model), OpenVinoSession(model)\n"
+        "del first\n"
+        "gc.collect()\n"
+        "del second\n"
+        "gc.collect()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "handled\n")
+
+
+def test_only_one_function_opens_openvino() -> None:
+    """See `open_core`."""
+    users = [
+        (file, line)
+        for folder in ("pelee", "detection", "serve", "data", "weights")
+        for file in (ROOT / folder).rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\.Core\(|openvino\.compile_model", line)
+    ]
+    assert [(file.name, line.strip()) for file, line in users] == [
+        ("openvino_session.py", "core = import_openvino().Core()")
+    ]
