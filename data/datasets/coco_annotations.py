@@ -1,6 +1,7 @@
 """COCO's categories and annotations as tools export them: missing values are computed, faulty ones are errors."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,9 @@ from data.errors import DatasetError
 
 #: Sides of boxes up to this are relative to the image, where all boxes of a file are.
 _RELATIVE = 1.001
+#: Compressed run lengths; a text that ends within a number would be read beyond its end.
+_RLE = re.compile("[0-o]*[0-O]")
+_LONGEST_SIDE = 2**16
 
 
 class CocoObject(NamedTuple):
@@ -108,7 +112,7 @@ def parse_categories(
 def parse_object(item: Any, labels: dict[str, int]) -> tuple[str, CocoObject]:
     """Parse an annotation -> id of its image as text, object.
 
-    A missing box is computed from the polygons of the segment; a missing area is None.
+    A missing box is computed from the segment, polygons or a mask in run-length encoding; a missing area is None.
 
     Args:
         item: the annotation.
@@ -126,7 +130,8 @@ def parse_object(item: Any, labels: dict[str, int]) -> tuple[str, CocoObject]:
         raise DatasetError(f"of image {image} is of category {item.get('category_id')!r}, which the file does not list")
     box = _numbers(item.get("bbox"))
     if len(box) != 4:
-        box = _polygons_box(item.get("segmentation"))
+        segment = item.get("segmentation")
+        box = _mask_box(segment) if isinstance(segment, dict) else _polygons_box(segment)
         if len(box) != 4:
             raise DatasetError(f"of image {image} has bbox {item.get('bbox')!r}, expected [x, y, width, height]")
     area = item.get("area")
@@ -175,6 +180,24 @@ def _polygons_box(segments: object) -> list[float]:
         return []
     xs, ys = points[0::2], points[1::2]
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _mask_box(segment: dict[str, Any]) -> list[float]:
+    """Return the box around a mask in run-length encoding as x, y, width, height; empty where there is none."""
+    size, counts = _numbers(segment.get("size")), segment.get("counts")
+    if len(size) != 2 or not all(1 <= side < _LONGEST_SIDE for side in size):
+        return []
+    height, width = map(int, size)
+    from pycocotools import mask
+
+    if isinstance(counts, str) and _RLE.fullmatch(counts):
+        encoded = {"size": [height, width], "counts": counts.encode()}
+    elif (runs := _numbers(counts)) and min(runs) >= 0 and sum(runs) == height * width:
+        encoded = mask.frPyObjects({"size": [height, width], "counts": list(map(int, runs))}, height, width)
+    else:
+        return []
+    box: list[float] = mask.toBbox(encoded).tolist()
+    return box if min(box[2:]) > 0 else []
 
 
 def _flag(value: object) -> bool:

@@ -1,10 +1,13 @@
-"""COCO's categories: groups, equal names, ids that are text; ids and relative boxes."""
+"""COCO's categories: groups, equal names, ids that are text; ids, relative boxes and boxes of masks."""
 
 from typing import Any
 
+import numpy as np
 import pytest
+from pycocotools import mask
 
-from data.datasets.coco_annotations import CocoObject, parse_categories, relative_boxes, text_id
+from data.datasets.coco_annotations import CocoObject, parse_categories, parse_object, relative_boxes, text_id
+from data.errors import DatasetError
 
 
 def categories(
@@ -56,3 +59,37 @@ def test_relative_boxes_are_a_property_of_the_whole() -> None:
     assert relative_boxes([small, small])
     assert not relative_boxes([small, small._replace(x=40)])
     assert not relative_boxes([])
+
+
+def compressed_mask() -> dict[str, Any]:
+    """Run lengths, as text, of a mask of 40 x 30 px whose object covers columns 5 to 24 and rows 8 to 20."""
+    pixels = np.zeros((30, 40), np.uint8, order="F")
+    pixels[8:21, 5:25] = 1
+    encoded = mask.encode(pixels)
+    return encoded | {"counts": encoded["counts"].decode()}
+
+
+@pytest.mark.parametrize("counts", ["compressed", [5 * 30 + 8, 13, *[17, 13] * 19, 9 + 15 * 30]])
+def test_a_missing_box_is_that_of_the_mask(counts: str | list[int]) -> None:
+    segment = compressed_mask() | ({} if isinstance(counts, str) else {"counts": counts})
+    _, found = parse_object({"image_id": 1, "category_id": 1, "segmentation": segment}, {"1": 0})
+    assert found[1:5] == (5, 8, 20, 13)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": [0, 40]},
+        {"size": [10**9, 10**9]},
+        {"size": None},
+        {"counts": None},
+        {"counts": "a number that ends too ear"},
+        {"counts": "0oooooooooo"},  # within a number
+        {"counts": [1, 2, 3]},
+        {"counts": [30 * 40]},  # nothing is covered
+        {"counts": [-1, 30 * 40 + 1]},
+    ],
+)
+def test_a_mask_that_is_none(change: dict[str, Any]) -> None:
+    with pytest.raises(DatasetError, match=r"of image 1 has bbox None"):
+        parse_object({"image_id": 1, "category_id": 1, "segmentation": compressed_mask() | change}, {"1": 0})
