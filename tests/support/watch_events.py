@@ -1,4 +1,4 @@
-"""Events for the tests of a watch's storage and deliveries, and conditions to wait for."""
+"""Events and stores for the tests of a watch's storage and deliveries, and conditions to wait for."""
 
 import dataclasses
 import time
@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from detection.watch.event import Event, EventFiles, EventKind, TimedBox
+from serve.watch.settings import RetentionSettings, StoreSettings
 
 START = datetime(2026, 3, 1, 22, 14, 5, 250000, tzinfo=UTC)
+
+
+def store_settings(folder: Path, **values: Any) -> StoreSettings:
+    """Settings of a store that keeps its events: those of the tests end soon after `START`, months ago."""
+    return StoreSettings(folder=folder, **{"retention": RetentionSettings(days=None)} | values)
 
 
 def make_event(number: int = 0, seconds: float = 0.0, **values: Any) -> Event:

@@ -11,8 +11,8 @@ import numpy as np
 
 from serve.settings import load_settings
 from serve.watch.api.watch_server import running_server
-from serve.watch.settings import StoreSettings
 from serve.watch.watch_store import WatchStore, open_watch_store
+from tests.support.watch_events import store_settings
 
 STATUS: dict[str, Any] = {
     "name": "yard",
@@ -52,8 +52,8 @@ class WatchApi:
 
 
 @contextlib.contextmanager
-def running_api(folder: Path, store_settings: dict[str, Any] | None = None, **settings: Any) -> Iterator[WatchApi]:
-    store = open_watch_store(StoreSettings(folder=folder, **(store_settings or {})), {"yard": ["people"]})
+def running_api(folder: Path, storage: dict[str, Any] | None = None, **settings: Any) -> Iterator[WatchApi]:
+    store = open_watch_store(store_settings(folder, **(storage or {})), {"yard": ["people"]})
     chosen = load_settings(**({"port": 0, "log_level": "warning"} | settings))
     try:
         with running_server(chosen, store, FakeCameras()) as address, httpx.Client(base_url=address) as client:

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from serve.watch.deliveries.destination import RetryPace
-from serve.watch.settings import MqttSettings, RetentionSettings, StoreSettings, WebhookSettings
+from serve.watch.settings import MqttSettings, WebhookSettings
 from serve.watch.watch_store import open_watch_store
-from tests.support.watch_events import ended, make_event, write_files
+from tests.support.watch_events import ended, make_event, store_settings, write_files
 
 CAMERAS = ("yard", "road", "attic")
 OPEN = 6  # events that last at the same time
@@ -24,12 +24,11 @@ DRAIN_S = 120.0
 
 
 def main(folder: Path, url: str, port: int, mode: str) -> None:
-    settings = StoreSettings(
-        folder=folder,
+    settings = store_settings(
+        folder,
         webhooks={"hook": WebhookSettings(url)},
         mqtt=MqttSettings("127.0.0.1", port, snapshots=False),
         json_lines=folder / "events.jsonl",
-        retention=RetentionSettings(days=None),  # the events are of a day long ago
     )
     store = open_watch_store(settings, {camera: ["people"] for camera in CAMERAS}, RetryPace(0.05, 0.5))
     journal = os.open(folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

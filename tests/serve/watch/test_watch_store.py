@@ -14,13 +14,13 @@ from data.errors import SettingsError
 from serve.watch import watch_store as module
 from serve.watch.deliveries import courier
 from serve.watch.deliveries.destination import RetryPace
-from serve.watch.settings import RetentionSettings, StoreSettings, WebhookSettings
+from serve.watch.settings import RetentionSettings, WebhookSettings
 from serve.watch.storage import database as database_module
 from serve.watch.storage.database import DatabaseError
 from serve.watch.storage.event_queries import EventFilter
 from serve.watch.watch_store import WatchStore, open_watch_store
 from tests.support.postgresql_server import running_postgresql
-from tests.support.watch_events import ended, make_event, wait_until, write_files
+from tests.support.watch_events import ended, make_event, store_settings, wait_until, write_files
 from tests.support.webhook_server import WebhookServer
 
 QUICK = RetryPace(0.02, 0.05)
@@ -29,7 +29,7 @@ CAMERAS = {"yard": ["people"]}
 
 @contextlib.contextmanager
 def opened(folder: Path, **values: Any) -> Iterator[WatchStore]:
-    store = open_watch_store(StoreSettings(folder=folder, **values), CAMERAS, QUICK)
+    store = open_watch_store(store_settings(folder, **values), CAMERAS, QUICK)
     try:
         yield store
     finally:
@@ -168,7 +168,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5000k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("a file system of a fixed size cannot be mounted here")
     try:
-        limits = RetentionSettings(free_gigabytes=0.0)
+        limits = RetentionSettings(days=None, free_gigabytes=0.0)
         with opened(disk, retention=limits) as store:
             for number in range(1, 5):
                 write_files(disk, make_event(number, number), clip=500_000)

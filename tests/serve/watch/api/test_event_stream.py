@@ -11,10 +11,9 @@ import pytest
 
 from serve.watch.api import event_stream as module
 from serve.watch.api.event_stream import change_stream
-from serve.watch.settings import StoreSettings
 from serve.watch.storage.database import DatabaseError
 from serve.watch.watch_store import WatchStore, open_watch_store
-from tests.support.watch_events import ended, make_event, wait_until
+from tests.support.watch_events import ended, make_event, store_settings, wait_until
 from tests.support.watch_server import WatchApi, running_api
 
 
@@ -135,7 +134,7 @@ def collect(store: WatchStore, parts: int) -> list[bytes]:
 def test_silence_is_broken_by_pings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PING_S", 0.02)
     monkeypatch.setattr(module, "LOOK_S", 0.01)
-    store = open_watch_store(StoreSettings(folder=tmp_path), {})
+    store = open_watch_store(store_settings(tmp_path), {})
     assert collect(store, 3)[1:] == [b": ping\n\n"] * 2
 
     def away(*_: Any) -> None:

@@ -3,13 +3,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from serve.watch.api.watch_metrics import WatchMetrics
-from serve.watch.settings import StoreSettings
 from serve.watch.watch_store import open_watch_store
-from tests.support.watch_events import ended, make_event, wait_until, write_files
+from tests.support.watch_events import ended, make_event, store_settings, wait_until, write_files
 
 
 def test_gauges_follow_the_database(tmp_path: Path) -> None:
-    store = open_watch_store(StoreSettings(folder=tmp_path, json_lines=tmp_path / "events.jsonl"), {})
+    store = open_watch_store(store_settings(tmp_path, json_lines=tmp_path / "events.jsonl"), {})
     registry = CollectorRegistry()
     metrics = WatchMetrics(store, registry)
 
