@@ -85,6 +85,9 @@ class Courier:
             self._started.set()
             if self._rounds:
                 await asyncio.gather(*(one.run() for one in self._rounds))
+        # A client that was cancelled while it connected leaves a task, which would complain of the closed loop.
+        for left in asyncio.all_tasks() - {asyncio.current_task()}:
+            await _end(left)
 
 
 def _is_due(delivery: Delivery, now: datetime) -> bool:
@@ -92,7 +95,7 @@ def _is_due(delivery: Delivery, now: datetime) -> bool:
     return not now < delivery.next_attempt <= now + timedelta(seconds=LONGEST_WAIT_S)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _end(task: asyncio.Task[Any]) -> None:
     """Cancel a task until it has ended.
 
     `asyncio.wait_for` of Python 3.11, by which clients wait for a broker, loses a cancellation that comes with its

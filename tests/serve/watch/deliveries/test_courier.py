@@ -207,6 +207,20 @@ def test_the_end_comes_where_a_cancellation_is_lost(database: Database, monkeypa
     assert hook.ended.is_set()
 
 
+def test_the_end_ends_the_tasks_that_a_destination_has_left(database: Database) -> None:
+    """As a client of MQTT that is cancelled while it connects."""
+
+    class Leaving(FakeDestination):
+        async def run(self, ready: Callable[[], None]) -> None:
+            self.left = asyncio.create_task(forever())
+            await super().run(ready)
+
+    hook = Leaving()
+    with running(database, hook):
+        pass
+    assert hook.left.cancelled()
+
+
 def test_the_end_delivers_what_is_due(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAIN_S", 60.0)
     hook = FakeDestination()
