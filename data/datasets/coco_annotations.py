@@ -12,6 +12,7 @@ from data.errors import DatasetError
 _RELATIVE = 1.001
 #: Compressed run lengths; a text that ends within a number would be read beyond its end.
 _RLE = re.compile("[0-o]*[0-O]")
+#: Sides of masks are below this: pycocotools counts the pixels in 32 bits.
 _LONGEST_SIDE = 2**16
 
 

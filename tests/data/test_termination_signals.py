@@ -76,6 +76,7 @@ except Terminated as error:
         said = b""
         while b"\n" not in said:  # to the end of the line: the rest would fail on the closed terminal
             said += os.read(ours, 100)
+        assert b"ready" in said
         os.close(ours)
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 129
