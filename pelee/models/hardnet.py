@@ -7,11 +7,10 @@ its architectures. Parameters as published and as built: HarDNet-68 17.6 M (17,5
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.layers import Normalize, check_share, initialize
+from pelee.models.layers import Normalize, check_share, concatenate, initialize
 
 
 class Stage(NamedTuple):
@@ -90,8 +89,8 @@ class HarmonicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
         for number, layer in enumerate(self.layers, 1):
-            maps.append(layer(torch.cat([maps[link] for link in links(number)], 1)))
-        return torch.cat([maps[layer] for layer in self.kept], 1)
+            maps.append(layer(concatenate([maps[link] for link in links(number)])))
+        return concatenate([maps[layer] for layer in self.kept])
 
 
 class HarDNet(nn.Module):

@@ -7,11 +7,10 @@ Source: Wang, Li, Ling, "Pelee: A Real-Time Object Detection System on Mobile De
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor, nn
 
 from data.errors import SettingsError
-from pelee.models.layers import Activation, ConvUnit, Normalize
+from pelee.models.layers import Activation, ConvUnit, Normalize, concatenate
 
 Stem = Literal["two-branch", "plain", "none"]
 
@@ -87,7 +86,7 @@ class TwoBranchStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem1(x)  # (N, C, H/2, W/2)
-        x = torch.cat([self.pool(x), self.stem2b(self.stem2a(x))], 1)  # (N, 2C, H/4, W/4)
+        x = concatenate([self.pool(x), self.stem2b(self.stem2a(x))])  # (N, 2C, H/4, W/4)
         return self.stem3(x)
 
 
@@ -115,7 +114,7 @@ class DenseLayer(nn.Module):
         ways = [x, self.branch1(x)]
         if self.branch2 is not None:
             ways.append(self.branch2(x))
-        return torch.cat(ways, 1)
+        return concatenate(ways)
 
 
 class PeleeNet(nn.Module):

@@ -10,12 +10,11 @@ space-to-depth, that of PyTorch, which only renames what the next convolution re
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import SettingsError
-from pelee.models.layers import ConvUnit, Normalize
+from pelee.models.layers import ConvUnit, Normalize, concatenate
 
 
 def _block(in_channels: int, widths: tuple[int, ...], bias: bool = False) -> nn.Sequential:
@@ -68,7 +67,7 @@ class TinyDenseNet1(nn.Module):
         first, *others = self.blocks
         x = self.pool(first(self.normalize(images)))  # (N, 512, H/2, W/2)
         for block in others:
-            x = torch.cat([F.pixel_unshuffle(x, 2), self.pool(block(x))], 1)  # (N, 3072 and 13312, H/4, H/8, ...)
+            x = concatenate([F.pixel_unshuffle(x, 2), self.pool(block(x))])  # (N, 3072 and 13312, H/4, H/8, ...)
         return self.classifier(x).mean((2, 3))
 
 
@@ -100,5 +99,5 @@ class TinyDenseNet2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(self.normalize(images))  # (N, 32, H, W)
         for block, norm in zip(self.blocks, self.norms, strict=True):
-            x = self.pool(norm(torch.cat([x, block(x)], 1)))  # (N, 160, 416 and 928, H/2, ...)
+            x = self.pool(norm(concatenate([x, block(x)])))  # (N, 160, 416 and 928, H/2, ...)
         return self.classifier(x).mean((2, 3))
