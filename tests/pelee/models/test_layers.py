@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pelee.models.layers import Activation, ConvUnit, Normalize, fuse_conv_bn
+from pelee.models.layers import Activation, ConvUnit, Normalize, concatenate, fuse_conv_bn
 
 
 def kinds(unit: nn.Sequential) -> list[type]:
@@ -103,3 +103,26 @@ def test_normalize_takes_the_type_of_the_weights() -> None:
 
 def test_normalize_is_not_in_the_weights() -> None:
     assert Normalize().state_dict() == {}
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_concatenated_maps_get_whole_gradients(memory_format: torch.memory_format) -> None:
+    """The gradients are those of torch.cat; channels-last ones are no slices of one of more channels."""
+    torch.manual_seed(0)
+    maps = [torch.randn(2, channels, 5, 6).to(memory_format=memory_format).requires_grad_() for channels in (3, 4)]
+    seen: list[torch.Tensor] = []
+    inner = [one * 2 for one in maps]
+    joined = concatenate(inner)
+    for one in inner:
+        one.register_hook(seen.append)
+    weight = torch.randn(2, 7, 5, 6).to(memory_format=memory_format)
+    (joined * weight).sum().backward()
+    assert torch.equal(joined, torch.cat(inner, 1))
+    assert torch.equal(torch.cat([one.grad for one in maps], 1), 2 * weight)
+    if memory_format == torch.channels_last:
+        assert all(one.is_contiguous(memory_format=torch.channels_last) for one in seen) and len(seen) == 2
+
+
+def test_concatenation_without_gradients() -> None:
+    maps = [torch.zeros(1, 2, 3, 3), torch.ones(1, 1, 3, 3)]
+    assert concatenate(maps).shape == (1, 3, 3, 3) and not concatenate(maps).requires_grad
