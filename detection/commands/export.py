@@ -87,10 +87,10 @@ def _main(options: argparse.Namespace) -> int:
     if is_classifier and options.no_nms:
         raise SettingsError(f"--no-nms is for detectors, and {source.card.name} is a classifier: leave it out")
     check_format(options.format, int8=options.int8, nms=not is_classifier and not options.no_nms)
-    from pelee.export.calibration import COMPARED_PICTURES, choose
+    from pelee.export.calibration import COMPARED_IMAGES, choose
 
     dataset, files = _open(options, options.split, source.card)
-    images = choose(_images(options, source) if options.images or dataset is None else files, COMPARED_PICTURES)
+    images = choose(_images(options, source) if options.images or dataset is None else files, COMPARED_IMAGES)
     calibration = _calibration(options, source.card)
     kind = f"{options.format}{'-int8' if options.int8 else ''}"
     folder = options.output or Path(f"{source.card.name}-{kind}")

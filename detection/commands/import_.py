@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.command_line import new_parser, positive_int, run
+from pelee.commands.options import add_hidden_alias
 
 EPILOG = """\
 Reads Caffe's .caffemodel of Pelee (VOC, COCO, own classes) and PeleeNet, with BatchNorm layers or merged, PyTorch
@@ -54,9 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibration", type=Path, metavar="DIR", help="images like those of the training, for an export in int8"
     )
-    parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="images to verify the exports on (default: samples)"
-    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images to verify the exports on (default: samples)")
+    add_hidden_alias(parser, "--pictures", dest="images", type=Path)
     return parser
 
 
@@ -71,7 +71,7 @@ def _main(options: argparse.Namespace, command: str) -> int:
     from data.images.image_io import find_images
     from detection.commands.export import SAMPLES
     from detection.importing.import_model import ImportOptions, check_folder, read_model, write_model
-    from pelee.export.calibration import COMPARED_PICTURES, calibrate_on, choose
+    from pelee.export.calibration import COMPARED_IMAGES, calibrate_on, choose
 
     check_folder(options.output)
     imported = read_model(
@@ -85,7 +85,7 @@ def _main(options: argparse.Namespace, command: str) -> int:
         ),
     )
     print(imported.summary)
-    images = choose(find_images([options.pictures or SAMPLES]), COMPARED_PICTURES)
+    images = choose(find_images([options.images or SAMPLES]), COMPARED_IMAGES)
     calibration = None
     if options.calibration is not None:
         calibration = calibrate_on(options.calibration, imported.card.input_size, resize=imported.card.resize)

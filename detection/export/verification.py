@@ -79,7 +79,7 @@ def compare(reference: Detector, candidate: Detector, paths: Sequence[ImageFile]
     ]
     scores = np.sort(np.concatenate([first.scores for first, _ in pairs]))[::-1]
     if len(scores) == 0:
-        raise WeightsError(f"the model finds nothing in {len(pairs)} images to compare; give others with --pictures")
+        raise WeightsError(f"the model finds nothing in {len(pairs)} images to compare; give others with --images")
     confidence = min(CONFIDENCE, float(scores[:FEWEST][-1]))
     overlaps: list[float] = []
     boxes: list[float] = []

@@ -13,7 +13,7 @@ from data.images.image_slice import ImageFile
 from data.images.preprocess import WARP, preprocess
 
 CALIBRATION_PICTURES = 300
-COMPARED_PICTURES = 500
+COMPARED_IMAGES = 500
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def check_source(source: ModelFile, task: str, images: Sequence[ImageFile]) -> N
     if source.card.task != task:
         raise WeightsError(f"{source.card.name}: a model for {source.card.task}, expected one for {task}")
     if not images:
-        raise SettingsError("no images to verify the export on; name some with --pictures")
+        raise SettingsError("no images to verify the export on; give some with --images DIR")
 
 
 def check_request(folder: Path, form: str, int8: bool, nms: bool = False) -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,11 @@ from tests.support.paths import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PACKAGES = ("data", "weights", "pelee", "detection", "serve", "tests")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ENTRY_POINTS = {
+    name: metadata.EntryPoint(name, target, "console_scripts")
+    for name, target in sorted(PROJECT["scripts"].items())
+    if name != "pelee"
+}
 DETECTOR_RECIPES = "detection/training/recipes"
 CLASSIFIER_RECIPES = "pelee/classification/training/recipes"
 EXPERIMENTS = "detection/ablation/experiments"

@@ -6,20 +6,14 @@ import shutil
 import signal
 import subprocess
 import time
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from pelee.commands.completion import SHELLS, command_parser, complete_paths, completion_script
 from pelee.commands.pelee import build_parser
-from tests.support.documentation import PROJECT
+from tests.support.documentation import ENTRY_POINTS, PROJECT
 
-POINTS = {
-    name: metadata.EntryPoint(name, target, "console_scripts")
-    for name, target in sorted(PROJECT["scripts"].items())
-    if name != "pelee"
-}
 # What is typed before the tab -> what the shell adds.
 COMPLETIONS = {
     "pelee-detect --vid": "eo",
@@ -36,7 +30,7 @@ CLEAR_LINE = "\x15"
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("completion")
     for shell in SHELLS:
-        (folder / shell).write_text(completion_script(shell, build_parser(), POINTS), encoding="utf-8")
+        (folder / shell).write_text(completion_script(shell, build_parser(), ENTRY_POINTS), encoding="utf-8")
     return {shell: folder / shell for shell in SHELLS}
 
 
@@ -131,8 +125,8 @@ def test_every_command_and_subcommand_is_in_the_script(shell: str, scripts: dict
 
 
 def test_every_command_has_a_parser_of_its_name() -> None:
-    assert POINTS
-    for name, point in POINTS.items():
+    assert ENTRY_POINTS
+    for name, point in ENTRY_POINTS.items():
         assert command_parser(point).prog == name
 
 
