@@ -1,7 +1,9 @@
 """LightningModule of a detector: multibox loss, distillation, and validation by VOC mAP."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
+from itertools import chain, islice, repeat
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +36,7 @@ from detection.training.distillation import FeatureDistillationLoss, MobileNetTe
 from detection.training.loss import multibox_loss
 from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
+from pelee.models.layers import recompute_batch_norm
 from pelee.training.finetuning import freeze, parameter_groups, partition_parameters
 from pelee.training.optimization import build_optimizer
 from pelee.training.resume import check_same_run, describe_run
@@ -174,6 +177,29 @@ class DetectorModule(pl.LightningModule):
         self.log(MONITOR, result.map_11point, prog_bar=True, rank_zero_only=False)
         self.found, self.result = [], result
         self.validated_step = self.global_step
+
+    def finish_batch_norm(self) -> int:
+        """Compute the batch norm statistics at `input_size` (`batch_norm_images`); returns the number of images."""
+        settings, records = replace(self.settings, multi_scale=0.0, size_phases=()), self.train_set.records
+        steps = min(-(-settings.batch_norm_images // settings.batch_size), settings.total_steps(len(records)))
+        # All processes of a run take the same batches, so that their statistics are equal.
+        sampler = ResumableBatchSampler(records, len(self.train_set.class_names), settings, lambda: 0)
+        loader = EpochLoader(TrainDataset(records, settings), sampler, settings.workers or 0, pin_memory=False)
+        self.to(self.trainer.strategy.root_device)
+        images = 0
+
+        def batches() -> Iterator[Tensor]:
+            nonlocal images
+            for batch in islice(chain.from_iterable(repeat(loader)), steps):
+                self.unreadable.update(batch.unreadable)
+                images += len(batch.counts)
+                yield batch.images.to(self.device)
+
+        self.train()
+        with self.trainer.precision_plugin.forward_context():
+            recompute_batch_norm(self.network, batches())
+        loader.close()
+        return images
 
     # Checkpoints
 

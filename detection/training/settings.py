@@ -28,6 +28,8 @@ class TrainSettings(OptimizationSettings, LossSettings):
         model: architecture, a key of `detection.models.registry.ARCHITECTURES`; it gives the default `input_size`.
         train_split, val_split: splits as `data.datasets.registry.open_dataset` names them; by default the format's.
         multi_scale: the size of each batch is drawn from the multiples of 32 px within this fraction of the input size.
+        batch_norm_images: training images at `input_size` from which a run with `multi_scale` computes the batch norm
+            statistics of its final weights, in place of those of mixed sizes; at most as many as it trains on. 0: none.
         pixel_priors: at other input sizes than `input_size`, priors keep their size in pixels instead of their fraction
             of the input.
         prior_sizes: the paper's prior sizes for VOC or COCO; Pelee only.
@@ -55,6 +57,7 @@ class TrainSettings(OptimizationSettings, LossSettings):
     train_split: str = "train"
     val_split: str = "val"
     multi_scale: Share = 0.0
+    batch_norm_images: Annotated[int, Interval(ge=0)] = 4800
     pixel_priors: bool = False
     prior_sizes: Literal["voc", "coco"] = "voc"
     res_blocks: bool = True

@@ -52,7 +52,9 @@ def train(
     """Train a network; checkpoints and logs go to `output`.
 
     The returned module has the weights with the best score on the validation split, as their moving average if one is
-    kept. The last weights are validated, too, if the run does not end with a validation.
+    kept. The last weights are validated, too, if the run does not end with a validation. After a training with
+    `multi_scale`, their batch norm statistics are those of `input_size` (`TrainSettings.batch_norm_images`); the
+    checkpoints keep their own.
 
     Args:
         teacher: detector for feature distillation; None for none.
@@ -89,6 +91,14 @@ def train(
         print(summary(network, module.partition, settings.pretrained_lr))
     try:
         module.best_score = fit(trainer, module, output, resume, finish)
+        if settings.multi_scale and settings.batch_norm_images:
+            before, images = module.best_score, module.finish_batch_norm()
+            trainer.loggers = []  # the score of the step is logged already
+            (scores,) = trainer.validate(module, verbose=False)
+            module.best_score = scores[MONITOR]
+            if trainer.is_global_zero:
+                size = settings.input_size
+                print(f"batch norm of {images} images at {size} px: {MONITOR} {before:.4f} -> {module.best_score:.4f}")
     except PeleeError as error:
         # A loader's worker sends its error as a traceback that ends in "module.Error: message".
         _, traceback, last = str(error).rstrip().rpartition("\n")

@@ -1,7 +1,7 @@
-"""Convolution units (convolution, batch norm, ReLU), input normalization, and their fusion for inference."""
+"""Convolution units (convolution, batch norm, ReLU), input normalization; batch norm after training, and fused."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -107,6 +107,34 @@ def concatenate(maps: list[Tensor]) -> Tensor:
 def _own_memory(gradient: Tensor) -> Tensor:
     channels_last = gradient.stride(1) == 1
     return gradient.contiguous(memory_format=torch.channels_last) if channels_last else gradient
+
+
+def recompute_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the mean and variance of the batch norms by the means of those of the batches.
+
+    Those of a training are moving averages over its last batches, of all sizes that it had. Wu and Johnson (2021,
+    "Rethinking 'Batch' in BatchNorm") call it PreciseBN. Weights do not change. Batch norms in eval mode, which were
+    frozen in training, keep what they have.
+
+    Args:
+        network: in the mode of its training; dropout is off here.
+        batches: (N, 3, S, S) images, at least one batch, each of at least two images.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    norms = [module for module, training in modes if training and isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # all batches have the same weight
+    with torch.no_grad():
+        for images in batches:
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, training in modes:
+        module.training = training
 
 
 def fuse_conv_bn(module: nn.Module) -> nn.Module:

@@ -19,7 +19,9 @@ from data.errors import SettingsError
 from data.images.preprocess import preprocess
 from detection.evaluation.f1_threshold import best_f1
 from detection.models.pelee import Pelee, PeleeConfig
+from detection.training.dataset import TrainDataset, collate
 from detection.training.lightning_module import DetectorModule
+from detection.training.sampler import ResumableBatchSampler
 from detection.training.settings import TrainSettings
 from detection.training.train import train
 from tests.support import ddp_process
@@ -311,6 +313,36 @@ def test_the_best_score_is_that_of_the_weights_that_come_back(
     trained = run(settings(epochs=3, ema_decay=0.7), train_set, val_set, tmp_path)
     assert trained.best_score == pytest.approx(measure(trained.network, val_set))
     assert trained.result is not None and trained.result.map_11point == pytest.approx(trained.best_score)
+
+
+@pytest.mark.slow
+def test_multi_scale_ends_with_the_batch_norm_of_the_input_size(
+    train_set: Dataset, val_set: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = settings(epochs=2, multi_scale=0.5, ema_decay=0.7, batch_norm_images=5)
+    trained = run(own, train_set, val_set, tmp_path)
+    assert "batch norm of 6 images at 64 px: val/mAP" in capsys.readouterr().out
+    assert trained.best_score == pytest.approx(measure(trained.network, val_set))
+    moved = load(tmp_path / "best.ckpt")["state_dict"]
+    state = trained.state_dict()
+    changed = {name.rpartition(".")[2] for name in state if not torch.equal(state[name], moved[name])}
+    assert changed - {"num_batches_tracked"} == {"running_mean", "running_var"}
+    assert len([row for row in read_csv(tmp_path) if row["val/mAP"]]) == 2  # the curve has the scores of the run
+
+    batches = ResumableBatchSampler(
+        train_set.records, 3, dataclasses.replace(own, multi_scale=0.0, epochs=1), lambda: 0
+    )
+    dataset = TrainDataset(train_set.records, own)
+    images = [collate([dataset[one] for one in batch]).images for batch in list(batches)[:3]]
+    maps: list[torch.Tensor] = []
+    stem = next(module for module in trained.network.modules() if isinstance(module, torch.nn.Conv2d))
+    stem.register_forward_hook(lambda _, __, output: maps.append(output))
+    with torch.no_grad():
+        for one in images:
+            trained.network(one)
+    mean = torch.stack([one.mean((0, 2, 3)) for one in maps]).mean(0)
+    first = next(name for name in state if name.endswith("running_mean"))
+    torch.testing.assert_close(state[first], mean, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pelee.models.layers import Activation, ConvUnit, Normalize, concatenate, fuse_conv_bn
+from pelee.models.layers import Activation, ConvUnit, Normalize, concatenate, fuse_conv_bn, recompute_batch_norm
 
 
 def kinds(unit: nn.Sequential) -> list[type]:
@@ -69,6 +69,21 @@ def test_fusion_by_hand() -> None:
     conv = unit[0]
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
     assert (conv.weight.item(), conv.bias.item()) == (3.0, -3.5)
+
+
+def test_batch_norm_of_batches_by_hand() -> None:
+    """Of 0 and 2: mean 1, variance 2 (of a sample); of 3 and 7: 5 and 8. Both batches have the same weight."""
+    network = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(1, momentum=0.3), nn.BatchNorm2d(1, momentum=0.2))
+    trained, frozen = network[1], network[2]
+    assert isinstance(trained, nn.BatchNorm2d) and isinstance(frozen, nn.BatchNorm2d)
+    assert trained.running_mean is not None and trained.running_var is not None and frozen.running_mean is not None
+    trained.running_mean.fill_(9)
+    frozen.eval()
+    frozen.running_mean.fill_(4)
+    recompute_batch_norm(network, (torch.tensor([one, two]).view(2, 1, 1, 1) for one, two in ((0.0, 2.0), (3.0, 7.0))))
+    assert (trained.running_mean.item(), trained.running_var.item()) == (3.0, 5.0)
+    assert frozen.running_mean.item() == 4.0
+    assert (trained.momentum, trained.training, network[0].training, frozen.training) == (0.3, True, True, False)
 
 
 @pytest.mark.parametrize("activation", ["post", "pre"])
