@@ -85,7 +85,9 @@ class Courier:
             self._started.set()
             if self._rounds:
                 await asyncio.gather(*(one.run() for one in self._rounds))
-        # A client that was cancelled while it connected leaves a task, which would complain of the closed loop.
+        # A client that was cancelled while it connected goes on in a thread and ends in a task of the loop, which would
+        # complain when the loop is closed.
+        await asyncio.get_running_loop().shutdown_default_executor()
         for left in asyncio.all_tasks() - {asyncio.current_task()}:
             await _end(left)
 

@@ -221,6 +221,34 @@ def test_the_end_ends_the_tasks_that_a_destination_has_left(database: Database) 
     assert hook.left.cancelled()
 
 
+def test_the_end_waits_for_the_thread_of_a_destination(database: Database) -> None:
+    """As in aiomqtt, which connects in a thread, and there begins a task when it is connected."""
+    go_on = threading.Event()
+
+    class Connecting(FakeDestination):
+        left: asyncio.Task[None] | None = None
+
+        async def run(self, ready: Callable[[], None]) -> None:
+            loop = asyncio.get_running_loop()
+
+            def begin() -> None:
+                self.left = loop.create_task(forever())
+
+            def connect() -> None:
+                go_on.wait(10)
+                loop.call_soon_threadsafe(begin)
+
+            try:
+                await loop.run_in_executor(None, connect)
+            finally:  # cancelled
+                loop.call_later(0.05, go_on.set)
+
+    hook = Connecting()
+    with running(database, hook):
+        pass
+    assert hook.left is not None and hook.left.cancelled()
+
+
 def test_the_end_delivers_what_is_due(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAIN_S", 60.0)
     hook = FakeDestination()
