@@ -1,6 +1,6 @@
 """LightningModule of a detector: multibox loss, distillation, and validation by VOC mAP."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain, islice, repeat
@@ -94,16 +94,14 @@ class DetectorModule(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> EpochLoader:
-        batches = ResumableBatchSampler(
-            self.train_set.records,
-            len(self.train_set.class_names),
-            self.settings,
-            lambda: self.trainer.global_step,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-        )
-        dataset = TrainDataset(self.train_set.records, self.settings)
-        return EpochLoader(dataset, batches, self.settings.workers or 0, pin_memory=self.device.type == "cuda")
+        trainer = self.trainer
+        return self._loader(self.settings, lambda: trainer.global_step, trainer.global_rank, trainer.world_size)
+
+    def _loader(self, settings: TrainSettings, steps_done: Callable[[], int], rank: int, processes: int) -> EpochLoader:
+        records, num_classes = self.train_set.records, len(self.train_set.class_names)
+        batches = ResumableBatchSampler(records, num_classes, settings, steps_done, rank, processes)
+        dataset = TrainDataset(records, settings)
+        return EpochLoader(dataset, batches, settings.workers or 0, pin_memory=self.device.type == "cuda")
 
     def val_dataloader(self) -> DataLoader[Any]:
         share = EvaluationDataset(
@@ -180,26 +178,22 @@ class DetectorModule(pl.LightningModule):
 
     def finish_batch_norm(self) -> int:
         """Compute the batch norm statistics at `input_size` (`batch_norm_images`); returns the number of images."""
-        settings, records = replace(self.settings, multi_scale=0.0, size_phases=()), self.train_set.records
-        steps = min(-(-settings.batch_norm_images // settings.batch_size), settings.total_steps(len(records)))
-        # All processes of a run take the same batches, so that their statistics are equal.
-        sampler = ResumableBatchSampler(records, len(self.train_set.class_names), settings, lambda: 0)
-        loader = EpochLoader(TrainDataset(records, settings), sampler, settings.workers or 0, pin_memory=False)
+        settings, count = replace(self.settings, multi_scale=0.0, size_phases=()), len(self.train_set.records)
+        steps = min(-(-settings.batch_norm_images // settings.batch_size), settings.total_steps(count))
         self.to(self.trainer.strategy.root_device)
-        images = 0
+        # All processes of a run take the same batches, so that their statistics are equal.
+        loader = self._loader(settings, lambda: 0, rank=0, processes=1)
 
         def batches() -> Iterator[Tensor]:
-            nonlocal images
             for batch in islice(chain.from_iterable(repeat(loader)), steps):
                 self.unreadable.update(batch.unreadable)
-                images += len(batch.counts)
                 yield batch.images.to(self.device)
 
         self.train()
         with self.trainer.precision_plugin.forward_context():
             recompute_batch_norm(self.network, batches())
         loader.close()
-        return images
+        return steps * min(settings.batch_size, count)
 
     # Checkpoints
 

@@ -12,7 +12,7 @@ from data.images.image_io import find_images, read_image
 from data.images.image_slice import ImageFile
 from data.images.preprocess import WARP, preprocess
 
-CALIBRATION_PICTURES = 300
+CALIBRATION_IMAGES = 300
 COMPARED_IMAGES = 500
 
 
@@ -39,7 +39,7 @@ def calibrate_on(
     images: Path | Sequence[ImageFile],
     size: int,
     source: str = "",
-    count: int = CALIBRATION_PICTURES,
+    count: int = CALIBRATION_IMAGES,
     resize: str = WARP,
 ) -> Calibration:
     """Read `count` calibration images at the input size: of a folder, or of a list whose name is `source`.

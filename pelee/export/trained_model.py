@@ -54,7 +54,7 @@ def missing_packages() -> list[str]:
 
 def export_trained(model: ModelFile, plan: ExportPlan) -> Iterator[ExportResult]:
     """Write the f32 and the int8 export of a model into its folder; a failed one is a result, never an error."""
-    from pelee.export.calibration import CALIBRATION_PICTURES, Calibration, read_inputs
+    from pelee.export.calibration import CALIBRATION_IMAGES, Calibration, read_inputs
 
     for precision in ("f32", "int8"):
         folder = model.path.parent / f"{FORMAT}-{precision}"
@@ -62,7 +62,7 @@ def export_trained(model: ModelFile, plan: ExportPlan) -> Iterator[ExportResult]
         try:
             calibration = None
             if precision == "int8":
-                chosen = _readable(plan.training, CALIBRATION_PICTURES)
+                chosen = _readable(plan.training, CALIBRATION_IMAGES)
                 calibration = Calibration(
                     list(read_inputs(chosen, model.card.input_size, model.card.resize)), plan.source
                 )

@@ -10,12 +10,10 @@ import pytest
 from pelee.commands import installed_models
 from pelee.commands.completion import command_parser
 from pelee.commands.pelee import build_parser
-from tests.support.documentation import ENTRY_POINTS
+from tests.support.documentation import ENTRY_POINTS, PACKAGES
 from tests.support.paths import ROOT
 
-MODULES = [
-    path for folder in ("data", "weights", "pelee", "detection", "serve") for path in (ROOT / folder).rglob("*.py")
-]
+MODULES = [path for folder in PACKAGES if folder != "tests" for path in (ROOT / folder).rglob("*.py")]
 # Of curl, Docker, torchrun, Ray and git.
 OTHERS = {"--data-binary", "--shm-size", "--max-restarts", "--head", "--always", "--dirty", "--abbrev"}
 
